@@ -1,0 +1,103 @@
+"""What a family is: pure functions from an ask to a body, and from a payload to an answer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+MediaKind = Literal["image", "video", "text"]
+Endpoint = Literal["/vu", "/iu"]
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """How the unknowns of the contract are written on the wire; set in the job under `gateway`.
+
+    base64: `data_url` (data:<mime>;base64,...) or `raw` (the bare base64 text).
+    nova_url: `string` ("video_url": "...") or `object` ("video_url": {"url": "..."}).
+    """
+
+    base64: Literal["data_url", "raw"] = "data_url"
+    nova_url: Literal["string", "object"] = "string"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One media in a request: either a URL that the gateway fetches, or base64 text."""
+
+    kind: Literal["image", "video"]
+    mime: str
+    url: str | None = None
+    data: str | None = None  # bare base64, no data: prefix
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One rendered request, before it takes a family's form. `model` is the wire name, family:name."""
+
+    model: str
+    prompt: str
+    parts: tuple[Part, ...] = ()
+    system: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    schema: Mapping[str, Any] | None = None
+    spelling: Spelling = Spelling()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the reply counted them; None = not said. Cached are inside input, reasoning inside output."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a reply said. `text` is the first choice, None when the reply holds no text at all."""
+
+    text: str | None
+    choices: tuple[str, ...]
+    finish_reason: str | None
+    usage: Usage
+    response_id: str | None
+    provider_model: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How one family takes one kind of media at one endpoint.
+
+    url / inline: may it be a URL / base64. Limits are the provider's, None = none known.
+    max_inline_bytes counts the raw bytes, before base64. Source: the contract's media table.
+    """
+
+    endpoint: Endpoint
+    url: bool
+    inline: bool
+    max_inline_bytes: int | None = None
+    max_url_bytes: int | None = None
+    max_items: int = 1
+    mimes: frozenset[str] = frozenset()  # empty = any of the kind
+
+
+class Family(Protocol):
+    """One provider family; pure: no clock, no network, no environment."""
+
+    name: str
+    routes: Mapping[MediaKind, Route]  # a kind that is missing is not taken at all
+    defaults: Mapping[str, Any]  # the parameter values in force when none is sent
+
+    def check(self, params: Mapping[str, Any], schema: Mapping[str, Any] | None) -> list[str]:
+        """Problems with the parameters, in words that name the field, the value and what is wanted."""
+        ...
+
+    def body(self, ask: Ask) -> dict[str, Any]:
+        """The JSON body of one request."""
+        ...
+
+    def answer(self, payload: Mapping[str, Any]) -> Answer:
+        """Read a reply's JSON; never raises, whatever the payload."""
+        ...

@@ -1,0 +1,116 @@
+"""The columns of the dataset. Public: people build dashboards on them, so a column is only ever added.
+
+Null means "not said" or "not known", never zero. Money is decimal128(18,12) in US dollars: whole
+pico-dollars, exact. Instants are microseconds in UTC. Every file carries the whole schema from the first
+version on, because readers drop columns that appear late; what is unforeseen goes into `extra` as JSON.
+"""
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+USD = pa.decimal128(18, 12)
+INSTANT = pa.timestamp("us", tz="UTC")
+WORD = pa.dictionary(pa.int32(), pa.string())  # few distinct values
+
+RESULTS = pa.schema(
+    [
+        ("run_id", WORD),
+        ("job", WORD),
+        ("gateway", WORD),  # mavi | sandbox | the base URL of another
+        ("request_key", pa.string()),  # sha256 over what decides the answer
+        ("item_id", pa.string()),
+        ("prompt_id", WORD),
+        ("model", WORD),  # family:name, as asked for
+        ("family", WORD),
+        ("endpoint", WORD),  # /vu | /iu
+        ("media_uri", pa.string()),  # without signature
+        ("media_kind", WORD),  # image | video | text
+        ("media_sha256", pa.string()),  # null for remote media that were not read
+        ("input_mode", WORD),  # url | inline | frames | text
+        ("frames_sent", pa.int64()),
+        ("media_bytes", pa.int64()),  # as sent; null for a URL
+        ("width", pa.int64()),
+        ("height", pa.int64()),
+        ("duration_s", pa.float64()),
+        ("prompt", pa.string()),  # as rendered
+        ("status", WORD),  # answered | failed | invalid | skipped
+        ("answer", pa.string()),
+        ("answer_json", pa.string()),  # the answer as JSON, when a schema was asked for
+        ("finish_reason", WORD),
+        ("choices", pa.list_(pa.string())),  # all of them, when n > 1
+        ("input_tokens", pa.int64()),
+        ("output_tokens", pa.int64()),
+        ("total_tokens", pa.int64()),
+        ("cached_tokens", pa.int64()),
+        ("reasoning_tokens", pa.int64()),
+        ("input_cost_usd", USD),
+        ("output_cost_usd", USD),
+        ("cost_usd", USD),  # of the try that gave this row; null = no price known
+        ("price_id", WORD),
+        ("attempts", pa.int64()),
+        ("latency_s", pa.float64()),  # of the last try
+        ("wait_s", pa.float64()),  # from first readiness to the last send: limits and back-off
+        ("started_at", INSTANT),
+        ("finished_at", INSTANT),
+        ("error_code", WORD),
+        ("error_message", pa.string()),
+        ("http_status", pa.int64()),
+        ("response_id", pa.string()),
+        ("provider_model", WORD),  # as the reply names it
+        ("truth", pa.string()),
+        ("extra", pa.string()),  # JSON object or null
+        ("schema_version", pa.int64()),
+    ]
+)
+
+ATTEMPTS = pa.schema(
+    [
+        ("attempt_id", pa.string()),
+        ("request_key", pa.string()),
+        ("run_id", WORD),
+        ("model", WORD),
+        ("started_at", INSTANT),
+        ("finished_at", INSTANT),  # null when the process died first
+        ("outcome", WORD),  # answered | throttled | rejected | failed | in_doubt
+        ("http_status", pa.int64()),
+        ("error_code", WORD),
+        ("retry_after_s", pa.float64()),
+        ("latency_s", pa.float64()),
+        ("input_tokens", pa.int64()),
+        ("output_tokens", pa.int64()),
+        ("cost_usd", USD),  # billed; null = not billed, not known, or no price
+        ("exposure_usd", USD),  # the most an in-doubt try may have cost
+        ("schema_version", pa.int64()),
+    ]
+)
+
+RUNS = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("job", pa.string()),
+        ("job_hash", pa.string()),
+        ("gateway", pa.string()),
+        ("models", pa.list_(pa.string())),
+        ("started_at", INSTANT),
+        ("finished_at", INSTANT),  # null when the process died first
+        ("status", pa.string()),  # finished | stopped | interrupted | crashed
+        ("stop_reason", pa.string()),
+        ("requests", pa.int64()),
+        ("answered", pa.int64()),
+        ("failed", pa.int64()),
+        ("invalid", pa.int64()),
+        ("skipped", pa.int64()),
+        ("unsent", pa.int64()),
+        ("already_answered", pa.int64()),
+        ("cost_usd", USD),
+        ("exposure_usd", USD),
+        ("budget_usd", USD),
+        ("mavi_version", pa.string()),
+        ("python_version", pa.string()),
+        ("extra", pa.string()),
+        ("schema_version", pa.int64()),
+    ]
+)
+
+TABLES = {"results": RESULTS, "attempts": ATTEMPTS, "runs": RUNS}
