@@ -1,0 +1,350 @@
+"""The dataset folder: journal segments become immutable Parquet parts; reading them back.
+
+    DIR/results/ attempts/ runs/    run_date=YYYY-MM-DD/*.parquet, whole files only, readable at any moment
+    DIR/_journal/                   segments not yet published (journal.py)
+    DIR/_staging/                   parts being written; never under a data folder, because polars and DuckDB
+                                    do not skip names that begin with `_`
+    DIR/_quarantine/                segments with damaged lines, as they were found
+    DIR/_claims                     byte-range locks of requests being asked now (claims.py)
+
+Publishing is idempotent: the name of a part is that of its segment, so doing it twice writes the same file.
+The order is staging file, fsync, rename, fsync of the folder, and only then the segment is deleted; so a row
+is always in the journal or in a part. Parts are never merged in place: a reader's glob would see rows twice.
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from mavi_tasks import journal
+from mavi_tasks.errors import InputError
+from mavi_tasks.schema import ATTEMPTS, RESULTS, SCHEMA_VERSION, TABLES, USD
+
+ROWS_PER_GROUP = 10_000
+HEADER_COLUMNS = ("run_id", "job", "gateway")  # the same for a whole segment
+
+COLUMNS = journal.Columns(
+    results=tuple(n for n in RESULTS.names if n not in (*HEADER_COLUMNS, "schema_version")),
+    attempts=tuple(n for n in ATTEMPTS.names if n not in ("run_id", "schema_version")),
+    intents=("attempt_id", "request_key", "model", "started_at", "exposure_usd"),
+)
+
+
+class Dataset:
+    """A dataset folder. Money goes in as whole pico-dollars (int), instants as microseconds (int)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.journal = root / "_journal"
+
+    def create(self) -> None:
+        """Make the folder, or say why it cannot be written."""
+        with journal.storage(self.root, "write to"):
+            for name in ("_journal", "_staging", "results", "attempts", "runs"):
+                (self.root / name).mkdir(parents=True, exist_ok=True)
+            probe = self.root / "_staging" / ".writable"
+            probe.write_bytes(b"")
+            probe.unlink()
+
+    def publish(self, *, wait_s: float = 60.0) -> int:
+        """Turn every sealed or orphaned segment into parts; returns how many were published.
+
+        One publisher at a time; when another one is at work for longer than `wait_s`, it is left to it.
+        """
+        if not self.journal.is_dir():
+            return 0
+        lock = FileLock(self.journal / "publish.lock", timeout=wait_s)
+        with contextlib.suppress(Timeout), lock, journal.storage(self.root, "publish in"):
+            return self._publish_locked()
+        return 0
+
+    def _publish_locked(self) -> int:
+        shutil.rmtree(self.root / "_staging", ignore_errors=True)  # we hold the lock: all of it is dead
+        (self.root / "_staging").mkdir(parents=True)
+        dead = self._dead_writers()
+        done = 0
+        crashed: dict[str, dict[str, Any]] = {}
+        for path in journal.segments(self.journal):
+            orphan = journal.writer_of(path) in dead
+            if path.suffix == ".sealed" or orphan:
+                header = self._publish_segment(path)
+                done += header is not None
+                if header is not None and orphan:
+                    crashed[header["run_id"]] = header
+        for writer in dead:
+            for leftover in self.journal.glob(f"{writer}.*"):
+                if leftover.suffix in (".new", ".ballast", ".lock"):
+                    leftover.unlink(missing_ok=True)
+        for header in crashed.values():
+            self._record_crash(header)
+        return done
+
+    def _dead_writers(self) -> set[str]:
+        """Writers whose lock is free: they ended, or were killed."""
+        dead = set()
+        for path in [*self.journal.glob("*.jsonl"), *self.journal.glob("*.new")]:
+            writer = journal.writer_of(path)
+            if writer not in dead and _is_free(self.journal / f"{writer}.lock"):
+                dead.add(writer)
+        return dead
+
+    def _publish_segment(self, path: Path) -> dict[str, Any] | None:
+        carried = _carried_over(path)
+        with journal.reading(path) as reader:
+            if reader is None:
+                self._quarantine(path)
+                path.unlink(missing_ok=True)
+                return None
+            parts = _Parts(self.root, path.name.rsplit(".", 1)[0], reader.header)
+            damaged = parts.take(reader, carried)
+            header = reader.header
+        parts.finish()
+        if damaged:
+            self._quarantine(path)
+        path.unlink()
+        journal.sync_folder(self.journal)
+        return header
+
+    def _quarantine(self, path: Path) -> None:
+        folder = self.root / "_quarantine"
+        folder.mkdir(exist_ok=True)
+        shutil.copy2(path, folder / path.name)
+
+    def quarantined(self) -> list[Path]:
+        """Segments with damaged lines; every line that could be read was published."""
+        return sorted((self.root / "_quarantine").glob("*"))
+
+    # -- runs
+
+    def write_run(self, row: Mapping[str, Any], *, date: str) -> None:
+        """Write a run's one row; writing it again replaces it."""
+        (self.root / "_staging").mkdir(parents=True, exist_ok=True)
+        values = {**row, "schema_version": SCHEMA_VERSION}
+        table = _table(TABLES["runs"], [tuple(values.get(n) for n in TABLES["runs"].names)])
+        name = f"run-{row['run_id']}.parquet"
+        staged = self.root / "_staging" / f"{row['run_id']}.run"
+        with journal.storage(self.root, "write to"):
+            pq.write_table(table, staged, compression="zstd", store_decimal_as_integer=True)
+            _commit(staged, self.root / "runs" / f"run_date={date}" / name)
+
+    def _record_crash(self, header: Mapping[str, Any]) -> None:
+        """A run whose process died has no row of its own yet: write what is known of it."""
+        run_id, date = header["run_id"], header["date"]
+        if any((self.root / "runs").glob(f"*/run-{run_id}.parquet")):
+            return
+        meta = header["run"]
+        row = {
+            **meta,
+            "run_id": run_id,
+            "job": header["job"],
+            "gateway": header["gateway"],
+            "status": "crashed",
+        }
+        self.write_run({**row, **_count(self.root, run_id)}, date=date)
+
+
+class _Parts:
+    """The parts of one segment, written as a stream of row groups."""
+
+    def __init__(self, root: Path, name: str, header: Mapping[str, Any]) -> None:
+        self._root, self._name, self._header = root, name, header
+        self._writers: dict[str, pq.ParquetWriter] = {}
+        self._rows: dict[str, list[tuple[Any, ...]]] = {"results": [], "attempts": []}
+
+    def take(self, reader: journal.Reader, carried: set[str]) -> int:
+        """Read all records; returns how many lines were damaged."""
+        open_intents: dict[str, list[Any]] = {i[0]: i for i in self._header["carried"]}
+        damaged = 0
+        for record in reader:
+            if record is None:
+                damaged += 1
+            elif record["t"] == "i":
+                open_intents[record["a"][0]] = record["a"]
+            elif record["t"] == "o":
+                self._take_outcome(record, open_intents)
+        for attempt_id, intent in open_intents.items():
+            if attempt_id not in carried:
+                self._add("attempts", _in_doubt(self._header, intent))
+        return damaged
+
+    def _take_outcome(self, record: Mapping[str, Any], open_intents: dict[str, list[Any]]) -> None:
+        header = self._header
+        if record["a"] is not None:
+            open_intents.pop(record["a"][0], None)
+            self._add("attempts", _row(ATTEMPTS, header, header["attempts"], record["a"]))
+        if record["r"] is not None:
+            self._add("results", _row(RESULTS, header, header["results"], record["r"]))
+
+    def _add(self, table: str, row: tuple[Any, ...]) -> None:
+        rows = self._rows[table]
+        rows.append(row)
+        if len(rows) >= ROWS_PER_GROUP:
+            self._flush(table)
+
+    def _flush(self, table: str) -> None:
+        rows = self._rows[table]
+        if not rows:
+            return
+        if table not in self._writers:
+            self._writers[table] = pq.ParquetWriter(
+                self._staged(table), TABLES[table], compression="zstd", store_decimal_as_integer=True
+            )
+        self._writers[table].write_table(_table(TABLES[table], rows))
+        rows.clear()
+
+    def finish(self) -> None:
+        date = self._header["date"]
+        for table in self._rows:
+            self._flush(table)
+        for table, writer in self._writers.items():
+            writer.close()
+            _commit(
+                self._staged(table), self._root / table / f"run_date={date}" / f"part-{self._name}.parquet"
+            )
+
+    def _staged(self, table: str) -> Path:
+        return self._root / "_staging" / f"{self._name}.{table}"
+
+
+def _is_free(lock_path: Path) -> bool:
+    lock = FileLock(lock_path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    lock.release()
+    return True
+
+
+def _carried_over(path: Path) -> set[str]:
+    """Attempts that were in flight when this segment was sealed: the next one tells what came of them."""
+    stem, seq, _ = path.name.rsplit(".", 2)
+    for suffix in (".jsonl", ".sealed"):
+        with journal.reading(path.with_name(f"{stem}.{int(seq) + 1:05d}{suffix}")) as following:
+            if following is not None:
+                return {intent[0] for intent in following.header["carried"]}
+    return set()
+
+
+def _commit(staged: Path, final: Path) -> None:
+    with staged.open("rb+") as file:
+        os.fsync(file.fileno())
+    if not final.parent.is_dir():
+        final.parent.mkdir(parents=True, exist_ok=True)
+        journal.sync_folder(final.parent.parent)
+    staged.replace(final)
+    journal.sync_folder(final.parent)
+
+
+def _row(
+    schema: pa.Schema, header: Mapping[str, Any], names: Sequence[str], values: Sequence[Any]
+) -> tuple[Any, ...]:
+    known = dict(zip(names, values, strict=True))
+    known.update(run_id=header["run_id"], job=header["job"], gateway=header["gateway"])
+    known["schema_version"] = SCHEMA_VERSION
+    return tuple(known.get(name) for name in schema.names)
+
+
+def _in_doubt(header: Mapping[str, Any], intent: Sequence[Any]) -> tuple[Any, ...]:
+    """A send of which nothing more is known: the process died before the reply came."""
+    values = dict(zip(header["intents"], intent, strict=True)) | {
+        "outcome": "in_doubt",
+        "error_code": "crashed",
+    }
+    return _row(ATTEMPTS, header, list(values), list(values.values()))
+
+
+def _table(schema: pa.Schema, rows: Sequence[tuple[Any, ...]]) -> pa.Table:
+    columns = zip(*rows, strict=True)
+    return pa.Table.from_arrays(
+        [_array(field.type, values) for field, values in zip(schema, columns, strict=True)], schema=schema
+    )
+
+
+def _array(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:
+    if kind == USD:
+        return usd_array(values)
+    if pa.types.is_dictionary(kind):
+        return pa.array(values, pa.string()).dictionary_encode()
+    return pa.array(values, kind)
+
+
+def usd_array(pico: Sequence[int | None]) -> pa.Array:
+    """A decimal128(18,12) column from whole pico-dollars, built from the integers' own words.
+
+    Measured: 5 times as fast as from Decimal objects.
+    """
+    missing = np.fromiter((v is None for v in pico), bool, len(pico))
+    words = np.zeros((len(pico), 2), np.int64)
+    words[:, 0] = np.fromiter((0 if v is None else v for v in pico), np.int64, len(pico))
+    words[:, 1] = words[:, 0] >> 63  # the sign, spread over the high word
+    valid = pa.py_buffer(np.packbits(~missing, bitorder="little").tobytes()) if missing.any() else None
+    return pa.Array.from_buffers(USD, len(pico), [valid, pa.py_buffer(words.tobytes())])
+
+
+# -- reading
+
+
+def open_table(root: Path, table: str) -> pads.Dataset:
+    """One of results, attempts, runs as a pyarrow dataset with the whole schema and `run_date` as a date.
+
+    Raises InputError when the folder is no dataset.
+    """
+    folder = root / table
+    if not folder.is_dir():
+        raise InputError(
+            f"{root}: is not a dataset (it has no {table}/ folder); give the folder of a run's --out"
+        )
+    schema = TABLES[table].append(pa.field("run_date", pa.date32()))
+    partition = pads.partitioning(pa.schema([("run_date", pa.date32())]), flavor="hive")
+    files = sorted(str(path) for path in folder.rglob("*.parquet"))
+    if not files:
+        return pads.dataset(schema.empty_table())
+    return pads.dataset(
+        files, schema=schema, format="parquet", partitioning=partition, partition_base_dir=str(folder)
+    )
+
+
+def latest(root: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Results, one row per request: the one that finished last."""
+    wanted = list(dict.fromkeys([*(columns or TABLES["results"].names), "request_key", "finished_at"]))
+    table = open_table(root, "results").to_table(columns=wanted)
+    if table.num_rows == 0:
+        return table
+    order = np.argsort(table["finished_at"].to_numpy(), kind="stable")
+    keys = table["request_key"].combine_chunks().to_numpy(zero_copy_only=False)[order]
+    _, last = np.unique(keys[::-1], return_index=True)
+    chosen = np.sort(order[len(order) - 1 - last])
+    return table.take(pa.array(chosen))
+
+
+def _count(root: Path, run_id: str) -> dict[str, Any]:
+    """What the parts say of one run: rows by status, and the money of its tries."""
+    mine = pads.field("run_id") == run_id
+    statuses = open_table(root, "results").to_table(columns=["status"], filter=mine)["status"].to_pylist()
+    tries = open_table(root, "attempts").to_table(columns=["cost_usd", "exposure_usd"], filter=mine)
+    counted: dict[str, Any] = {s: statuses.count(s) for s in ("answered", "failed", "invalid", "skipped")}
+    for column in ("cost_usd", "exposure_usd"):
+        total = pa.compute.sum(tries[column].cast(pa.decimal128(38, 12))).as_py()
+        counted[column] = int(total.scaleb(12)) if total is not None else 0
+    return counted
+
+
+def unpublished(root: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """(header, record) of everything that is still in the journal, live segments included."""
+    for path in journal.segments(root / "_journal"):
+        with journal.reading(path) as reader:
+            if reader is None:
+                continue
+            for record in reader:
+                if record is not None:
+                    yield reader.header, record

