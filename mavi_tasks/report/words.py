@@ -1,0 +1,63 @@
+"""Numbers as people read them. None is "–": not known, never 0."""
+
+from decimal import Decimal
+
+UNKNOWN = "–"
+
+
+def usd(value: Decimal | None, digits: int = 3) -> str:
+    """Dollars with cents, or with `digits` significant digits below a dollar: $1,204.10, $0.0123, $0."""
+    if value is None:
+        return UNKNOWN
+    sign, value = ("-" if value < 0 else ""), abs(value)
+    if value == 0:
+        return "$0"
+    if value >= 1:
+        return f"{sign}${value:,.2f}"
+    places = digits - 1 - value.adjusted()
+    text = f"{value:.{places}f}".rstrip("0")
+    decimals = len(text.partition(".")[2])
+    return f"{sign}${text}" + "0" * max(0, 2 - decimals)
+
+
+def exact_usd(value: Decimal | None) -> str:
+    """Dollars to the last digit, without an exponent."""
+    return UNKNOWN if value is None else f"${value:f}"
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A share of 1 as a percentage: 0.8234 is 82.3%."""
+    return UNKNOWN if value is None else f"{100 * value:.{digits}f}%"
+
+
+def points(value: float | None, digits: int = 1) -> str:
+    """A difference of shares in percentage points, with its sign: +3.1."""
+    return UNKNOWN if value is None else f"{100 * value:+.{digits}f}".replace("-", "−")
+
+
+def count(value: int | float | None) -> str:
+    """A whole number with thousands separated."""
+    return UNKNOWN if value is None else f"{value:,.0f}"
+
+
+def seconds(value: float | None) -> str:
+    """A duration: 340 ms, 2.10 s, 4 min 05 s."""
+    if value is None:
+        return UNKNOWN
+    if value < 1:
+        return f"{1000 * value:.0f} ms"
+    if value < 60:
+        return f"{value:.2f} s"
+    return f"{value // 60:.0f} min {value % 60:02.0f} s"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A plain number with a true minus."""
+    return UNKNOWN if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def p_value(value: float | None) -> str:
+    """A probability as statisticians print it: 0.031, < 0.001."""
+    if value is None:
+        return UNKNOWN
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
