@@ -70,8 +70,10 @@ class Answer:
 class Route:
     """How one family takes one kind of media at one endpoint.
 
-    url / inline: may it be a URL / base64. Limits are the provider's, None = none known.
-    max_inline_bytes counts the raw bytes, before base64. Source: the contract's media table.
+    url / inline: may it be a URL / base64. Limits are the provider's, None = none known; the gateway states
+    none of its own and may lift some (it may fetch URLs itself), so a limit on URLs is worth a warning, not
+    a refusal. max_inline_bytes counts one media's raw bytes, before base64; max_payload_bytes the whole
+    body, after base64; max_items is for one request, max_url_items the same for URLs where it differs.
     """
 
     endpoint: Endpoint
@@ -81,6 +83,8 @@ class Route:
     max_url_bytes: int | None = None
     max_items: int = 1
     mimes: frozenset[str] = frozenset()  # empty = any of the kind
+    max_url_items: int | None = None  # None = as max_items
+    max_payload_bytes: int | None = None
 
 
 class Family(Protocol):
@@ -89,6 +93,7 @@ class Family(Protocol):
     name: str
     routes: Mapping[MediaKind, Route]  # a kind that is missing is not taken at all
     defaults: Mapping[str, Any]  # the parameter values in force when none is sent
+    known_params: frozenset[str]  # the names that check() knows
 
     def check(self, params: Mapping[str, Any], schema: Mapping[str, Any] | None) -> list[str]:
         """Problems with the parameters, in words that name the field, the value and what is wanted."""
