@@ -1,0 +1,160 @@
+"""Dollars reserved before sending, settled after; the limit holds even if every call costs its worst.
+
+All amounts are whole pico-dollars (int, 1 USD = 10**12).
+"""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+
+@dataclass(slots=True, eq=False)
+class Reservation:
+    """Money set aside for one call in flight; settle it once."""
+
+    worst_pico: int
+    """What the caller said the call may cost at most."""
+    reserved_pico: int
+    """What was set aside: `worst_pico`, more once calls have cost more than their worst."""
+    settled: bool = False
+
+
+class Budget:
+    """spent + exposure + reserved never exceeds `limit_pico`; None is no limit.
+
+    A request that does not fit waits, in order, while calls in flight may come back cheaper. With none in flight it
+    is refused (None): each request is judged on its own, so that a smaller one may still fit afterwards.
+
+    Exposure is what in-doubt calls may have cost: it stays counted and is never given back.
+
+    A call that cost more than its worst case shows in `overrun_pico`; from then on every reservation is raised by
+    the worst ratio seen, so that the estimate's error cannot repeat itself through the limit.
+
+    One event loop, no threads.
+    """
+
+    def __init__(self, limit_pico: int | None, *, spent_pico: int = 0, exposure_pico: int = 0) -> None:
+        """`spent_pico` and `exposure_pico` carry over what earlier runs have used of the same limit."""
+        self.limit_pico = limit_pico
+        self.spent_pico = spent_pico
+        self.exposure_pico = exposure_pico
+        self.reserved_pico = 0
+        self.overrun_pico = 0
+        """By how much calls cost more than was set aside for them, summed."""
+        self.refused_pico: int | None = None
+        """The smallest worst case refused so far; None: nothing was refused."""
+        self._in_flight = 0
+        self._ratio = (1, 1)
+        self._least_pico = 0
+        self._waiters: deque[tuple[asyncio.Future[Reservation | None], int]] = deque()
+
+    @property
+    def remaining_pico(self) -> int | None:
+        """What is neither spent, in doubt nor reserved; None is no limit, below 0 is an overrun."""
+        if self.limit_pico is None:
+            return None
+        return self.limit_pico - self.spent_pico - self.exposure_pico - self.reserved_pico
+
+    @property
+    def exhausted(self) -> bool:
+        """True once a request was refused."""
+        return self.refused_pico is not None
+
+    def try_reserve(self, worst_pico: int) -> Reservation | None:
+        """The reservation when it fits now and nobody is in line; None says only: ask `reserve`."""
+        if worst_pico < 0:
+            raise ValueError(f"a call cannot cost {worst_pico} pico-dollars")
+        if self.limit_pico is None:
+            return self._set_aside(worst_pico, worst_pico)
+        if self._waiters:
+            return None
+        amount = self._scaled(worst_pico)
+        return self._set_aside(worst_pico, amount) if self._fits(amount) else None
+
+    async def reserve(self, worst_pico: int) -> Reservation | None:
+        """Money for a call that costs at most `worst_pico`, or None when the budget cannot pay it any more."""
+        reservation = self.try_reserve(worst_pico)
+        if reservation is not None:
+            return reservation
+        waiter: asyncio.Future[Reservation | None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((waiter, worst_pico))
+        self._serve()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            self._withdraw(waiter)
+            raise
+
+    def settle(self, reservation: Reservation, actual_pico: int, exposure_pico: int = 0) -> None:
+        """Book what the call cost and what it may have cost besides; the rest is free again."""
+        if reservation.settled:
+            raise ValueError("this reservation was settled before")
+        if actual_pico < 0 or exposure_pico < 0:
+            raise ValueError(f"a call cannot cost {actual_pico} + {exposure_pico} pico-dollars")
+        reservation.settled = True
+        self._in_flight -= 1
+        self.reserved_pico -= reservation.reserved_pico
+        self.spent_pico += actual_pico
+        self.exposure_pico += exposure_pico
+        cost = actual_pico + exposure_pico
+        if cost > reservation.reserved_pico:
+            self.overrun_pico += cost - reservation.reserved_pico
+        if cost > reservation.worst_pico:
+            self._learn(cost, reservation.worst_pico)
+        if self._waiters:
+            self._serve()
+
+    def give_back(self, reservation: Reservation) -> None:
+        """The call was never sent."""
+        self.settle(reservation, 0)
+
+    def _withdraw(self, waiter: asyncio.Future[Reservation | None]) -> None:
+        """A waiter was cancelled; what it may just have got goes back."""
+        if waiter.done() and not waiter.cancelled():
+            reservation = waiter.result()
+            if reservation is not None:
+                self.give_back(reservation)
+            return
+        waiter.cancel()
+        self._serve()
+
+    def _serve(self) -> None:
+        """Grant or refuse from the head of the line; stop at the first that has to wait."""
+        waiters = self._waiters
+        while waiters:
+            waiter, worst_pico = waiters[0]
+            if not waiter.done():
+                amount = self._scaled(worst_pico)
+                if self._fits(amount):
+                    waiter.set_result(self._set_aside(worst_pico, amount))
+                elif self._in_flight:
+                    return
+                else:
+                    self._refuse(waiter, worst_pico)
+            waiters.popleft()
+
+    def _fits(self, amount: int) -> bool:
+        remaining = self.remaining_pico
+        return remaining is None or amount <= remaining
+
+    def _set_aside(self, worst_pico: int, amount: int) -> Reservation:
+        self.reserved_pico += amount
+        self._in_flight += 1
+        return Reservation(worst_pico, amount)
+
+    def _refuse(self, waiter: asyncio.Future[Reservation | None], worst_pico: int) -> None:
+        self.refused_pico = worst_pico if self.refused_pico is None else min(self.refused_pico, worst_pico)
+        waiter.set_result(None)
+
+    def _learn(self, cost: int, worst_pico: int) -> None:
+        """Remember the worst ratio of cost to promise; a promise of 0 has none, so its cost itself is the floor."""
+        if worst_pico == 0:
+            self._least_pico = max(self._least_pico, cost)
+            return
+        above, below = self._ratio
+        if cost * below > above * worst_pico:
+            self._ratio = (cost, worst_pico)
+
+    def _scaled(self, worst_pico: int) -> int:
+        above, below = self._ratio
+        return max(-(-worst_pico * above // below), self._least_pico)

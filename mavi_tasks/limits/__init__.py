@@ -1,0 +1,27 @@
+"""How fast each model may be asked: told limits are kept, untold ones are learned, dead models are left alone.
+
+    Throttle    what dispatch talks to: acquire before a try, release after it
+     ├── Pacer      requests and tokens per minute, evenly (GCRA)
+     ├── Adaptive   concurrency and rate nobody told us
+     └── Circuit    stops asking a model that only fails
+
+Nothing here knows the network, money or files; time is a `Clock`.
+"""
+
+from mavi_tasks.limits.adaptive import AdaptiveSettings
+from mavi_tasks.limits.circuit import CircuitSettings
+from mavi_tasks.limits.clock import Clock, MonotonicClock
+from mavi_tasks.limits.events import LimitChange, ModelDown, Outcome, Permit
+from mavi_tasks.limits.throttle import Throttle
+
+__all__ = [
+    "AdaptiveSettings",
+    "CircuitSettings",
+    "Clock",
+    "LimitChange",
+    "ModelDown",
+    "MonotonicClock",
+    "Outcome",
+    "Permit",
+    "Throttle",
+]

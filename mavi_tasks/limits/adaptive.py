@@ -1,0 +1,249 @@
+"""Limits nobody told us: found from replies alone, one cut per burst of 429s.
+
+Two controls, because servers limit two things. The rate (paced evenly) meets requests per minute: a cap on
+concurrency alone runs into a rate limit again and again. The concurrency cap meets "N at a time" servers and slow
+ones. A 429 blames whichever control was at its limit when the throttled try was sent.
+
+Start: 8 tries at a time, no pacing, doubling each round trip until the first 429, or until latency grows without
+throughput. Then both controls go on like BIC-TCP: half-way back to the level that was throttled, a long rest just
+below it, and now and then a careful step beyond, in case the server allows more than it did; the rests double while
+such steps fail.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+from mavi_tasks.limits.events import Permit
+from mavi_tasks.limits.seek import CONCURRENCY, RATE, Seeker
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptiveSettings:
+    """Where the search starts and how far it goes."""
+
+    start_concurrency: int = 8
+    most_concurrency: int = 512
+    grow_rate_every_s: float = 2.0
+    """A rate a little too high shows only once the server's burst is used up, so each level is held a while."""
+    grow_rate_every_tries: int = 10
+
+
+@dataclass(slots=True)
+class _Burst:
+    """429s to tries sent before the cut that the first of them caused."""
+
+    first_sent_at: float
+    cut_at: float
+    last_seq: int
+    in_flight: int
+    """Tries out at the cut."""
+    sent: int
+    """Tries sent since the one throttled first, it included."""
+    slots_blamed: bool
+    rate_blamed: bool
+    back: int = 0
+    """Of `in_flight`, replies that came."""
+    back_throttled: int = 0
+    throttled: int = 1
+    """Of `sent`."""
+
+
+@dataclass(slots=True)
+class _Round:
+    """Answers to the tries sent within one round trip."""
+
+    last_seq: int = 0
+    began_at: float = 0.0
+    answers: int = 0
+    errors: int = 0
+    latency_s: float = 0.0
+    """Summed."""
+
+
+class Adaptive:
+    """Concurrency and rate of one model. Pure: the caller brings the time and obeys `cap` and `rate_per_s`."""
+
+    def __init__(
+        self,
+        *,
+        told_rate_per_s: float | None = None,
+        told_concurrency: int | None = None,
+        settings: AdaptiveSettings | None = None,
+    ) -> None:
+        self.settings = settings or AdaptiveSettings()
+        most = told_concurrency or self.settings.most_concurrency
+        # A told rate already spreads the sends, so that only a server with slots needs a cap at all.
+        untold = told_concurrency is None and told_rate_per_s is None
+        start = min(most, self.settings.start_concurrency) if untold else most
+        self.concurrency = Seeker(CONCURRENCY, start, most)
+        self.rate = Seeker(RATE, told_rate_per_s, told_rate_per_s)
+        self.slow_start = untold
+        self.slot_bound = False
+        """Set by the caller: a try had to wait for a slot."""
+        self.rate_bound = False
+        """Set by the caller: a try had to wait for the rate."""
+        self.last_seq = 0
+        self.why = ""
+        self._slots_told = told_concurrency is not None
+        self._sends: deque[float] = deque(maxlen=2048)
+        self._burst: _Burst | None = None
+        self._cut_seq = 0
+        self._cut_at = 0.0
+        self._resumed_at: float | None = None
+        self._latency_s: float | None = None
+        self._base_latency_s = float("inf")
+        self._best_throughput = 0.0
+        self._round = _Round()
+        self._grow_rate_at = 0.0
+        self._grow_rate_seq = 0
+
+    @property
+    def cap(self) -> int:
+        """Tries in flight at a time."""
+        return int(self.concurrency.value or 1)
+
+    @property
+    def rate_per_s(self) -> float | None:
+        """Tries per second, evenly paced; None is not paced."""
+        return self.rate.value
+
+    def on_sent(self, now: float, seq: int) -> None:
+        """A try goes out."""
+        if self._resumed_at is None:
+            self._resumed_at = now
+        self.last_seq = seq
+        self._sends.append(now)
+
+    def on_hold(self, until: float) -> None:
+        """No try goes out before `until`."""
+        self._resumed_at = max(self._resumed_at or until, until)
+
+    # -- replies ---------------------------------------------------------------------------------------------
+
+    def on_ok(self, permit: Permit, now: float) -> None:
+        """An answer: measures the round trip; grows the limits once a round."""
+        latency_s = now - permit.at
+        self._latency_s = latency_s if self._latency_s is None else 0.9 * self._latency_s + 0.1 * latency_s
+        self._straggler(permit, throttled=False)
+        this = self._round
+        this.answers += 1
+        this.latency_s += latency_s
+        if self.slow_start and self.slot_bound and not this.errors:
+            self.concurrency.set(self.cap + 1)  # each answer makes room for two: doubles per round trip
+        if permit.seq > this.last_seq:
+            self._finish_round(this, now)
+
+    def on_error(self, permit: Permit) -> None:
+        """A 5xx or no reply: grow no further in this round; nothing shrinks."""
+        self._straggler(permit, throttled=False)
+        self._round.errors += 1
+
+    def on_other(self, permit: Permit) -> None:
+        """A reply that tells nothing about limits."""
+        self._straggler(permit, throttled=False)
+
+    def on_throttled(self, permit: Permit, now: float, in_flight: int) -> bool:
+        """A 429 while `in_flight` others are out. True: first of its burst, and the limits were cut."""
+        if permit.seq <= self._cut_seq:
+            self._straggler(permit, throttled=True)
+            return False
+        slot_bound = permit.in_flight >= self.cap
+        self._burst = burst = _Burst(
+            first_sent_at=permit.at,
+            cut_at=now,
+            last_seq=self.last_seq,
+            in_flight=in_flight,
+            sent=sum(1 for at in self._sends if at >= permit.at),
+            slots_blamed=slot_bound and not self._slots_told,
+            rate_blamed=self.rate.value is None or not slot_bound or self._slots_told,
+        )
+        self._cut(burst, permit, now)
+        if not in_flight:
+            self._finish_burst(burst)
+        return True
+
+    def _straggler(self, permit: Permit, *, throttled: bool) -> None:
+        """A reply to a try sent before the last cut; the last of them closes the burst."""
+        burst = self._burst
+        if burst is None or permit.seq > burst.last_seq:
+            return
+        burst.back += 1
+        burst.back_throttled += throttled
+        burst.throttled += throttled and permit.at >= burst.first_sent_at
+        if burst.back >= burst.in_flight:
+            self._finish_burst(burst)
+
+    # -- cut -------------------------------------------------------------------------------------------------
+
+    def _cut(self, burst: _Burst, permit: Permit, now: float) -> None:
+        """Cut at once by what is known; the replies still out refine it."""
+        self.slow_start = False
+        self.slot_bound = self.rate_bound = False
+        if burst.slots_blamed:
+            self.concurrency.cut(0.8 * self.cap, ceiling=self.cap, now=now)
+        if burst.rate_blamed:
+            sending = self._sending_rate(permit.at)
+            self.rate.cut(self._sustained_rate(permit, sending), ceiling=sending, now=now)
+        self._cut_seq, self._cut_at = burst.last_seq, now
+        self._grow_rate_at, self._grow_rate_seq = now, burst.last_seq
+
+    def _sending_rate(self, at: float) -> float:
+        """Tries per second over the last round trip before `at`."""
+        going_s = at - (self._resumed_at or 0.0)
+        window_s = max(0.05, min(self._latency_s or 1.0, going_s)) if going_s > 0 else 1.0
+        measured = sum(1 for sent in self._sends if at - window_s < sent <= at) / window_s
+        return measured if self.rate.value is None else self.rate.value
+
+    def _sustained_rate(self, permit: Permit, sending: float) -> float:
+        """Between what got through since the last burst and what was being sent.
+
+        The server's bucket was empty at the last burst and is empty now: it filled at least as fast as tries were
+        accepted over the whole time (low), at most as fast as over the time without the hold (high).
+        """
+        accepted = permit.seq - self._cut_seq - 1
+        if not self._cut_seq or not accepted:
+            return 0.8 * sending if accepted else 0.5 * sending
+        low = accepted / max(permit.at - self._cut_at, 1e-3)
+        high = min(sending, accepted / max(permit.at - (self._resumed_at or 0.0), 1e-3))
+        return min(0.97 * sending, max(0.5 * sending, (low * high) ** 0.5))
+
+    def _finish_burst(self, burst: _Burst) -> None:
+        """Every reply from before the cut is in: what got through while the server was full is its limit."""
+        self._burst = None
+        window_s = burst.cut_at - burst.first_sent_at
+        accepted = burst.sent - burst.throttled
+        if burst.rate_blamed and accepted >= 10 and window_s > 0:
+            measured = accepted / window_s
+            self.rate.refine(0.96 * measured, ceiling=1.02 * measured)
+        if burst.slots_blamed:
+            held = max(1, burst.in_flight - burst.back_throttled)
+            # When the rate may be to blame instead, leave room: only a second 429 proves the slots.
+            self.concurrency.refine(held, ceiling=1.25 * held + 1 if burst.rate_blamed else held + 1)
+
+    # -- growth ----------------------------------------------------------------------------------------------
+
+    def _finish_round(self, this: _Round, now: float) -> None:
+        healthy = not this.errors
+        latency_s = this.latency_s / this.answers
+        throughput = this.answers / max(now - this.began_at, 1e-9)
+        # A full server queues instead of refusing: latency grows, throughput does not.
+        queueing = latency_s > 1.5 * self._base_latency_s and throughput < 1.1 * self._best_throughput
+        self._base_latency_s = min(1.01 * self._base_latency_s, latency_s)
+        if this.last_seq:
+            self._best_throughput = max(0.99 * self._best_throughput, throughput)
+        if queueing:
+            self.slow_start = False
+        elif healthy and self.slot_bound and not self.slow_start:
+            self.concurrency.grow(now)
+        if healthy and self.rate_bound:
+            self._grow_rate(now)
+        self.slot_bound = False
+        self._round = _Round(last_seq=self.last_seq, began_at=now)
+
+    def _grow_rate(self, now: float) -> None:
+        settings = self.settings
+        due = now - self._grow_rate_at >= settings.grow_rate_every_s
+        if due and self.last_seq - self._grow_rate_seq >= settings.grow_rate_every_tries:
+            self.rate.grow(now)
+            self._grow_rate_at, self._grow_rate_seq = now, self.last_seq
+            self.rate_bound = False

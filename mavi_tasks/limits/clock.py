@@ -1,0 +1,29 @@
+"""Time as an argument: everything that waits takes a `Clock`, so that tests own the time."""
+
+import asyncio
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Seconds that only go forward, and a way to wait for them."""
+
+    def now(self) -> float:
+        """Seconds since some fixed instant; never goes back."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return once `now()` has grown by about `seconds`."""
+        ...
+
+
+class MonotonicClock:
+    """The real clock."""
+
+    __slots__ = ()
+
+    now = staticmethod(time.monotonic)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait on the running event loop."""
+        await asyncio.sleep(seconds)

@@ -1,0 +1,87 @@
+"""One number searched from below: cut when it proves too much, grown back, rested, then probed beyond."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """How a `Seeker` moves. `margin` and `step` are shares of the value, or whole units when `whole`."""
+
+    margin: float
+    """Rest this far below the level that was throttled."""
+    step: float
+    """First step beyond; each further one is half as large again, up to a quarter of the value."""
+    whole: bool
+    rest_s: float = 15.0
+    """Before the first step beyond; doubles with each such step that is throttled."""
+    rest_cap_s: float = 240.0
+
+
+RATE = Steps(margin=0.02, step=0.02, whole=False)
+CONCURRENCY = Steps(margin=1, step=1, whole=True)
+
+
+class Seeker:
+    """A limit under search. `value` None: not limited yet; `most` None: no upper bound."""
+
+    __slots__ = ("_probing", "_rest_s", "_rest_until", "_step", "ceiling", "most", "steps", "value")
+
+    def __init__(self, steps: Steps, value: float | None, most: float | None) -> None:
+        self.steps = steps
+        self.value = value
+        self.most = most
+        self.ceiling: float | None = None
+        """The least value known to be too much."""
+        self._probing = False
+        self._step = steps.step
+        self._rest_s = steps.rest_s
+        self._rest_until = 0.0
+
+    def set(self, value: float) -> None:
+        """Take `value`, within the bounds."""
+        if self.steps.whole:
+            value = max(1, int(value))
+        self.value = value if self.most is None else min(value, self.most)
+
+    def cut(self, value: float, *, ceiling: float, now: float) -> None:
+        """Fall to `value`: `ceiling` was too much."""
+        if self._probing:
+            self._rest_s = min(2 * self._rest_s, self.steps.rest_cap_s)
+        self._probing = False
+        self._step = self.steps.step
+        self._rest_until = now + self._rest_s
+        self.refine(value, ceiling=ceiling)
+
+    def refine(self, value: float, *, ceiling: float) -> None:
+        """Correct the last cut, now that more is known."""
+        self.set(value)
+        self.ceiling = ceiling
+
+    def grow(self, now: float) -> None:
+        """One step up: half-way to just below the ceiling, or beyond it after the rest."""
+        if self.value is None or (self.most is not None and self.value >= self.most):
+            return
+        target = self._target()
+        if target is None:
+            self.set(self.value + self._unit(self.steps.step))
+        elif self.value < target:
+            least = 1 if self.steps.whole else 0.01 * self.value
+            self.set(min(target, self.value + max(least, (target - self.value) / 2)))
+        elif now >= self._rest_until:
+            self._probe()
+
+    def _probe(self) -> None:
+        assert self.value is not None
+        self._probing = True
+        self.set(self.value + max(self._unit(self._step), 1 if self.steps.whole else 0))
+        self._step = 1.5 * self._step
+
+    def _target(self) -> float | None:
+        if self.ceiling is None:
+            return None
+        return self.ceiling - self._unit(self.steps.margin, of=self.ceiling)
+
+    def _unit(self, amount: float, of: float | None = None) -> float:
+        base = self.value if of is None else of
+        assert base is not None
+        return min(amount, max(1.0, 0.25 * base)) if self.steps.whole else min(amount, 0.25) * base
