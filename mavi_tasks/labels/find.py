@@ -68,6 +68,17 @@ def unfence(text: str) -> str:
     return rest.rstrip().removesuffix("```").strip()
 
 
+def encodable(text: str) -> str:
+    """The text with lone surrogates replaced, so that it can be stored as UTF-8."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="replace").decode()
+    return text
+
+
 def _decode(text: str, start: int) -> Found:
     try:
         value, end = _DECODER.raw_decode(text, start)

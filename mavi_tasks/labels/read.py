@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mavi_tasks.labels.check import Checker, checker
-from mavi_tasks.labels.find import Found, find, unfence, whole
+from mavi_tasks.labels.find import Found, encodable, find, unfence, whole
 
 MAX_ANSWER_CHARS = 8_000_000  # no model writes that much; an answer beyond it is not read
 MAX_VALUES = 16  # values in one answer that are tried against the schema
@@ -39,7 +39,7 @@ def read_answer(text: str | None, schema: Mapping[str, Any] | None) -> Checked:
     if len(text) > MAX_ANSWER_CHARS:
         return Checked(None, None, f"the answer has {len(text)} characters; JSON is wanted")
     compiled = checker(schema) if schema is not None else None
-    plain = unfence(_encodable(text))
+    plain = unfence(encodable(text))
     value = whole(plain)
     if value is not None:
         return _judge(value, compiled)
@@ -73,22 +73,11 @@ def _judge(found: Found, compiled: Checker | None) -> Checked:
     if problem is not None:
         return Checked(None, None, problem)
     json_text = json.dumps(found.value, ensure_ascii=False, separators=(",", ":"))
-    if json_text.isascii() or _encodable(json_text) == json_text:
+    if json_text.isascii() or encodable(json_text) == json_text:
         return Checked(found.value, json_text, None)
     # "\ud800" is legal JSON, but no UTF-8 file can hold it.
-    json_text = _encodable(json_text)
+    json_text = encodable(json_text)
     return Checked(json.loads(json_text), json_text, None)
-
-
-def _encodable(text: str) -> str:
-    """The text with lone surrogates replaced, so that it can be stored as UTF-8."""
-    if text.isascii():
-        return text
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode(errors="replace").decode()
-    return text
 
 
 # ---- repair
