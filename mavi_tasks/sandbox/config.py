@@ -1,0 +1,67 @@
+"""How a sandbox is set up: keys, latency, limits, faults, media."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from .answers import Answerer
+from .pick import first_match, fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What one model takes before it answers 429; None = no such limit. One account: all keys share it."""
+
+    requests_per_s: float | None = None
+    burst: int = 1
+    tokens_per_min: int | None = None
+    concurrency: int | None = None
+    retry_after: Literal["seconds", "date"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FaultRule:
+    """One fault that strikes with `probability` the models that fit the glob, at most `times` times."""
+
+    kind: str
+    probability: float = 1.0
+    model: str = "*"
+    times: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxConfig:
+    """Everything a sandbox can be told; the defaults are a healthy, lifelike service.
+
+    latency_s: None = 30 to 150 ms by model; a number for all; or globs on the model.
+    api_key: a key taken besides every key that starts with `sk-`.
+    default_*: what a URL is taken for that the sandbox does not serve itself, and so cannot measure.
+    mark: what every prose answer starts with, so that no one takes it for a model's.
+    """
+
+    api_key: str | None = None
+    latency_s: float | Mapping[str, float] | None = None
+    limits: Mapping[str, Limit] = field(default_factory=dict)
+    faults: Mapping[str, float] | Sequence[FaultRule] = ()
+    script: Sequence[str] = ()
+    seed: int = 0
+    hang_s: float = 60.0
+    huge_body_bytes: int = 64 * 2**20
+    max_body_bytes: int = 64 * 2**20
+    media_root: Path | str | None = None
+    retired: Sequence[str] = ()
+    default_image_px: tuple[int, int] = (1024, 1024)
+    default_video_px: tuple[int, int] = (1280, 720)
+    default_video_s: float = 60.0
+    mark: str = "[simulated] "
+    answerer: Answerer | None = None
+
+    def latency_of(self, model: str, salt: str) -> float:
+        """Seconds one completion of this model takes: 30-150 ms by model, with a spread by request."""
+        if isinstance(self.latency_s, Mapping):
+            return first_match(self.latency_s, model) or 0.0
+        if self.latency_s is not None:
+            return self.latency_s
+        base_s = 0.030 + 0.120 * fraction(model)
+        return base_s * (0.8 + 0.8 * fraction(model, salt) ** 3)

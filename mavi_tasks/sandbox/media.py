@@ -1,0 +1,255 @@
+"""What a media reference is: base64 that decodes to what it claims, a file served here, or a foreign URL."""
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from . import probe
+from .fields import refuse
+from .refusal import Refusal
+
+Kind = Literal["image", "video"]
+Spelling = Literal["url", "data_url", "raw"]
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRef:
+    """One media part as it stands in a message.
+
+    mime: what the part claims, None = the form has no such key. shape: which of a form's two spellings came.
+    """
+
+    field: str
+    kind: Kind
+    value: str
+    mime: str | None = None
+    shape: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SeenMedia:
+    """One media as the model sees it; sizes are measured, or the stated defaults for a foreign URL."""
+
+    field: str
+    kind: Kind
+    mime: str | None
+    spelling: Spelling
+    identity: str
+    width: int
+    height: int
+    duration_s: float | None = None
+    size_bytes: int | None = None
+    data: bytes | None = None
+    path: Path | None = None
+    shape: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRules:
+    """What a family takes; sizes are the provider's own, in bytes (its MB read as 10**6)."""
+
+    image_mimes: frozenset[str]
+    video_mimes: frozenset[str]
+    inline_video: bool = False
+    max_image_bytes: int | None = None
+    max_base64_chars: int | None = None
+    max_image_side_px: int | None = None
+    max_images: int | None = None
+    max_inline_images: int | None = None
+    max_videos: int | None = None
+    max_url_video_bytes: int | None = None
+    min_video_s: float = 0.0
+    max_video_s: float | None = None
+    max_body_bytes: int | None = None
+    animated: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """Where media come from: `local(url)` is the path of a URL served here, None for a foreign one."""
+
+    local: Callable[[str], Path | None]
+    default_image_px: tuple[int, int]
+    default_video_px: tuple[int, int]
+    default_video_s: float
+
+
+DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w.+=-]+)*;base64,(.*)", re.DOTALL)
+
+
+def see(ref: MediaRef, rules: MediaRules, library: Library) -> SeenMedia:
+    """The media behind a reference. Raises Refusal when it is none, or not what it claims to be."""
+    if ref.value.startswith(("http://", "https://")):
+        return _see_url(ref, rules, library)
+    if ref.kind == "video" and not rules.inline_video:
+        raise Refusal(f"{ref.field}: video must be an http(s) URL; base64 video is not supported")
+    if ref.value.startswith("data:"):
+        return _see_data_url(ref, rules)
+    return _see_inline(ref, ref.value, ref.mime, "raw", rules)
+
+
+def _see_data_url(ref: MediaRef, rules: MediaRules) -> SeenMedia:
+    found = DATA_URL.fullmatch(ref.value)
+    if not found:
+        raise refuse(ref.field, ref.value, "data:<mime>;base64,<text>")
+    if ref.mime is not None and ref.mime != found[1]:
+        raise Refusal(f"{ref.field}: the data URL says {found[1]}, mime_type says {ref.mime}")
+    return _see_inline(ref, found[2], found[1], "data_url", rules)
+
+
+def _see_inline(
+    ref: MediaRef, text: str, mime: str | None, spelling: Spelling, rules: MediaRules
+) -> SeenMedia:
+    if rules.max_base64_chars is not None and len(text) > rules.max_base64_chars:
+        raise Refusal(f"{ref.field}: {len(text)} base64 characters, at most {rules.max_base64_chars}")
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Refusal(f"{ref.field}: neither an http(s) URL nor valid base64 ({error})") from error
+    found = probe.sniff(data)
+    if found is None:
+        raise Refusal(f"{ref.field}: the base64 text is no known image or video")
+    if mime is not None and not probe.same_container(mime, found):
+        raise Refusal(f"{ref.field}: says {mime}, its bytes are {found}")
+    _check_mime(ref, mime or found, rules)
+    identity = sha256(data).hexdigest()
+    measured = _measure_bytes(identity, found, data)
+    return _seen(ref, mime or found, spelling, identity, measured, len(data), rules, data=data)
+
+
+def _see_url(ref: MediaRef, rules: MediaRules, library: Library) -> SeenMedia:
+    parts = urlsplit(ref.value)
+    if not parts.hostname or re.search(r"\s", ref.value):
+        raise refuse(ref.field, ref.value, "an http(s) URL")
+    if ref.mime is not None:
+        _check_mime(ref, ref.mime, rules)
+    path = library.local(ref.value)
+    if path is not None:
+        return _see_file(ref, path, rules)
+    width, height = library.default_image_px if ref.kind == "image" else library.default_video_px
+    duration_s = library.default_video_s if ref.kind == "video" else None
+    identity = (
+        f"{parts.scheme}://{parts.netloc}{parts.path}"  # a signed URL's query changes, the media does not
+    )
+    return SeenMedia(
+        ref.field, ref.kind, ref.mime, "url", identity, width, height, duration_s, shape=ref.shape
+    )
+
+
+def _see_file(ref: MediaRef, path: Path, rules: MediaRules) -> SeenMedia:
+    stat = path.stat()
+    identity, found, measured = _measure_file(path, stat.st_mtime_ns, stat.st_size)
+    if found is None:
+        raise Refusal(f"{ref.field}: the URL holds no known image or video")
+    if ref.mime is not None and not probe.same_container(ref.mime, found):
+        raise Refusal(f"{ref.field}: mime_type says {ref.mime}, the URL holds {found}")
+    _check_mime(ref, ref.mime or found, rules)
+    if (
+        ref.kind == "video"
+        and rules.max_url_video_bytes is not None
+        and stat.st_size > rules.max_url_video_bytes
+    ):
+        raise Refusal(
+            f"{ref.field}: video of {stat.st_size} bytes, at most {rules.max_url_video_bytes} by URL"
+        )
+    return _seen(ref, ref.mime or found, "url", identity, measured, stat.st_size, rules, path=path)
+
+
+def _check_mime(ref: MediaRef, mime: str, rules: MediaRules) -> None:
+    allowed = rules.image_mimes if ref.kind == "image" else rules.video_mimes
+    if mime not in allowed:
+        raise Refusal(f"{ref.field}: {mime} is not taken as {ref.kind}; taken: {', '.join(sorted(allowed))}")
+
+
+def _seen(
+    ref: MediaRef,
+    mime: str,
+    spelling: Spelling,
+    identity: str,
+    measured: probe.Measured | None,
+    size_bytes: int,
+    rules: MediaRules,
+    data: bytes | None = None,
+    path: Path | None = None,
+) -> SeenMedia:
+    if measured is None:
+        raise Refusal(f"{ref.field}: the {ref.kind} cannot be decoded")
+    _check_size(ref, measured, size_bytes, rules)
+    return SeenMedia(
+        field=ref.field,
+        kind=ref.kind,
+        mime=mime,
+        spelling=spelling,
+        identity=identity,
+        width=measured.width,
+        height=measured.height,
+        duration_s=measured.duration_s if ref.kind == "video" else None,
+        size_bytes=size_bytes,
+        data=data,
+        path=path,
+        shape=ref.shape,
+    )
+
+
+def _check_size(ref: MediaRef, measured: probe.Measured, size_bytes: int, rules: MediaRules) -> None:
+    if ref.kind == "image":
+        if rules.max_image_bytes is not None and size_bytes > rules.max_image_bytes:
+            raise Refusal(f"{ref.field}: image of {size_bytes} bytes, at most {rules.max_image_bytes}")
+        if (
+            rules.max_image_side_px is not None
+            and max(measured.width, measured.height) > rules.max_image_side_px
+        ):
+            raise Refusal(
+                f"{ref.field}: {measured.width}x{measured.height} px, at most {rules.max_image_side_px} each"
+            )
+        if measured.frames > 1 and not rules.animated:
+            raise Refusal(f"{ref.field}: an animated image is not taken")
+        return
+    if measured.duration_s < rules.min_video_s:
+        raise Refusal(f"{ref.field}: video of {measured.duration_s:g} s, at least {rules.min_video_s:g} s")
+    if rules.max_video_s is not None and measured.duration_s > rules.max_video_s:
+        raise Refusal(f"{ref.field}: video of {measured.duration_s:g} s, at most {rules.max_video_s:g} s")
+
+
+def check_counts(media: list[SeenMedia], rules: MediaRules) -> None:
+    """Passes when no more media came than the provider takes in one request."""
+    images = [one for one in media if one.kind == "image"]
+    inline = [one for one in images if one.spelling != "url"]
+    videos = len(media) - len(images)
+    for what, count, most in (
+        ("images", len(images), rules.max_images),
+        ("base64 images", len(inline), rules.max_inline_images),
+        ("videos", videos, rules.max_videos),
+    ):
+        if most is not None and count > most:
+            raise Refusal(f"messages: {count} {what} in one request, at most {most}")
+
+
+_measured: dict[str, probe.Measured | None] = {}
+
+
+def _measure_bytes(identity: str, mime: str, data: bytes) -> probe.Measured | None:
+    if identity not in _measured:
+        if len(_measured) >= 4096:
+            _measured.clear()
+        _measured[identity] = probe.measure(data, mime)
+    return _measured[identity]
+
+
+@lru_cache(maxsize=1024)
+def _measure_file(path: Path, mtime_ns: int, size: int) -> tuple[str, str | None, probe.Measured | None]:
+    with path.open("rb") as file:
+        head = file.read(4096)
+        file.seek(0)
+        digest = sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    mime = probe.sniff(head)
+    return digest.hexdigest(), mime, None if mime is None else probe.measure(path, mime)
