@@ -1,0 +1,194 @@
+"""The parts of a job, each a small model of its own: columns, models, limits, gateway, media, prices."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from mavi_tasks import job_checks as checks
+from mavi_tasks.job_fields import (
+    BaseUrl,
+    EnvName,
+    PositiveFloat,
+    PositiveInt,
+    Price,
+    Seconds,
+    Text,
+    Tries,
+    one_of,
+    wrong,
+)
+
+Kind = Annotated[Literal["image", "video"], BeforeValidator(one_of("image", "video"))]
+
+
+class Section(BaseModel):
+    """Base of every part of a job: unknown keys are errors, nothing changes later, errors show no values."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Columns(Section):
+    """Which column of the manifest holds what. Columns that are not named here are template variables."""
+
+    media: Text | None = Field(default="media_url", description="The media; null = items without media")
+    id: Text = Field(
+        default="item_id", description="What names the item; without it, the media's reference does"
+    )
+    prompt: Text = Field(default="prompt", description="The item's own prompt, sent as it stands")
+    truth: Text = Field(default="truth", description="The expected answer; never shown to a model")
+
+    @model_serializer(mode="wrap")
+    def _only_named(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Written out, only what was named: a named column must exist, a default one need not."""
+        return {name: value for name, value in handler(self).items() if name in self.model_fields_set}
+
+    def named(self, field: str) -> bool:
+        """Whether the user named this column, so that it must be there."""
+        return field in self.model_fields_set
+
+
+class ModelSpec(Section):
+    """One model to ask, with what differs for it."""
+
+    model: Text = Field(description="family:name, for example gemini:gemini-2.5-flash")
+    params: dict[str, Any] = Field(default_factory=dict, description="Go before the job's params")
+    frames: PositiveInt | None = Field(
+        default=None, description="Frames of each video, for models that take images"
+    )
+    fps: PositiveFloat | None = Field(default=None, description="Or so many frames for each second of video")
+
+    @field_validator("model")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if problem := checks.model_problem(value):
+            raise wrong(problem)
+        return value
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.frames is not None and self.fps is not None:
+            raise wrong("must have frames or fps, not both")
+        return self
+
+
+class Limits(Section):
+    """What a model may be asked at most; null = no limit known."""
+
+    requests_per_minute: PositiveFloat | None = None
+    tokens_per_minute: PositiveFloat | None = None
+    concurrency: PositiveInt | None = Field(default=None, description="Requests in flight at the same time")
+
+
+class Retry(Section):
+    """How long one request is tried."""
+
+    attempts: Tries = 5
+    base_s: Seconds = Field(default=1.0, description="The first wait; each next one is twice as long")
+    cap_s: Seconds = Field(default=32.0, description="The longest wait")
+    deadline_s: Seconds = Field(default=600.0, description="From the first try; then the request has failed")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.cap_s < self.base_s:
+            raise wrong(f"must have cap_s ({self.cap_s:g}) of at least base_s ({self.base_s:g})")
+        return self
+
+
+class Gateway(Section):
+    """Who answers: the real service, the embedded sandbox, or any base URL that speaks the contract."""
+
+    name: Annotated[
+        Literal["mavi", "sandbox", "custom"], BeforeValidator(one_of("mavi", "sandbox", "custom"))
+    ] = "mavi"
+    base_url: BaseUrl | None = Field(default=None, description="https://host/path, without /vu or /iu")
+    api_key_env: EnvName | None = Field(
+        default=None, description="The environment variable that holds the key"
+    )
+    dialect: Annotated[Literal["mavi", "openai"], BeforeValidator(one_of("mavi", "openai"))] = "mavi"
+    base64: Annotated[Literal["data_url", "raw"], BeforeValidator(one_of("data_url", "raw"))] = "data_url"
+    nova_url: Annotated[Literal["string", "object"], BeforeValidator(one_of("string", "object"))] = "string"
+    timeout_s: Seconds | None = Field(default=None, description="For one call, from sending to the last byte")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        """A base URL without a name is a gateway of the user's own."""
+        if isinstance(value, Mapping) and value.get("base_url") is not None:
+            return {"name": "custom", **value}
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.name == "custom" and self.base_url is None:
+            raise wrong("needs a base_url")
+        if self.dialect != "mavi" and self.base_url is None:
+            raise wrong(f"needs a base_url: {self.name} does not speak the dialect {self.dialect}")
+        return self
+
+
+class MediaOptions(Section):
+    """What may be done with media; null = the default of the media stage."""
+
+    base_url: BaseUrl | None = Field(default=None, description="Where the files under `root` are public")
+    root: Text | None = Field(default=None, description="The folder that base_url stands for")
+    download: bool = Field(
+        default=False, description="May remote media be read here, to inline or sample them?"
+    )
+    allow_http: bool = Field(default=False, description="Downloads over plain http")
+    allow_private: bool = Field(default=False, description="Downloads from private networks")
+    allow_private_urls: bool = Field(default=False, description="Send private URLs: the gateway is local too")
+    max_download_bytes: PositiveInt | None = None
+    download_timeout_s: Seconds | None = None
+    default_kind: Kind | None = Field(default=None, description="Of a URL whose name tells nothing")
+    max_image_px: PositiveInt | None = Field(
+        default=None, description="Longest side; larger images are shrunk"
+    )
+    frame_px: PositiveInt | None = Field(default=None, description="Longest side of a frame")
+    max_frames: PositiveInt | None = Field(default=None, description="The most that fps may ask of one video")
+    max_video_s: Seconds | None = None
+    sign_ttl_s: PositiveInt | None = Field(default=None, description="How long a presigned URL lasts")
+
+    @model_validator(mode="after")
+    def _mapped(self) -> Self:
+        if self.base_url is not None and self.root is None:
+            raise wrong("needs root beside base_url: the local folder that is public there")
+        return self
+
+
+class Tier(Section):
+    """A price up to a number of input tokens, which counts for the whole request."""
+
+    up_to_input_tokens: PositiveInt | None = Field(default=None, description="Inclusive; null = no bound")
+    input_usd_per_mtok: Price
+    output_usd_per_mtok: Price
+
+
+class ModelPrice(Section):
+    """Your own price of a model, in dollars for a million tokens."""
+
+    input_usd_per_mtok: Price | None = None
+    output_usd_per_mtok: Price | None = None
+    tiers: list[Tier] | None = Field(default=None, description="Instead of one price; in rising order")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        flat = (self.input_usd_per_mtok, self.output_usd_per_mtok)
+        if (self.tiers is None) == (flat == (None, None)) or (self.tiers is None and None in flat):
+            raise wrong("needs input_usd_per_mtok and output_usd_per_mtok, or tiers")
+        bounds = [tier.up_to_input_tokens for tier in self.tiers or []]
+        rising = [bound for bound in bounds[:-1] if bound is not None]
+        if self.tiers is not None and (not bounds or bounds[-1] is not None):
+            raise wrong("needs a last tier without up_to_input_tokens")
+        if len(rising) != len(bounds[:-1]) or sorted(set(rising)) != rising:
+            raise wrong("must have its tiers in rising order of up_to_input_tokens")
+        return self

@@ -1,0 +1,167 @@
+"""YAML text to plain values, with the line of every key kept, so that a problem can say where it is.
+
+PyYAML composes nodes (which know their lines); the values are made from them here, because `safe_load`
+silently takes the last of two equal keys and forgets the lines.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from mavi_tasks.errors import InputError
+
+MAX_BYTES: Final = 4_000_000  # a job is a page of text; more is a manifest given by mistake
+MAX_VALUES: Final = 200_000  # aliases can make a small file expand without end
+
+_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_MERGE: Final = "tag:yaml.org,2002:merge"
+
+
+class Document:
+    """One YAML file: its values as plain dicts and lists, the line of each, and what was wrong on the way."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.problems: list[str] = []
+        self._root = _compose(path)
+        self._loader = yaml.SafeLoader("")
+        self._done: dict[int, Any] = {}
+        self._open: set[int] = set()
+        self._check_size()
+        self.values: dict[str, Any] = self._mapping(self._root)
+
+    def line(self, loc: Sequence[str | int]) -> int:
+        """The line of the key at `loc`, or of the nearest thing above it that the file has."""
+        node: yaml.Node = self._root
+        line = 1
+        for step in loc:
+            found = _child(node, step)
+            if found is None:
+                break
+            node, line = found
+        return line
+
+    def told(self, node: yaml.Node, text: str) -> None:
+        self.problems.append(f"{self.path.name}:{node.start_mark.line + 1}: {text}")
+
+    def _check_size(self) -> None:
+        if _expanded(self._root, {}, set()) > MAX_VALUES:
+            raise InputError(f"{self.path.name}: its aliases (&, *) expand without end; write the values out")
+
+    def _value(self, node: yaml.Node) -> Any:
+        """The plain value of a node; each node is made once, however many aliases point to it."""
+        if id(node) not in self._done:
+            self._done[id(node)] = self._made(node)
+        return self._done[id(node)]
+
+    def _made(self, node: yaml.Node) -> Any:
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node)
+        if isinstance(node, yaml.SequenceNode):
+            return [self._value(child) for child in node.value]
+        try:
+            return self._loader.construct_object(node)
+        except (yaml.YAMLError, ValueError) as problem:
+            self.told(node, f"{str(node.value)[:60]!r} cannot be read: {str(problem).splitlines()[0]}")
+            return None
+
+    def _mapping(self, node: yaml.MappingNode) -> dict[str, Any]:
+        merged: dict[str, Any] = {}
+        own: dict[str, Any] = {}
+        lines: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            if key_node.tag == _MERGE:
+                merged = self._merged(value_node) | merged
+                continue
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.told(key_node, "a key must be text")
+                continue
+            key = str(key_node.value)
+            if key in own:
+                self.told(key_node, f"{key}: is written twice (first in line {lines[key]}); keep one")
+                continue
+            lines[key] = key_node.start_mark.line + 1
+            own[key] = self._value(value_node)
+        return merged | own
+
+    def _merged(self, node: yaml.Node) -> dict[str, Any]:
+        values = [
+            self._value(part) for part in (node.value if isinstance(node, yaml.SequenceNode) else [node])
+        ]
+        if not all(isinstance(value, dict) for value in values):
+            self.told(node, "<<: can only merge mappings")
+            return {}
+        return {key: item for value in reversed(values) for key, item in value.items()}
+
+
+def _compose(path: Path) -> yaml.MappingNode:
+    text = _text(path)
+    try:
+        root = yaml.compose(text, Loader=_LOADER)
+    except yaml.YAMLError as problem:
+        raise InputError(_syntax(path, text, problem)) from problem
+    if root is None:
+        raise InputError(f"{path.name}: is empty; a job needs at least `manifest`, `models` and `prompts`")
+    if not isinstance(root, yaml.MappingNode):
+        raise InputError(f"{path.name}: must be a mapping of keys such as `manifest:` and `models:`")
+    return root
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path}: is too big for a job file; is it the manifest?")
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder; name the job file in it") from None
+    except OSError as problem:
+        raise InputError(f"{path}: cannot be read: {problem.strerror}") from problem
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise InputError(f"{path.name}: is UTF-16; save it as UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        line = data.count(b"\n", 0, problem.start) + 1
+        byte = data[problem.start]
+        raise InputError(
+            f"{path.name}:{line}: byte 0x{byte:02x} is not UTF-8; save the file as UTF-8"
+        ) from None
+
+
+def _syntax(path: Path, text: str, problem: yaml.YAMLError) -> str:
+    mark = getattr(problem, "problem_mark", None)
+    if mark is None:
+        return f"{path.name}: is not valid YAML: {str(problem).splitlines()[0]}"
+    lines = text.splitlines()
+    wrong = lines[mark.line] if mark.line < len(lines) else ""
+    if "\t" in wrong[: len(wrong) - len(wrong.lstrip())]:
+        return f"{path.name}:{mark.line + 1}: a tab indents this line; YAML takes only spaces"
+    why = getattr(problem, "problem", None) or getattr(problem, "context", None)
+    return f"{path.name}:{mark.line + 1}: is not valid YAML: {why} (column {mark.column + 1})"
+
+
+def _child(node: yaml.Node, step: str | int) -> tuple[yaml.Node, int] | None:
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+        return node.value[step], node.value[step].start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == step:
+                return value, key.start_mark.line + 1
+    return None
+
+
+def _expanded(node: yaml.Node, known: dict[int, int], above: set[int]) -> int:
+    """How many values the node stands for with all aliases written out."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) in above:
+        return MAX_VALUES + 1  # it contains itself
+    if id(node) not in known:
+        pairs = isinstance(node, yaml.MappingNode)
+        children = [part for pair in node.value for part in pair] if pairs else node.value
+        known[id(node)] = 1 + sum(_expanded(child, known, above | {id(node)}) for child in children)
+    return known[id(node)]
