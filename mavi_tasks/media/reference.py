@@ -1,0 +1,209 @@
+"""What a media reference is: a URL, a bucket object, a data URL or a path; and its form without secrets."""
+
+import ipaddress
+import re
+import socket
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from typing import Final
+from urllib.parse import parse_qsl, quote, unquote, unquote_plus, urlencode, urlsplit, urlunsplit
+
+from mavi_tasks.media.sniff import SUFFIXES, mime_of_name, mime_said
+
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")  # two letters at least: C:\ is a path
+
+_SIGNATURE_PREFIXES: Final = ("x-amz-", "x-goog-", "x-oss-", "x-cos-", "x-tos-")
+_SIGNATURES: Final = frozenset(
+    (
+        "signature",
+        "sig",
+        "expires",
+        "policy",
+        "key-pair-id",
+        "awsaccesskeyid",
+        "googleaccessid",
+        "ossaccesskeyid",
+        "security-token",
+        "q-signature",
+        "hdnea",
+        "hdnts",
+        "hdntl",
+        "__token__",
+        "exp",
+    )
+)
+# Azure's other fields have names too short to be told from harmless ones, unless `sig` is there.
+_AZURE: Final = frozenset(
+    ("se", "sp", "sv", "sr", "st", "spr", "sip", "ss", "srt", "skoid", "sktid", "skt", "ske", "sks", "skv")
+)
+# Secrets that may also be all that tells one media from another.
+_TOKENS: Final = frozenset(
+    (
+        "token",
+        "access_token",
+        "auth",
+        "auth_token",
+        "authorization",
+        "apikey",
+        "api_key",
+        "api-key",
+        "password",
+        "pwd",
+        "secret",
+        "jwt",
+        "session",
+        "sessionid",
+    )
+)
+_TYPE_KEYS: Final = frozenset(("mime", "mime_type", "content_type", "content-type", "response-content-type"))
+_NAME_KEYS: Final = frozenset(
+    ("format", "fm", "ext", "file", "filename", "name", "response-content-disposition")
+)
+_YOUTUBE: Final = frozenset(("youtube.com", "www.youtube.com", "m.youtube.com", "youtu.be"))
+_PRIVATE_SUFFIXES: Final = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A URL taken apart: the stored form, the identity, what is sent, and the MIME type it hints at."""
+
+    uri: str
+    identity: str
+    source: str
+    mime: str | None
+
+
+def scheme_of(ref: str) -> str | None:
+    """The scheme in lower case, or None for a path."""
+    found = _SCHEME.match(ref)
+    return found.group(1).lower() if found else None
+
+
+def remote(ref: str) -> Remote:
+    """Take a URL apart. Raises ValueError for a URL that has no host or cannot be read."""
+    if "?" in ref or "@" in ref or "#" in ref or not ref.isascii() or not ref.isprintable() or " " in ref:
+        return _remote_in_full(ref)
+    if ref.find("/", ref.find("//") + 2) == ref.find("//") + 2 or ref.endswith("//"):
+        raise ValueError("there is no host in it")
+    return Remote(ref, ref, ref, _mime_of_path(ref))
+
+
+def _remote_in_full(ref: str) -> Remote:
+    ref = quote(ref.strip(), safe="%/:=&?~#+!$,;'@()*[]")
+    split = urlsplit(ref)
+    if not split.hostname:
+        raise ValueError("there is no host in it")
+    host = split.netloc.rpartition("@")[2]
+    pairs = parse_qsl(split.query, keep_blank_values=True)
+    kept, tokens = _without_signature(pairs)
+    # A query without secrets stays as it was written: encoding it anew could change it.
+    query = split.query if len(kept) == len(pairs) else urlencode(kept)
+    uri = urlunsplit((split.scheme, host, split.path, query, split.fragment))
+    mime = _mime_of_path(split.path) or _mime_of_query(pairs) or _mime_of_host(split.hostname)
+    return Remote(uri, uri + _told_apart(tokens, split.path), ref, mime)
+
+
+def _without_signature(pairs: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[str]]:
+    """The harmless pairs, and the values of the tokens among the others."""
+    names = {name.lower() for name, _ in pairs}
+    secret = _SIGNATURES | _TOKENS | (_AZURE if "sig" in names else frozenset())
+    kept = [
+        (name, value)
+        for name, value in pairs
+        if name.lower() not in secret and not name.lower().startswith(_SIGNATURE_PREFIXES)
+    ]
+    return kept, [value for name, value in pairs if name.lower() in _TOKENS]
+
+
+def _told_apart(tokens: list[str], path: str) -> str:
+    """A mark that keeps two media apart when only their tokens differ; empty when the path names a file.
+
+    Without it `/download?token=A` and `/download?token=B` would be one media and share one answer.
+    """
+    if not tokens or _mime_of_path(path):
+        return ""
+    return "#token-sha256:" + sha256("\n".join(tokens).encode()).hexdigest()[:16]
+
+
+def _mime_of_path(path: str) -> str | None:
+    tail = path[path.rfind("/") + 1 :]
+    dot = tail.rfind(".")
+    return SUFFIXES.get(tail[dot + 1 :].lower()) if dot >= 0 else None
+
+
+def _mime_of_query(pairs: list[tuple[str, str]]) -> str | None:
+    for name, value in pairs:
+        key = name.lower()
+        if key in _TYPE_KEYS and (mime := mime_said(value)):
+            return mime
+        if key in _NAME_KEYS:
+            claim = unquote_plus(value).rpartition("filename=")[2].strip("\"' ;")
+            if mime := mime_of_name(claim if "." in claim else "x." + claim):
+                return mime
+    return None
+
+
+def _mime_of_host(host: str) -> str | None:
+    return "video/mp4" if host.lower() in _YOUTUBE else None
+
+
+def host_of(url: str) -> str:
+    """The host of a URL, empty when there is none."""
+    start = url.find("//") + 2
+    end = url.find("/", start)
+    netloc = url[start:] if end < 0 else url[start:end]
+    return _host_of_netloc(netloc)
+
+
+@lru_cache(maxsize=4096)
+def _host_of_netloc(netloc: str) -> str:
+    host = netloc.partition("?")[0].partition("#")[0].rpartition("@")[2]
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].lower()
+
+
+@lru_cache(maxsize=4096)
+def is_private_host(host: str) -> bool:
+    """Whether a host, by its name alone, cannot be reached from outside: loopback, private, without dots.
+
+    Numbers are read as resolvers read them: 127.1, 0x7f000001 and 2130706433 are loopback. Names are not
+    looked up here; downloads check the address they connect to.
+    """
+    name = host.rstrip(".").lower()
+    address = _address(name)
+    if address is not None:
+        return not is_public(address)
+    return "." not in name or name.endswith(_PRIVATE_SUFFIXES)
+
+
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        pass
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(name))
+    except (OSError, UnicodeError):
+        return None
+
+
+def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether an address is out on the internet, seen through IPv4-in-IPv6 forms (mapped, 6to4, NAT64)."""
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour or _nat64(address)
+        if inner is not None:
+            return is_public(inner)
+    return address.is_global and not address.is_multicast
+
+
+def _nat64(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    if address in ipaddress.IPv6Network("64:ff9b::/96"):
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return None
+
+
+def path_of(ref: str) -> str:
+    """The path of a file:// URL, or the reference itself."""
+    return unquote(urlsplit(ref).path) if ref[:5].lower() == "file:" else ref
