@@ -187,20 +187,23 @@ def _part(node: Any, depth: int) -> dict[str, Any]:
 
 
 def _merged(node: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The node with the parts of its allOf put into it: properties and required joined, the rest overlaid."""
+    """The node with the parts of its allOf put into it: properties and required joined."""
     parts = node.get("allOf")
     if not isinstance(parts, list):
         return node
     merged: dict[str, Any] = {name: value for name, value in node.items() if name != "allOf"}
     for part in parts:
         for name, value in _merged(part).items() if isinstance(part, Mapping) else ():
-            if name == "properties" and isinstance(merged.get(name), Mapping):
-                merged[name] = {**merged[name], **value}
-            elif name == "required" and isinstance(merged.get(name), list):
-                merged[name] = [*merged[name], *(item for item in value if item not in merged[name])]
-            else:
-                merged.setdefault(name, value)
+            merged[name] = _joined(name, merged[name], value) if name in merged else value
     return merged
+
+
+def _joined(name: str, first: Any, second: Any) -> Any:
+    if name == "properties" and isinstance(first, Mapping) and isinstance(second, Mapping):
+        return {**second, **first}
+    if name == "required" and isinstance(first, list) and isinstance(second, list):
+        return [*first, *(item for item in second if item not in first)]
+    return first
 
 
 def _choices(node: Mapping[str, Any]) -> list[Any]:
