@@ -10,6 +10,7 @@ below it, and now and then a careful step beyond, in case the server allows more
 such steps fail.
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ class AdaptiveSettings:
     """Where the search starts and how far it goes."""
 
     start_concurrency: int = 8
+    start_rate_per_s: float = 40.0
+    """Until the first reply tells the round trip."""
     most_concurrency: int = 512
     grow_rate_every_s: float = 2.0
     """A rate a little too high shows only once the server's burst is used up, so each level is held a while."""
@@ -61,7 +64,7 @@ class _Round:
 
 
 class Adaptive:
-    """Concurrency and rate of one model. Pure: the caller brings the time and obeys `cap` and `rate_per_s`."""
+    """Concurrency and rate of one model. Pure: the caller brings the time and obeys `cap` and `pace_per_s`."""
 
     def __init__(
         self,
@@ -103,9 +106,17 @@ class Adaptive:
         return int(self.concurrency.value or 1)
 
     @property
-    def rate_per_s(self) -> float | None:
-        """Tries per second, evenly paced; None is not paced."""
-        return self.rate.value
+    def pace_per_s(self) -> float | None:
+        """Tries per second, evenly sent; None is as fast as slots come free.
+
+        Before any 429 there is no rate to keep, but slots that come free together must not become a burst that a
+        small bucket refuses: half as fast again as the slots can turn over keeps sends apart and binds nothing.
+        """
+        if self.rate.value is not None or self._slots_told:
+            return self.rate.value
+        if self._latency_s is None:
+            return self.settings.start_rate_per_s
+        return 1.5 * self.cap / max(self._latency_s, 1e-3)
 
     def on_sent(self, now: float, seq: int) -> None:
         """A try goes out."""
@@ -128,7 +139,7 @@ class Adaptive:
         this = self._round
         this.answers += 1
         this.latency_s += latency_s
-        if self.slow_start and self.slot_bound and not this.errors:
+        if self.slow_start and (self.slot_bound or self.rate_bound) and not this.errors:
             self.concurrency.set(self.cap + 1)  # each answer makes room for two: doubles per round trip
         if permit.seq > this.last_seq:
             self._finish_round(this, now)
@@ -205,14 +216,14 @@ class Adaptive:
             return 0.8 * sending if accepted else 0.5 * sending
         low = accepted / max(permit.at - self._cut_at, 1e-3)
         high = min(sending, accepted / max(permit.at - (self._resumed_at or 0.0), 1e-3))
-        return min(0.97 * sending, max(0.5 * sending, (low * high) ** 0.5))
+        return min(0.97 * sending, max(0.5 * sending, math.sqrt(low * high)))
 
     def _finish_burst(self, burst: _Burst) -> None:
         """Every reply from before the cut is in: what got through while the server was full is its limit."""
         self._burst = None
         window_s = burst.cut_at - burst.first_sent_at
         accepted = burst.sent - burst.throttled
-        if burst.rate_blamed and accepted >= 10 and window_s > 0:
+        if burst.rate_blamed and accepted >= 10 and window_s >= 0.5 * (self._latency_s or 1.0):
             measured = accepted / window_s
             self.rate.refine(0.96 * measured, ceiling=1.02 * measured)
         if burst.slots_blamed:

@@ -1,32 +1,31 @@
 """One model's gate: hold, circuit, pace, slot; first come, first served; what nobody told is learned."""
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
 
 from mavi_tasks.limits.adaptive import Adaptive, AdaptiveSettings
-from mavi_tasks.limits.circuit import Circuit, CircuitSettings
+from mavi_tasks.limits.changes import Changes
+from mavi_tasks.limits.circuit import Circuit, CircuitSettings, State
 from mavi_tasks.limits.clock import Clock
-from mavi_tasks.limits.events import LimitChange, ModelDown, Outcome, Permit, What
-from mavi_tasks.limits.pacing import CATCH_UP_S, HEADROOM, MINUTE_PS, PICO, Pacer
+from mavi_tasks.limits.events import LimitChange, ModelDown, Outcome, Permit
+from mavi_tasks.limits.line import FOREVER, Line
+from mavi_tasks.limits.pacing import CATCH_UP_S, HEADROOM, Pacer
 
-FOREVER = float("inf")
-LEAST_SLEEP_S = 0.001  # timers are no finer; what is lost is caught up
 HOLD_S, HOLD_CAP_S = 1.0, 32.0  # after a 429 without Retry-After, doubling
 
 
 class Throttle:
-    """The right to send to one model, given out at the pace it stands.
+    """The right to send to one model, given out no faster than it can take.
 
-    A waiter holds nothing: the slot is taken at the moment of sending. The first in line is never overtaken, so a
-    request with many tokens is served too. One event loop, no threads.
+    A waiter holds nothing: the slot is taken at the moment of sending. The first in line is never overtaken, so
+    that a request with many tokens is served too. One event loop, no threads.
 
     Tokens are reserved at the estimate and settled at `release`: at `used_tokens` when known; back to 0 when the
-    model read nothing (throttled, rejected); else the estimate stands. A request counts against requests per minute
-    even when throttled, because servers count it.
+    model read nothing (throttled, rejected); else the estimate stands. A request counts against requests per
+    minute even when throttled, because servers count it.
 
-    `stop()` and a circuit that gave up end the throttle: all waiters and all later calls raise `ModelDown` at once;
-    tries in flight finish and are released as always.
+    `stop()` and a circuit that gave up end the throttle: all waiters and all later calls raise `ModelDown` at
+    once; tries in flight finish and are released as always.
     """
 
     def __init__(
@@ -42,45 +41,37 @@ class Throttle:
         adaptive: AdaptiveSettings | None = None,
         circuit: CircuitSettings | None = None,
     ) -> None:
-        """`burst`: requests the server is known to take at once; None catches up at most 30 ms of lost time."""
+        """None: nobody told. `burst`: requests the server takes at once; None catches up at most 30 ms."""
         self.model = model
         self.requests_per_minute = requests_per_minute
         self.tokens_per_minute = tokens_per_minute
         self.concurrency = concurrency
-        self.history: deque[LimitChange] = deque(maxlen=256)
         self.in_flight = 0
-        self.throttled_count = 0
         self.tries = 0
+        self.throttled_count = 0
         self.held_until = 0.0
         self.tokens_reserved = 0
-        """Tokens of tries in flight, as estimated."""
+        """Of tries in flight, as estimated."""
         self.tokens_settled = 0
-        """Tokens of tries that came back, as charged."""
+        """Of tries that came back, as charged."""
         self.stopped: str | None = None
         """Why no more is sent, or None."""
-        self._clock = clock
+        told = None if requests_per_minute is None else requests_per_minute * HEADROOM / 60
         self._now = clock.now
-        self._on_change = on_change
-        self._told_rate = None if requests_per_minute is None else requests_per_minute * HEADROOM
-        self._catch_up_s = _catch_up_s(burst, self._told_rate)
-        self._request_pacer = (
-            None if self._told_rate is None else Pacer(self._told_rate, catch_up_s=self._catch_up_s)
-        )
-        self._token_pacer = None if tokens_per_minute is None else Pacer(tokens_per_minute * HEADROOM)
-        self._adaptive = Adaptive(
-            told_rate_per_s=None if self._told_rate is None else self._told_rate / 60,
-            told_concurrency=concurrency,
-            settings=adaptive,
-        )
+        self._adaptive = Adaptive(told_rate_per_s=told, told_concurrency=concurrency, settings=adaptive)
+        self._catch_up_s = CATCH_UP_S if burst is None or told is None else (burst - 1) / told
+        self._tokens = None if tokens_per_minute is None else Pacer(tokens_per_minute * HEADROOM)
+        self._requests: Pacer | None = None
+        self._pace_per_s: float | None = None
         self._cap = self._adaptive.cap
-        self._told_cap = self._cap
-        self._told_rate_shown = self._adaptive.rate_per_s
+        self._set_pace(self._adaptive.pace_per_s)
         self._circuit = Circuit(circuit)
-        self._waiters: deque[tuple[asyncio.Future[Permit], int]] = deque()
-        self._timer: asyncio.Task[None] | None = None
-        self._timer_at = FOREVER
         self._next_hold_s = HOLD_S
         self._hold_seq = 0
+        self._changes = Changes(model, on_change)
+        self._changes.start("concurrency", self._cap)
+        self._changes.start("requests_per_minute", self.rate_now)
+        self._line = Line(clock, wait_s=self._wait_s, grant=self._grant, give_back=self.give_back)
 
     # -- what is shown ---------------------------------------------------------------------------------------
 
@@ -91,18 +82,24 @@ class Throttle:
 
     @property
     def rate_now(self) -> float | None:
-        """Requests per minute paced at present; None is not paced."""
-        return None if self._request_pacer is None else self._request_pacer.per_minute
+        """Requests per minute allowed at present, told or learned; None: no limit is known."""
+        rate_per_s = self._adaptive.rate.value
+        return None if rate_per_s is None else 60 * rate_per_s
 
     @property
     def waiting(self) -> int:
         """Callers in line."""
-        return sum(not waiter.done() for waiter, _ in self._waiters)
+        return len(self._line)
 
     @property
-    def circuit_state(self) -> str:
+    def circuit_state(self) -> State:
         """closed, open, probing or down."""
         return self._circuit.state
+
+    @property
+    def history(self) -> deque[LimitChange]:
+        """The latest changes, oldest first."""
+        return self._changes.history
 
     # -- before a try ----------------------------------------------------------------------------------------
 
@@ -110,7 +107,7 @@ class Throttle:
         """A permit when one is free this instant and nobody is in line, else None. Raises ModelDown."""
         if self.stopped is not None:
             raise ModelDown(self.model, self.stopped)
-        if self._waiters:
+        if self._line:
             return None
         now = self._now()
         return None if self._wait_s(tokens, now) else self._grant(tokens, now)
@@ -118,24 +115,12 @@ class Throttle:
     async def acquire(self, tokens: int = 0) -> Permit:
         """A permit, in the order of asking. Raises ModelDown when the model is asked no more."""
         permit = self.try_acquire(tokens)
-        if permit is not None:
-            return permit
-        waiter: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
-        self._waiters.append((waiter, tokens))
-        self._serve()
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            self._withdraw(waiter)
-            raise
+        return await self._line.join(tokens) if permit is None else permit
 
-    def _withdraw(self, waiter: asyncio.Future[Permit]) -> None:
-        """A waiter was cancelled; the permit it may just have got goes back."""
-        if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-            self.give_back(waiter.result())
-            return
-        waiter.cancel()
-        self._serve()
+    def stop(self, reason: str) -> None:
+        """Ask this model no more; every waiter raises ModelDown now. The first reason stays."""
+        why = self.stopped = self.stopped or reason
+        self._line.fail(lambda: ModelDown(self.model, why))
 
     def _wait_s(self, tokens: int, now: float) -> float:
         """Seconds until a try may go; infinite when only a reply can let it go."""
@@ -145,10 +130,10 @@ class Throttle:
         wait_s = self.held_until - now if self.held_until > now else 0.0
         if self._circuit.state != "closed":
             wait_s = max(wait_s, self._circuit.wait_s(now))
-        if self._token_pacer is not None:
-            wait_s = max(wait_s, self._token_pacer.wait_s(tokens, now))
-        if self._request_pacer is not None:
-            paced_s = self._request_pacer.wait_s(1, now)
+        if self._tokens is not None:
+            wait_s = max(wait_s, self._tokens.wait_s(tokens, now))
+        if self._requests is not None:
+            paced_s = self._requests.wait_s(1, now)
             if paced_s > wait_s:
                 self._adaptive.rate_bound = True
                 return paced_s
@@ -158,10 +143,10 @@ class Throttle:
         self.in_flight += 1
         self.tries += 1
         self.tokens_reserved += tokens
-        if self._token_pacer is not None:
-            self._token_pacer.take(tokens, now)
-        if self._request_pacer is not None:
-            self._request_pacer.take(1, now)
+        if self._tokens is not None:
+            self._tokens.take(tokens, now)
+        if self._requests is not None:
+            self._requests.take(1, now)
         self._adaptive.on_sent(now, self.tries)
         permit = Permit(self.tries, tokens, now, self.in_flight)
         if self._circuit.state != "closed":
@@ -187,8 +172,8 @@ class Throttle:
         self._apply_limits(now)
         if self._circuit.state == "down" and self.stopped is None:
             self.stop(self._circuit.why)
-        if self._waiters:
-            self._serve()
+        if self._line:
+            self._line.serve()
 
     def give_back(self, permit: Permit) -> None:
         """Undo a permit whose try was never sent.
@@ -198,14 +183,14 @@ class Throttle:
         """
         self._close(permit)
         self.tokens_reserved -= permit.tokens
-        if self._token_pacer is not None:
-            self._token_pacer.refund(permit.tokens)
-        if self._request_pacer is not None and permit.seq == self.tries:
-            self._request_pacer.refund(1)
+        if self._tokens is not None:
+            self._tokens.refund(permit.tokens)
+        if self._requests is not None and permit.seq == self.tries:
+            self._requests.refund(1)
         if permit.probe:
             self._change_circuit(self._circuit.drop_probe)
         self._adaptive.on_other(permit)
-        self._serve()
+        self._line.serve()
 
     def _close(self, permit: Permit) -> None:
         if permit.released:
@@ -218,8 +203,8 @@ class Throttle:
             used_tokens = 0 if outcome in ("throttled", "rejected") else permit.tokens
         self.tokens_reserved -= permit.tokens
         self.tokens_settled += used_tokens
-        if self._token_pacer is not None and used_tokens != permit.tokens:
-            self._token_pacer.refund(permit.tokens - used_tokens)
+        if self._tokens is not None and used_tokens != permit.tokens:
+            self._tokens.refund(permit.tokens - used_tokens)
 
     def _after_ok(self, permit: Permit, now: float, _retry_after_s: float | None) -> None:
         self._adaptive.on_ok(permit, now)
@@ -256,7 +241,7 @@ class Throttle:
             old = max(0.0, self.held_until - now)
             self.held_until = until
             self._adaptive.on_hold(until)
-            self._tell(now, "hold", old, hold_s, why)
+            self._changes.tell(now, "hold", old, hold_s, why)
 
     def _succeed(self) -> None:
         circuit = self._circuit
@@ -268,91 +253,27 @@ class Throttle:
     def _apply_limits(self, now: float) -> None:
         adaptive = self._adaptive
         self._cap = adaptive.cap
-        rate_per_s = adaptive.rate_per_s
-        if rate_per_s is not None and rate_per_s != self._told_rate_shown:
-            self._set_rate(rate_per_s, now)
-        if abs(self._cap - self._told_cap) >= max(1, 0.1 * self._told_cap):
-            self._tell(
-                now, "concurrency", self._told_cap, self._cap, self._why_moved(self._cap < self._told_cap)
-            )
-            self._told_cap = self._cap
+        pace_per_s = adaptive.pace_per_s
+        if pace_per_s != self._pace_per_s:
+            self._set_pace(pace_per_s)
+        self._changes.move("concurrency", self._cap, now)
+        self._changes.move("requests_per_minute", self.rate_now, now)
 
-    def _set_rate(self, rate_per_s: float, now: float) -> None:
-        old = self.rate_now
-        if self._request_pacer is None:
-            self._request_pacer = Pacer(60 * rate_per_s, catch_up_s=self._catch_up_s)
+    def _set_pace(self, pace_per_s: float | None) -> None:
+        """Space the sends; once paced a model stays paced."""
+        self._pace_per_s = pace_per_s
+        if pace_per_s is None:
+            return
+        if self._requests is None:
+            self._requests = Pacer(60 * pace_per_s, catch_up_s=self._catch_up_s)
         else:
-            self._request_pacer.set_rate(60 * rate_per_s)
-        self._told_rate_shown = rate_per_s
-        cut = old is None or 60 * rate_per_s < old
-        self._tell(now, "requests_per_minute", old, 60 * rate_per_s, self._why_moved(cut))
-
-    @staticmethod
-    def _why_moved(cut: bool) -> str:
-        return "throttled" if cut else "no 429 of late"
+            self._requests.set_rate(60 * pace_per_s)
 
     def _change_circuit(self, change: Callable[[], None]) -> None:
         old = self._circuit.state
         change()
         if self._circuit.state != old:
-            self._tell(self._now(), "circuit", old, self._circuit.state, self._circuit.why)
-
-    def _tell(
-        self, now: float, what: What, old: float | str | None, new: float | str | None, why: str
-    ) -> None:
-        change = LimitChange(now, self.model, what, old, new, why)
-        self.history.append(change)
-        if self._on_change is not None:
-            self._on_change(change)
-
-    # -- the line --------------------------------------------------------------------------------------------
-
-    def stop(self, reason: str) -> None:
-        """Ask this model no more; every waiter raises ModelDown now. The first reason stays."""
-        if self.stopped is None:
-            self.stopped = reason
-        self._disarm()
-        while self._waiters:
-            waiter, _ = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_exception(ModelDown(self.model, self.stopped))
-
-    def _serve(self) -> None:
-        """Let go who may go, in order; then wake when the next one may."""
-        now = self._now()
-        waiters = self._waiters
-        while waiters:
-            waiter, tokens = waiters[0]
-            if waiter.done():  # cancelled while in line
-                waiters.popleft()
-                continue
-            wait_s = self._wait_s(tokens, now)
-            if wait_s:
-                self._arm(now, wait_s)
-                return
-            waiters.popleft()
-            waiter.set_result(self._grant(tokens, now))
-        self._disarm()
-
-    def _arm(self, now: float, wait_s: float) -> None:
-        if wait_s == FOREVER or (self._timer is not None and self._timer_at <= now + wait_s):
-            return  # a reply, or the timer that is set already, looks again
-        self._disarm()
-        wait_s = max(wait_s, LEAST_SLEEP_S)
-        self._timer_at = now + wait_s
-        self._timer = asyncio.get_running_loop().create_task(
-            self._wake(wait_s), name=f"throttle {self.model}"
-        )
-
-    def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    async def _wake(self, wait_s: float) -> None:
-        await self._clock.sleep(wait_s)
-        self._timer = None
-        self._serve()
+            self._changes.tell(self._now(), "circuit", old, self._circuit.state, self._circuit.why)
 
 
 AFTER: dict[Outcome, Callable[[Throttle, Permit, float, float | None], None]] = {
@@ -362,11 +283,3 @@ AFTER: dict[Outcome, Callable[[Throttle, Permit, float, float | None], None]] = 
     "unknown": Throttle._after_error,
     "throttled": Throttle._after_throttled,
 }
-
-
-def _catch_up_s(burst: int | None, per_minute: float | None) -> float:
-    """Seconds of lost time that may be caught up at once, for a server that takes `burst` requests at once."""
-    if burst is None or per_minute is None:
-        return CATCH_UP_S
-    interval_s = -int(-MINUTE_PS // per_minute) / PICO
-    return max(0.0, (burst - 1) * interval_s)
