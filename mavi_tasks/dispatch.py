@@ -1,0 +1,511 @@
+"""Requests of one model, asked: wait, send, judge, try again, price, record. The only place that retries.
+
+| verdict    | what is done                                                                            |
+|------------|-----------------------------------------------------------------------------------------|
+| throttled  | the throttle holds the whole model; costs no attempt until `deadline_s` has passed      |
+| again      | back-off with jitter, at most `attempts`; the same error three times in a row is final  |
+| refetch    | once more, with the media inlined where that can be                                     |
+| final      | a failed row                                                                            |
+| stop_model | a failed row; the model's other requests stay unsent, the other models go on            |
+| stop_run   | nothing more is sent; the request stays unsent                                          |
+
+The back-off before try n + 1 is `base_s * 2**(n - 1)`, at most `cap_s`, times 0.5 to 1.0 at random.
+"""
+
+import asyncio
+import itertools
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result
+
+from mavi_tasks import estimate, labels, limits
+from mavi_tasks.budget import Budget, Reservation
+from mavi_tasks.claims import Claims
+from mavi_tasks.errors import MaviError
+from mavi_tasks.gateway import FATAL_HINTS, Action, Gateway, Reply, Verdict
+from mavi_tasks.job_sections import Retry
+from mavi_tasks.journal import Journal
+from mavi_tasks.lane import Lane, Request
+from mavi_tasks.limits import Clock, ModelDown, Permit, Throttle
+from mavi_tasks.media import Delivery, MediaStore, Refusal
+from mavi_tasks.record import NO_COST, NO_USAGE, Outcome, Try, attempt_row, intent_row, result_row
+from mavi_tasks.tally import Tally
+
+RETRIED: Final = frozenset({"throttled", "again", "refetch"})
+SAME_ERROR_LIMIT: Final = 3
+SPARE_WORKERS: Final = 4  # ready behind those in flight, so that a free slot is taken at once
+MOST_BACKING_OFF: Final = 1024  # requests that may wait for another try at a time; bounds memory
+CLAIMED_ELSEWHERE_WAIT_S: Final = 0.25
+UNSEEN_SHARE: Final = 0.1  # fewer of a media's estimated tokens than this, and it was not read
+
+_THROTTLE_OUTCOME: Final[Mapping[Action, limits.Outcome]] = {
+    "ok": "ok",
+    "throttled": "throttled",
+    "again": "server_error",
+    "refetch": "rejected",
+    "final": "rejected",
+    "stop_model": "rejected",
+    "stop_run": "rejected",
+}
+
+
+class _UnsentError(Exception):
+    """This request will not be sent in this run; it gets no row."""
+
+
+class Dispatcher:
+    """Everything that the lanes of one process share. One event loop; not thread safe."""
+
+    def __init__(
+        self,
+        *,
+        gateway: Gateway,
+        journal: Journal,
+        claims: Claims,
+        budget: Budget,
+        store: MediaStore,
+        retry: Retry,
+        repair: bool,
+        clock: Clock,
+        wall_us: Callable[[], int],
+    ) -> None:
+        self.gateway, self.journal, self.claims, self.budget = gateway, journal, claims, budget
+        self.store, self.retry, self.repair, self.clock, self.wall_us = store, retry, repair, clock, wall_us
+        self.stop_reason: str | None = None  # a code: budget, unauthorized, no_balance, interrupted, disk...
+        self.stop_message: str | None = None
+        self.error: BaseException | None = None
+        self._stopping = asyncio.Event()
+        self._throttles: list[Throttle] = []
+        self._numbers = itertools.count(1)
+
+    @property
+    def stopping(self) -> bool:
+        return self.stop_reason is not None
+
+    def stop(self, reason: str, message: str) -> None:
+        """Send nothing more; what is in flight is waited for. The first reason stands."""
+        if self.stop_reason is None:
+            self.stop_reason, self.stop_message = reason, message
+            self._stopping.set()
+            for throttle in self._throttles:
+                throttle.stop(message)
+
+    def attempt_id(self) -> str:
+        return f"{self.journal.writer}-{next(self._numbers)}"
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep, but wake when the run stops."""
+        sleeper = asyncio.ensure_future(self.clock.sleep(seconds))
+        stopped = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({sleeper, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeper.cancel()
+            stopped.cancel()
+
+    async def run(self, lane: Lane, throttle: Throttle, requests: Iterable[Request], tally: Tally) -> None:
+        """Ask all of these; returns when they are recorded, or the model or the run has stopped.
+
+        Raises nothing for a request's own sake. Afterwards `stop_reason` and `error` tell of the run.
+        """
+        self._throttles.append(throttle)
+        if self.stopping:
+            return
+        await _Crew(self, lane, throttle, tally).work(iter(requests))
+
+
+class _Crew:
+    """The workers of one lane: those in flight, a few ready behind them, and those backing off."""
+
+    def __init__(self, dispatcher: Dispatcher, lane: Lane, throttle: Throttle, tally: Tally) -> None:
+        self.dispatcher, self.lane, self.throttle, self.tally = dispatcher, lane, throttle, tally
+        self.backing_off = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._claimed_elsewhere: list[Request] = []
+        self._source: Iterator[Request] = iter(())
+        self._exhausted = False
+
+    async def work(self, source: Iterator[Request]) -> None:
+        self._source = source
+        self.staff()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        while self._claimed_elsewhere and not self.done:
+            await self.dispatcher.sleep(CLAIMED_ELSEWHERE_WAIT_S)
+            self._source, self._claimed_elsewhere = iter(self._claimed_elsewhere), []
+            self._exhausted = False
+            self.staff()
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+
+    @property
+    def done(self) -> bool:
+        return self.dispatcher.stopping or self.tally.stopped is not None
+
+    def staff(self) -> None:
+        """Hire as many workers as can be of use now."""
+        wanted = self.throttle.concurrency_now + SPARE_WORKERS + min(self.backing_off, MOST_BACKING_OFF)
+        while len(self._tasks) < wanted and not self._exhausted and not self.done:
+            task = asyncio.create_task(self._worker())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _too_many(self) -> bool:
+        return len(self._tasks) > self.throttle.concurrency_now + 2 * SPARE_WORKERS + self.backing_off
+
+    async def _worker(self) -> None:
+        try:
+            for request in self._source:
+                if self.done:
+                    return
+                await self._ask(request)
+                if self._too_many():
+                    return
+                self.staff()
+            self._exhausted = True
+        except _UnsentError:
+            return
+        except MaviError as error:
+            self.dispatcher.stop("storage", str(error))
+        except Exception as error:  # a defect of ours: drain what is in flight and paid for, then raise it
+            self.dispatcher.error = error
+            self.dispatcher.stop("defect", f"{type(error).__name__}: {error}")
+
+    async def _ask(self, request: Request) -> None:
+        claims = self.dispatcher.claims
+        if not claims.take(request.key):
+            self._claimed_elsewhere.append(request)
+            return
+        try:
+            if claims.answered_elsewhere(request.key):
+                self.tally.already_answered += 1
+                return
+            await _Asking(self, request).ask()
+        finally:
+            claims.release(request.key)
+
+
+class _Asking:
+    """One request on its way to a result."""
+
+    def __init__(self, crew: _Crew, request: Request) -> None:
+        self.crew, self.request = crew, request
+        self.dispatcher, self.lane, self.throttle, self.tally = (
+            crew.dispatcher,
+            crew.lane,
+            crew.throttle,
+            crew.tally,
+        )
+        self.prompt = request.prompt
+        self.way = crew.lane.way(request.medias)
+        self.delivery: Delivery | None = None
+        self.refused: Refusal | None = self.way if isinstance(self.way, Refusal) else None
+        self.recorded = False
+        self.repaired = False
+        self.tries = 0
+        self.counted = 0
+        self.refetched = False
+        self.same = 0
+        self.last: Try | None = None
+        self.ready_s = crew.dispatcher.clock.now()
+        self.sent_s = self.ready_s
+        self.started_us: int | None = None
+
+    async def ask(self) -> None:
+        """Try until there is a result, and record it."""
+        retrying = AsyncRetrying(
+            sleep=self._back_off,
+            wait=self._pause_s,
+            stop=self._gives_up,
+            retry=_WANTS_RETRY,
+            retry_error_callback=_last_result,
+        )
+        try:
+            verdict: Verdict | None = await retrying(self._try)
+        except ModelDown as down:
+            self.tally.stopped = self.tally.stopped or str(down)
+            verdict = self.last.reply.verdict if self.last is not None else None
+            if verdict is None or self.dispatcher.stopping:
+                raise _UnsentError from down
+        if not self.recorded and verdict is not None:
+            self._finish(verdict)
+
+    def _finish(self, verdict: Verdict) -> None:
+        """No answer: a failed (or refused) row, unless it was the run that failed."""
+        if verdict.action == "stop_run":
+            hint = FATAL_HINTS.get(verdict.code or "", "")
+            self.dispatcher.stop(verdict.code or "rejected", f"{verdict.message}: {hint}")
+            raise _UnsentError
+        if self.dispatcher.stopping and verdict.action in RETRIED and not self._is_final(verdict):
+            raise _UnsentError
+        if self.refused is not None:
+            self._record_result(None, Outcome("skipped", self.refused.code, self.refused.reason))
+            return
+        if verdict.action == "stop_model":
+            self.tally.stopped = f"{self.lane.model}: {verdict.message}"
+            self.throttle.stop(self.tally.stopped)
+        self._record_result(None, Outcome("failed", verdict.code, verdict.message))
+
+    # -- one try
+
+    async def _try(self) -> Verdict:
+        if self.dispatcher.stopping:
+            raise _UnsentError
+        if isinstance(self.way, Refusal):
+            return _REFUSED
+        async with self.dispatcher.store.delivery(self.way) as delivery:
+            if isinstance(delivery, Refusal):
+                self.refused = delivery
+                return _REFUSED
+            self.delivery = delivery
+            return await self._send(self.lane.body(self.prompt, delivery.parts), delivery)
+
+    async def _send(self, body: bytes, delivery: Delivery) -> Verdict:
+        worst = self.lane.worst_pico(self.request.most_tokens)
+        reservation = await self._reserve(worst or 0)
+        permit: Permit | None = None
+        settled = False
+        try:
+            permit = self.throttle.try_acquire(self.request.tokens) or await self.throttle.acquire(
+                self.request.tokens
+            )
+            if self.dispatcher.stopping:
+                raise _UnsentError
+            attempt_id, started_us = self._intend(worst)
+            settled = True
+            try:
+                reply = await self.dispatcher.gateway.post(self.path(delivery), body)
+            except asyncio.CancelledError:
+                reply = Reply(_INTERRUPTED, None, None, self.dispatcher.clock.now() - self.sent_s)
+                self._settle(attempt_id, started_us, reply, permit, reservation, worst)
+                raise
+            return self._settle(attempt_id, started_us, reply, permit, reservation, worst)
+        finally:
+            if not settled:
+                if permit is not None:
+                    self.throttle.give_back(permit)
+                self.dispatcher.budget.give_back(reservation)
+
+    def path(self, delivery: Delivery) -> str:
+        return f"{delivery.endpoint}/chat/completions"
+
+    async def _reserve(self, worst_pico: int) -> Reservation:
+        budget = self.dispatcher.budget
+        reservation = budget.try_reserve(worst_pico) or await budget.reserve(worst_pico)
+        if reservation is None:
+            self.dispatcher.stop("budget", "the next call might exceed budget_usd")
+            raise _UnsentError
+        return reservation
+
+    def _intend(self, worst: int | None) -> tuple[str, int]:
+        attempt_id, started_us = self.dispatcher.attempt_id(), self.dispatcher.wall_us()
+        self.dispatcher.journal.intend(
+            intent_row(attempt_id, self.request.key, self.lane.model, started_us, worst)
+        )
+        self.sent_s = self.dispatcher.clock.now()
+        self.started_us = self.started_us or started_us
+        self.tries += 1
+        return attempt_id, started_us
+
+    def _settle(
+        self,
+        attempt_id: str,
+        started_us: int,
+        reply: Reply,
+        permit: Permit,
+        reservation: Reservation,
+        worst: int | None,
+    ) -> Verdict:
+        """Price the try, give back what was reserved, and record it."""
+        answer = self.lane.family.answer(reply.payload) if reply.payload is not None else None
+        usage = answer.usage if answer is not None else NO_USAGE
+        price = self.lane.price
+        billed = usage.input_tokens is not None or usage.output_tokens is not None
+        cost = (
+            price.cost(usage.input_tokens, usage.output_tokens) if price is not None and billed else NO_COST
+        )
+        if answer is not None and reply.verdict.action == "ok" and not answer.text:
+            reply = Reply(_empty(billed, answer.finish_reason), reply.status, reply.payload, reply.latency_s)
+        verdict = reply.verdict
+        exposure = worst if verdict.outcome == "in_doubt" else None
+        self.throttle.release(
+            permit,
+            "server_error" if verdict.code == "not_found" else _THROTTLE_OUTCOME[verdict.action],
+            used_tokens=_sum(usage.input_tokens, usage.output_tokens),
+            retry_after_s=verdict.retry_after_s,
+        )
+        self.dispatcher.budget.settle(reservation, cost.total_pico or 0, exposure or 0)
+        finished_us = self.dispatcher.wall_us()
+        done = Try(attempt_id, started_us, finished_us, reply, usage, cost, exposure, answer)
+        self._count(done, verdict)
+        self.same = self.same + 1 if self.last is not None and _alike(self.last.reply, reply) else 1
+        self.last = done
+        if verdict.action == "ok":
+            return self._take_answer(done)
+        self.dispatcher.journal.record(attempt_row(done, self.request, self.lane), None)
+        return verdict
+
+    def _count(self, done: Try, verdict: Verdict) -> None:
+        tally = self.tally
+        tally.calls += 1
+        tally.throttled += verdict.action == "throttled"
+        tally.retried += self.tries > 1
+        tally.cost_pico += done.cost.total_pico or 0
+        tally.exposure_pico += done.exposure_pico or 0
+        tally.input_tokens += done.usage.input_tokens or 0
+        tally.output_tokens += done.usage.output_tokens or 0
+        before_deadline = self.dispatcher.clock.now() - self.ready_s < self.dispatcher.retry.deadline_s
+        self.counted += not (verdict.action == "throttled" and before_deadline)
+
+    # -- an answer
+
+    def _take_answer(self, done: Try) -> Verdict:
+        """A reply with text: answered, or not what the schema wants (then repaired once, or invalid)."""
+        assert done.answer is not None
+        text = done.answer.text or ""
+        schema = self.lane.schema
+        checked = labels.read_answer(text, schema) if schema is not None else None
+        if checked is not None and checked.error is not None:
+            return self._take_invalid(done, text, checked)
+        json_text = checked.json_text if checked is not None else None
+        outcome = Outcome("answered", text=text, json_text=json_text, extra=self._remarks(done, text))
+        self._record_result(done, outcome)
+        return done.reply.verdict
+
+    def _take_invalid(self, done: Try, text: str, checked: labels.Checked) -> Verdict:
+        error = checked.error or ""
+        extra = self._remarks(done, text)
+        if self.dispatcher.repair and not self.repaired and not (extra or {}).get("truncated"):
+            self.repaired = True
+            self.counted = 0
+            self.prompt = labels.repair_prompt(self.request.prompt, text, error)
+            row = attempt_row(done, self.request, self.lane, "invalid_answer")
+            self.dispatcher.journal.record(row, None)
+            return _REPAIR
+        outcome = Outcome("invalid", "invalid_answer", error, text, checked.json_text, extra)
+        self._record_result(done, outcome)
+        return done.reply.verdict
+
+    def _remarks(self, done: Try, text: str) -> dict[str, object] | None:
+        """What a reader of this answer should know: it stops short, or the media was most likely not seen."""
+        assert done.answer is not None
+        extra: dict[str, object] = {}
+        reason = done.answer.finish_reason
+        if reason in ("length", "max_tokens") or (
+            reason is None
+            and labels.looks_truncated(
+                text, done.usage.output_tokens, self.lane.max_tokens, self.lane.schema is not None
+            )
+        ):
+            extra["truncated"] = True
+            self.tally.truncated += 1
+        seen = done.usage.input_tokens
+        if self.request.medias and seen is not None and _unseen(seen, self.request):
+            extra["media_unseen"] = True
+        if self.repaired:
+            extra["repaired"] = True
+        return extra or None
+
+    def _record_result(self, done: Try | None, outcome: Outcome) -> None:
+        """Write the row: with its last try in the same line when that try decided it."""
+        way = self.way
+        finished_us = done.finished_us if done is not None else self.dispatcher.wall_us()
+        row = result_row(
+            self.lane,
+            self.request,
+            outcome,
+            endpoint=None if isinstance(way, Refusal) else way.endpoint,
+            input_mode=None if isinstance(way, Refusal) else way.input_mode,
+            delivery=self.delivery,
+            last=self.last,
+            attempts=self.tries,
+            wait_s=self.sent_s - self.ready_s,
+            started_us=self.started_us,
+            finished_us=finished_us,
+        )
+        attempt = attempt_row(done, self.request, self.lane, outcome.code) if done is not None else None
+        self.dispatcher.journal.record(attempt, row)
+        self.recorded = True
+        self.tally.count(outcome.status)
+        if outcome.status in ("answered", "invalid") and self.last is not None:
+            self.tally.latencies.add(self.last.reply.latency_s)
+            self.tally.unpriced += self.last.cost.total_pico is None
+
+    # -- trying again
+
+    def _is_final(self, verdict: Verdict) -> bool:
+        if verdict.code == "repair":
+            return False
+        if verdict.action == "refetch":
+            return self.refetched
+        if verdict.action == "again" and self.same >= SAME_ERROR_LIMIT:
+            return True
+        return self.counted >= self.dispatcher.retry.attempts
+
+    def _gives_up(self, state: RetryCallState) -> bool:
+        return self.dispatcher.stopping or self._is_final(_result(state))
+
+    def _pause_s(self, state: RetryCallState) -> float:
+        verdict = _result(state)
+        if verdict.action == "throttled" or verdict.code == "repair":
+            return 0.0  # the throttle holds the model for as long as it must
+        if verdict.action == "refetch":
+            self.refetched = True
+            inlined = self.lane.way(self.request.medias, force_inline=True)
+            if not isinstance(inlined, Refusal):
+                self.way = inlined
+        policy = self.dispatcher.retry
+        backoff = min(policy.cap_s, policy.base_s * 2.0 ** max(0, self.counted - 1))
+        return max(verdict.retry_after_s or 0.0, backoff * random.uniform(0.5, 1.0))  # noqa: S311
+
+    async def _back_off(self, seconds: float) -> None:
+        if seconds <= 0:
+            return
+        self.crew.backing_off += 1
+        try:
+            self.crew.staff()
+            await self.dispatcher.sleep(seconds)
+        finally:
+            self.crew.backing_off -= 1
+
+
+_REFUSED: Final = Verdict("final", "rejected", "refused")
+_REPAIR: Final = Verdict("again", "answered", "repair")
+_INTERRUPTED: Final = Verdict("stop_run", "in_doubt", "interrupted", "stopped before the reply came")
+_WANTS_RETRY: Final = retry_if_result(lambda verdict: verdict.action in RETRIED)
+
+
+def _result(state: RetryCallState) -> Verdict:
+    assert state.outcome is not None
+    verdict: Verdict = state.outcome.result()
+    return verdict
+
+
+def _last_result(state: RetryCallState) -> Verdict:
+    return _result(state)
+
+
+def _empty(billed: bool, finish_reason: str | None) -> Verdict:
+    """No text: not fetched (free, worth another try), or paid for and empty (another try would pay again)."""
+    if not billed:
+        return Verdict("refetch", "failed", "empty_answer", "the reply holds no text and counts no tokens")
+    hint = f"finish_reason {finish_reason}; " if finish_reason else ""
+    message = f"billed, but the answer is empty ({hint}thinking may have used up max_tokens: raise it)"
+    return Verdict("final", "failed", "empty_answer", message)
+
+
+def _alike(before: Reply, now: Reply) -> bool:
+    return (before.verdict.code, before.status) == (now.verdict.code, now.status)
+
+
+def _unseen(seen_tokens: int, request: Request) -> bool:
+    """Far fewer input tokens than the text and this media need: the media was most likely not read."""
+    text_tokens = estimate.text_tokens(estimate.text_chars(request.prompt))
+    media_tokens = request.tokens - text_tokens
+    return media_tokens >= 100 and seen_tokens < text_tokens + media_tokens * UNSEEN_SHARE
+
+
+def _sum(a: int | None, b: int | None) -> int | None:
+    return None if a is None and b is None else (a or 0) + (b or 0)

@@ -1,0 +1,179 @@
+"""How a run ended: its figures, its row, what `--json` prints, its exit status, and what to do next."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from mavi_tasks.pricing import usd
+from mavi_tasks.tally import Tally
+
+if TYPE_CHECKING:
+    from mavi_tasks.run import Run
+
+EXIT_ANSWERED: Final = 0
+EXIT_SOME_FAILED: Final = 3
+EXIT_STOPPED: Final = 4
+EXIT_INTERRUPTED: Final = 130
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFigures:
+    """One model's line of the final table. Money is exact, in dollars as text."""
+
+    model: str
+    requests: int
+    answered: int
+    failed: int
+    invalid: int
+    skipped: int
+    unsent: int
+    already_answered: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: str
+    exposure_usd: str
+    latency_p50_s: float | None
+    latency_p95_s: float | None
+    throttled: int
+    truncated: int
+    unpriced: int
+    stopped: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The end of a run. `status`: finished, stopped or interrupted."""
+
+    run_id: str
+    status: str
+    stop_reason: str | None
+    message: str | None
+    gateway: str
+    output: str
+    wall_s: float
+    cost_pico: int
+    exposure_pico: int
+    started_us: int
+    finished_us: int
+    models: tuple[ModelFigures, ...]
+    facts: Mapping[str, Any]
+
+    def total(self, name: str) -> int:
+        return sum(getattr(model, name) for model in self.models)
+
+    @property
+    def exit_status(self) -> int:
+        if self.status == "interrupted":
+            return EXIT_INTERRUPTED
+        if self.status == "stopped":
+            return EXIT_STOPPED
+        left = self.total("failed") + self.total("invalid") + self.total("unsent")
+        return EXIT_SOME_FAILED if left else EXIT_ANSWERED
+
+    def to_json(self) -> dict[str, Any]:
+        """What `mavi run --json` prints; dollars are text, so that no digit is lost."""
+        counts = ("requests", "answered", "failed", "invalid", "skipped", "unsent", "already_answered")
+        return {
+            "run_id": self.run_id,
+            "status": self.status,
+            **{name: self.total(name) for name in counts},
+            "cost_usd": money(self.cost_pico),
+            "exposure_usd": money(self.exposure_pico),
+            "wall_s": round(self.wall_s, 3),
+            "models": [asdict(model) for model in self.models],
+            "stop_reason": self.stop_reason,
+            "message": self.message,
+            "gateway": self.gateway,
+            "output": self.output,
+        }
+
+    def row(self) -> dict[str, Any]:
+        """The run's row of `runs/`."""
+        counts = ("requests", "answered", "failed", "invalid", "skipped", "unsent", "already_answered")
+        return {
+            **self.facts,
+            "finished_at": self.finished_us,
+            "status": self.status,
+            "stop_reason": self.stop_reason,
+            **{name: self.total(name) for name in counts},
+            "cost_usd": self.cost_pico,
+            "exposure_usd": self.exposure_pico,
+        }
+
+
+def money(pico: int) -> str:
+    """Exact dollars without an exponent."""
+    return f"{usd(pico):f}"
+
+
+def report(run: "Run") -> Report:
+    """The figures of a run that has ended."""
+    assert run.plan is not None
+    tallies = run.tallies
+    dispatcher = run.dispatcher
+    reason = dispatcher.stop_reason if dispatcher is not None else None
+    message = dispatcher.stop_message if dispatcher is not None else None
+    if reason is None and tallies and all(t.stopped for t in tallies):
+        reason, message = "outage", "; ".join(t.stopped or "" for t in tallies)
+    status = {None: "finished", "interrupted": "interrupted"}.get(reason, "stopped")
+    finished_us = run.wall_us()
+    return Report(
+        run_id=run.run_id,
+        status=status,
+        stop_reason=reason,
+        message=message,
+        gateway=run.endpoint.identity,
+        output=str(run.dataset.root),
+        wall_s=(finished_us - run.started_us) / 1e6,
+        cost_pico=sum(t.cost_pico for t in tallies),
+        exposure_pico=sum(t.exposure_pico for t in tallies),
+        started_us=run.started_us,
+        finished_us=finished_us,
+        models=tuple(_figures(t) for t in tallies),
+        facts=run.facts(),
+    )
+
+
+def _figures(tally: Tally) -> ModelFigures:
+    return ModelFigures(
+        model=tally.model,
+        requests=tally.requests,
+        answered=tally.answered,
+        failed=tally.failed,
+        invalid=tally.invalid,
+        skipped=tally.skipped,
+        unsent=tally.unsent,
+        already_answered=tally.already_answered,
+        input_tokens=tally.input_tokens,
+        output_tokens=tally.output_tokens,
+        cost_usd=money(tally.cost_pico),
+        exposure_usd=money(tally.exposure_pico),
+        latency_p50_s=tally.latencies.quantile(0.5),
+        latency_p95_s=tally.latencies.quantile(0.95),
+        throttled=tally.throttled,
+        truncated=tally.truncated,
+        unpriced=tally.unpriced,
+        stopped=tally.stopped,
+    )
+
+
+def advice(ended: Report) -> Sequence[str]:
+    """Plain words on what is left and what to do, for under the table."""
+    words = []
+    unsent, failed = ended.total("unsent"), ended.total("failed") + ended.total("invalid")
+    if ended.message:
+        words.append(f"Stopped: {ended.message}")
+    words += [f"{m.model} was given up: {m.stopped}" for m in ended.models if m.stopped and not ended.message]
+    if unsent:
+        words.append(
+            f"{unsent} requests were not sent; nothing is lost: run the same command again to go on."
+        )
+    if failed:
+        words.append(f"{failed} requests failed; see status and error_code in {ended.output}/results.")
+    if ended.total("truncated"):
+        words.append(
+            f"{ended.total('truncated')} answers stop short: raise max_tokens, or lower thinking_budget."
+        )
+    if ended.total("unpriced"):
+        words.append(f"{ended.total('unpriced')} answers have no known price: their cost is null, not zero.")
+    return words

@@ -1,0 +1,312 @@
+"""Items x prompts x models -> requests with keys, minus what is already answered, spooled in shards.
+
+One pass over the manifest, in batches, before anything is sent: every problem of the input shows here, and a
+million requests take disk (`DIR/_plan/<run>/`), not memory. What is left of each request:
+
+    to send            shards of `shard_size` lines, by model
+    refused            a model cannot take this media: a skipped row, unless it was told before
+    shared             another row asked the very same thing: the answer is copied, nothing is paid
+    already answered   counted
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import orjson
+
+from mavi_tasks import estimate, manifest
+from mavi_tasks.answered import Answered, Known, row_mark, split_keys
+from mavi_tasks.job import Job
+from mavi_tasks.lane import Lane, Request
+from mavi_tasks.manifest import Item
+from mavi_tasks.media import Media, MediaOptions, Probes, Refusal, Unit, identify
+from mavi_tasks.prompt import MediaView, Prompts
+from mavi_tasks.tally import Tally
+
+READERS = 4  # threads that hash and probe local media
+REFUSALS_SHOWN = 1000
+
+# Told of every request that will be sent: the estimate listens.
+Listener = Callable[[Lane, Request], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A request that a model will not get, and why."""
+
+    request: Request
+    code: str
+    reason: str
+
+
+@dataclass
+class Plan:
+    """What a run will do. The requests themselves lie in `folder`."""
+
+    folder: Path
+    lanes: list[Lane]
+    tallies: dict[str, Tally]
+    items: int = 0
+    shards: dict[str, list[Path]] = field(default_factory=dict)
+    refused: list[dict[str, str]] = field(default_factory=list)  # the first of them, for people
+    to_send: dict[str, int] = field(default_factory=dict)
+    to_share: int = 0
+
+    @property
+    def requests(self) -> int:
+        return sum(tally.requests for tally in self.tallies.values())
+
+    @property
+    def already_answered(self) -> int:
+        return sum(tally.already_answered for tally in self.tallies.values())
+
+    def read(self, shards: Sequence[Path]) -> Iterator[Request]:
+        """The requests of these shards, in the manifest's order."""
+        for path in shards:
+            with path.open("rb") as file:
+                yield from map(Request.from_json, file)
+
+    def read_refused(self, lane: Lane) -> Iterator[Refused]:
+        for line in _lines(self.folder / f"{self._at(lane)}-refused.jsonl"):
+            raw, code, reason = orjson.loads(line)
+            yield Refused(Request.from_json(raw.encode()), code, reason)
+
+    def read_shared(self, lane: Lane) -> Iterator[Request]:
+        yield from map(Request.from_json, _lines(self.folder / f"{self._at(lane)}-shared.jsonl"))
+
+    def _at(self, lane: Lane) -> int:
+        return self.lanes.index(lane)
+
+    def discard(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def make(
+    job: Job,
+    lanes: list[Lane],
+    answered: Answered,
+    folder: Path,
+    *,
+    options: MediaOptions,
+    retry_invalid: bool = False,
+    probes: Probes | None = None,
+    listen: Listener | None = None,
+) -> Plan:
+    """Plan a run. Raises InputError with every problem of the manifest, its prompts and templates at once."""
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = Plan(folder, lanes, {lane.model: Tally(lane.model) for lane in lanes})
+    prompts = Prompts(job.prompts)
+    again = frozenset({Known.NOTHING, Known.INVALID} if retry_invalid else {Known.NOTHING})
+    with ThreadPoolExecutor(READERS, "media-probe") as pool:
+        desks = [
+            _Desk(plan, at, lane, answered, again, job.shard_size, listen) for at, lane in enumerate(lanes)
+        ]
+        try:
+            for batch in manifest.read(job.manifest, job.columns, limit=job.limit):
+                _plan_batch(plan, batch, prompts, _Identifier(options, probes or Probes(), pool), desks)
+        except BaseException:
+            plan.discard()
+            raise
+        finally:
+            for desk in desks:
+                desk.close()
+    prompts.finish()
+    return plan
+
+
+class _Identifier:
+    """References to media, the local ones read in threads."""
+
+    def __init__(self, options: MediaOptions, probes: Probes, pool: ThreadPoolExecutor) -> None:
+        self._options, self._probes, self._pool = options, probes, pool
+
+    def __call__(self, batch: Sequence[Item]) -> list[tuple[Unit, ...]]:
+        refs = [(ref, item.variables.get("media_kind")) for item in batch for ref in item.media]
+        if all(ref.startswith(("https://", "http://")) for ref, _ in refs):
+            units = iter([self._one(ref, kind) for ref, kind in refs])
+        else:
+            units = iter(list(self._pool.map(lambda pair: self._one(*pair), refs)))
+        return [tuple(next(units) for _ in item.media) for item in batch]
+
+    def _one(self, ref: str, kind: object) -> Unit:
+        return identify(ref, self._options, self._probes, kind if kind in ("image", "video") else None)
+
+
+def _plan_batch(
+    plan: Plan, batch: Sequence[Item], prompts: Prompts, identified: _Identifier, desks: Sequence["_Desk"]
+) -> None:
+    drafts = []
+    for item, units in zip(batch, identified(batch), strict=True):
+        for prompt_id, text in prompts.render(item, _view(item, units)):
+            drafts.append((item, units, prompt_id, text))
+    plan.items += len(batch)
+    for desk in desks:
+        desk.take(drafts)
+
+
+def _view(item: Item, units: Sequence[Unit]) -> MediaView:
+    first = units[0] if units else None
+    kind = first.kind if isinstance(first, Media) else "media"
+    uri = first.uri if isinstance(first, Media) else (item.media[0] if item.media else "")
+    return MediaView(kind=kind if units else "text", name=uri.rsplit("/", 1)[-1], uri=uri, count=len(units))
+
+
+_Draft = tuple[Item, tuple[Unit, ...], str, str]
+
+
+class _Desk:
+    """Sorts one lane's requests into its shards and lists."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        at: int,
+        lane: Lane,
+        answered: Answered,
+        again: frozenset[Known],
+        shard_size: int,
+        listen: Listener | None,
+    ) -> None:
+        self.plan, self.at, self.lane, self.answered, self.again = plan, at, lane, answered, again
+        self.tally = plan.tallies[lane.model]
+        self.shard_size, self.listen = shard_size, listen
+        self._seen = _Seen()
+        self._shards: list[Path] = plan.shards.setdefault(lane.model, [])
+        self._shard: BinaryIO | None = None
+        self._in_shard = 0
+        self._lists: dict[str, BinaryIO] = {}
+        plan.to_send[lane.model] = 0
+
+    def take(self, drafts: Sequence[_Draft]) -> None:
+        if not drafts:
+            return
+        keys = [self._key(units, text) for _, units, _, text in drafts]
+        marks = [row_mark(item.item_id, prompt_id) for item, _, prompt_id, _ in drafts]
+        known = self.answered.look_up(keys, marks)
+        repeated = self._seen.add(keys)
+        self.tally.requests += len(drafts)
+        for draft, key, knows, again in zip(drafts, keys, known, repeated, strict=True):
+            if knows is Known.ANSWERED:
+                self.tally.already_answered += 1
+            else:
+                self._sort(draft, key, knows, again)
+
+    def _key(self, units: Sequence[Unit], text: str) -> str:
+        return self.lane.key(text, [u if isinstance(u, Media) else _nameless(u) for u in units])
+
+    def _sort(self, draft: _Draft, key: str, knows: Known, repeated: bool) -> None:
+        item, units, prompt_id, text = draft
+        way = self.lane.way(units)
+        medias = tuple(u for u in units if isinstance(u, Media))
+        if isinstance(way, Refusal):
+            self._refuse(
+                Request(key, item.item_id, prompt_id, text, medias, item.truth, 0, 0), way, knows, item
+            )
+        elif knows is Known.ANSWERED_FOR_ANOTHER or (repeated and knows in self.again):
+            self._share(Request(key, item.item_id, prompt_id, text, medias, item.truth, 0, 0))
+        elif knows in self.again:
+            self._send(self._request(key, item, prompt_id, text, medias))
+        else:
+            self.tally.already_answered += 1
+
+    def _request(self, key: str, item: Item, prompt_id: str, text: str, medias: tuple[Media, ...]) -> Request:
+        lane = self.lane
+        chars = estimate.text_chars(text, lane.system) + lane.schema_chars
+        tokens = estimate.input_tokens(lane.model, medias, chars, frames=lane.frames) or 0
+        most = estimate.input_tokens_at_most(lane.model, medias, chars, frames=lane.frames) or tokens
+        return Request(key, item.item_id, prompt_id, text, medias, item.truth, tokens, most)
+
+    def _send(self, request: Request) -> None:
+        if self._shard is None or self._in_shard >= self.shard_size:
+            self._next_shard()
+        assert self._shard is not None
+        self._shard.write(request.to_json() + b"\n")
+        self._in_shard += 1
+        self.plan.to_send[self.lane.model] += 1
+        if self.listen is not None:
+            self.listen(self.lane, request)
+
+    def _share(self, request: Request) -> None:
+        mark = row_mark(request.item_id, request.prompt_id)
+        if self.answered.look_up([shared_key(request)], [mark]) == [Known.ANSWERED]:
+            self.tally.already_answered += 1
+            return
+        self.plan.to_share += 1
+        self._list("shared").write(request.to_json() + b"\n")
+
+    def _refuse(self, request: Request, why: Refusal, knows: Known, item: Item) -> None:
+        if len(self.plan.refused) < REFUSALS_SHOWN:
+            self.plan.refused.append(
+                {"item_id": item.item_id, "model": self.lane.model, "code": why.code, "reason": why.reason}
+            )
+        if knows is Known.SKIPPED:
+            self.tally.skipped += 1  # its row is there already
+            return
+        line = orjson.dumps((request.to_json().decode(), why.code, why.reason))
+        self._list("refused").write(line + b"\n")
+
+    def _next_shard(self) -> None:
+        if self._shard is not None:
+            self._shard.close()
+        path = self.plan.folder / f"{self.at}-{len(self._shards):05d}.jsonl"
+        self._shards.append(path)
+        self._shard, self._in_shard = path.open("wb"), 0
+
+    def _list(self, name: str) -> BinaryIO:
+        if name not in self._lists:
+            self._lists[name] = (self.plan.folder / f"{self.at}-{name}.jsonl").open("wb")
+        return self._lists[name]
+
+    def close(self) -> None:
+        for file in [self._shard, *self._lists.values()]:
+            if file is not None:
+                file.close()
+
+
+class _Seen:
+    """Which keys came before, within this plan: 8 bytes a key, in sorted runs that double in size.
+
+    By 64 bits of the key: a chance hit (1 in 10**7 for a million) only leaves a request for the next run.
+    """
+
+    def __init__(self) -> None:
+        self._runs: list[Any] = []
+
+    def add(self, keys: Sequence[str]) -> list[bool]:
+        """Remember these; True for each that was seen before."""
+        new, _ = split_keys(keys)
+        order = np.argsort(new, kind="stable")
+        ranked = new[order]
+        repeated = np.zeros(len(new), bool)
+        repeated[order[1:]] = ranked[1:] == ranked[:-1]
+        for run in self._runs:
+            at = np.minimum(np.searchsorted(run, new), len(run) - 1)
+            repeated |= run[at] == new
+        while self._runs and len(self._runs[-1]) <= len(ranked):
+            ranked = np.sort(np.concatenate([self._runs.pop(), ranked]))
+        self._runs.append(ranked)
+        return list(repeated.tolist())
+
+
+def shared_key(request: Request) -> str:
+    """The key of a row that shares the answer of `request.key`, which another row asked for."""
+    return sha256(f"{request.key}\0{request.item_id}\0{request.prompt_id}".encode()).hexdigest()
+
+
+def _nameless(refusal: Refusal) -> Media:
+    """Stands for a media that could not be identified, in the key of its skipped row."""
+    return Media(
+        uri="", source="", place="local", kind="image", mime="", identity=f"refused:{refusal.reason}"
+    )
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    if path.exists():
+        with path.open("rb") as file:
+            yield from file

@@ -1,0 +1,299 @@
+"""One run of a job, in this process: plan, dispatch, share, publish, and the run's own row.
+
+async with Run.open(job, endpoint) as run:
+    run.plan()                 # raises InputError before anything is sent
+    await run.dispatch()
+report = run.report            # after the block: everything is published
+"""
+
+import asyncio
+import logging
+import platform
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mavi_tasks import __version__, share
+from mavi_tasks import plan as planning
+from mavi_tasks.answered import Answered
+from mavi_tasks.budget import Budget
+from mavi_tasks.claims import Claims
+from mavi_tasks.dataset import COLUMNS, Dataset
+from mavi_tasks.dispatch import Dispatcher
+from mavi_tasks.ending import Report, report
+from mavi_tasks.errors import InputError, StorageError
+from mavi_tasks.gateway import Gateway
+from mavi_tasks.job import Job
+from mavi_tasks.journal import Journal
+from mavi_tasks.lane import Lane, lanes
+from mavi_tasks.limits import Clock, LimitChange, MonotonicClock, Throttle
+from mavi_tasks.media import MediaOptions, MediaStore, Probes
+from mavi_tasks.pricing import Book, book, pico
+from mavi_tasks.record import Outcome, result_row
+from mavi_tasks.settings import Endpoint
+from mavi_tasks.tally import Tally
+
+log = logging.getLogger("mavi")
+
+PUBLISH_EVERY_S = 15.0
+
+
+@dataclass
+class Run:
+    """The state of one run. Made by `open_run`."""
+
+    job: Job
+    endpoint: Endpoint
+    run_id: str
+    dataset: Dataset
+    prices: Book
+    lanes: list[Lane]
+    options: MediaOptions
+    clock: Clock
+    wall_us: Callable[[], int]
+    started_us: int
+    plan: planning.Plan | None = None
+    claims: Claims | None = None
+    dispatcher: Dispatcher | None = None
+    throttles: dict[str, Throttle] = field(default_factory=dict)
+    limit_changes: list[LimitChange] = field(default_factory=list)
+    report: Report | None = None
+
+    @property
+    def tallies(self) -> list[Tally]:
+        return list(self.plan.tallies.values()) if self.plan is not None else []
+
+    # -- stages
+
+    def make_plan(
+        self,
+        *,
+        retry_invalid: bool = False,
+        listen: planning.Listener | None = None,
+        probes: Probes | None = None,
+    ) -> planning.Plan:
+        """Read and check the whole input. Raises InputError; nothing has been sent then."""
+        self.claims = Claims(self.dataset.root, self._writer("w0"))  # before the index: nothing falls between
+        self.claims.start_watching()
+        self.plan = planning.make(
+            self.job,
+            self.lanes,
+            Answered.read(self.dataset.root),
+            self.plan_folder,
+            options=self.options,
+            retry_invalid=retry_invalid,
+            listen=listen,
+            probes=probes,
+        )
+        return self.plan
+
+    @property
+    def plan_folder(self) -> Path:
+        return self.dataset.root / "_plan" / self.run_id
+
+    async def dispatch(self, worker: str = "w0", shards: dict[str, Sequence[Path]] | None = None) -> None:
+        """Send what the plan has left (or these shards of it), all models at once, and record it."""
+        assert self.plan is not None
+        async with self._working(worker) as dispatcher:
+            self.dispatcher = dispatcher
+            if shards is None:
+                self._record_refused(dispatcher)
+            publisher = asyncio.create_task(self._publish_along())
+            try:
+                await asyncio.gather(
+                    *(
+                        dispatcher.run(
+                            lane,
+                            self._throttle(lane),
+                            self.plan.read((shards or self.plan.shards)[lane.model]),
+                            self.plan.tallies[lane.model],
+                        )
+                        for lane in self.lanes
+                    )
+                )
+            finally:
+                publisher.cancel()
+            if shards is None and not dispatcher.stopping:
+                self._share(dispatcher)
+        if dispatcher.error is not None:
+            raise dispatcher.error
+
+    def finish(self) -> Report:
+        """Publish, write the run's row, and say how it ended."""
+        assert self.plan is not None
+        self.dataset.publish()
+        self.report = report(self)
+        self.dataset.write_run(self.report.row(), date=_date(self.started_us))
+        self.plan.discard()
+        return self.report
+
+    # -- parts
+
+    @asynccontextmanager
+    async def _working(self, worker: str) -> AsyncIterator[Dispatcher]:
+        assert self.endpoint.base_url is not None
+        writer = self._writer(worker)
+        journal = Journal(
+            self.dataset.journal, writer, self._header(), COLUMNS, durability=self.job.durability
+        )
+        claims = self.claims or Claims(self.dataset.root, writer)
+        try:
+            timeout_s = self.job.gateway.timeout_s or 180.0
+            async with (
+                Gateway(self.endpoint.base_url, self.endpoint.api_key, read_timeout_s=timeout_s) as gateway,
+                MediaStore(self.options) as store,
+            ):
+                yield Dispatcher(
+                    gateway=gateway,
+                    journal=journal,
+                    claims=claims,
+                    budget=Budget(pico(self.job.budget_usd) if self.job.budget_usd is not None else None),
+                    store=store,
+                    retry=self.job.retry,
+                    repair=self.job.repair,
+                    clock=self.clock,
+                    wall_us=self.wall_us,
+                )
+        finally:
+            claims.close()
+            journal.close()
+
+    def _writer(self, worker: str) -> str:
+        return f"{self.run_id}-{worker}"
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "run_id": self.run_id,
+            "job": self.job.name,
+            "gateway": self.endpoint.identity,
+            "answer_schema": self.job.answer_schema,
+            "run": self.facts(),
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """What is known of the run from its start: the run's row, before its figures."""
+        return {
+            "run_id": self.run_id,
+            "job": self.job.name,
+            "job_hash": self.job.hash(),
+            "gateway": self.endpoint.identity,
+            "models": [lane.model for lane in self.lanes],
+            "started_at": self.started_us,
+            "budget_usd": pico(self.job.budget_usd) if self.job.budget_usd is not None else None,
+            "mavi_version": __version__,
+            "python_version": platform.python_version(),
+        }
+
+    def _throttle(self, lane: Lane) -> Throttle:
+        if lane.model not in self.throttles:
+            limits = self.job.limits_for(lane.model)
+            self.throttles[lane.model] = Throttle(
+                lane.model,
+                requests_per_minute=limits.requests_per_minute,
+                tokens_per_minute=limits.tokens_per_minute,
+                concurrency=limits.concurrency,
+                clock=self.clock,
+                on_change=self._limit_changed,
+            )
+        return self.throttles[lane.model]
+
+    def _limit_changed(self, change: LimitChange) -> None:
+        self.limit_changes.append(change)
+        del self.limit_changes[:-1000]
+        log.info("%s: %s %s -> %s (%s)", change.model, change.what, change.old, change.new, change.why)
+
+    def _record_refused(self, dispatcher: Dispatcher) -> None:
+        assert self.plan is not None
+        for lane in self.lanes:
+            for refused in self.plan.read_refused(lane):
+                outcome = Outcome("skipped", refused.code, refused.reason)
+                row = result_row(
+                    lane,
+                    refused.request,
+                    outcome,
+                    endpoint=None,
+                    input_mode=None,
+                    finished_us=self.wall_us(),
+                )
+                dispatcher.journal.record(None, row)
+                self.plan.tallies[lane.model].skipped += 1
+
+    def _share(self, dispatcher: Dispatcher) -> None:
+        assert self.plan is not None
+        if self.plan.to_share:
+            share.answers(self.dataset, self.plan, self.lanes, dispatcher.journal, self.wall_us)
+
+    async def _publish_along(self) -> None:
+        """Publish sealed segments while the run goes on, so that answers can be read meanwhile."""
+        while True:
+            await asyncio.sleep(PUBLISH_EVERY_S)
+            if any(self.dataset.journal.glob("*.sealed")):
+                try:
+                    await asyncio.to_thread(self.dataset.publish, wait_s=0.0)
+                except StorageError as error:
+                    log.warning("%s (the answers stay in the journal)", error)
+
+
+def open_run(
+    job: Job,
+    endpoint: Endpoint,
+    *,
+    run_id: str | None = None,
+    options: MediaOptions | None = None,
+    clock: Clock | None = None,
+) -> Run:
+    """A run on a dataset folder that can be written, with what dead runs left behind published.
+
+    Raises InputError (no price for a budget) or StorageError.
+    """
+    wall_us = wall_clock()
+    started_us = wall_us()
+    today = datetime.fromtimestamp(started_us / 1e6, UTC).date()
+    prices = book({model: price.model_dump(exclude_none=True) for model, price in job.prices.items()})
+    options = options or MediaOptions.of(job.media)
+    found = lanes(job, prices, gateway=endpoint.identity, options=options, on=today)
+    _check_budget(job, found, prices)
+    dataset = Dataset(Path(job.output))
+    dataset.create()
+    dataset.publish()
+    return Run(
+        job=job,
+        endpoint=endpoint,
+        run_id=run_id or new_run_id(started_us),
+        dataset=dataset,
+        prices=prices,
+        lanes=found,
+        options=options,
+        clock=clock or MonotonicClock(),
+        wall_us=wall_us,
+        started_us=started_us,
+    )
+
+
+def _check_budget(job: Job, found: Sequence[Lane], prices: Book) -> None:
+    """A budget can only be kept when every call has a price."""
+    unpriced = [lane.model for lane in found if lane.price is None]
+    if job.budget_usd is not None and unpriced:
+        raise InputError(
+            [f"budget_usd: cannot be kept, because {prices.hint(model) or model}" for model in unpriced]
+        )
+
+
+def new_run_id(started_us: int) -> str:
+    """Sorts by time; the random tail keeps runs of one second apart."""
+    return f"{datetime.fromtimestamp(started_us / 1e6, UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+
+def wall_clock() -> Callable[[], int]:
+    """Microseconds since the epoch; never going back in this process, whatever is done to the clock."""
+    offset = time.time_ns() - time.monotonic_ns()
+    return lambda: (time.monotonic_ns() + offset) // 1000
+
+
+def _date(at_us: int) -> str:
+    return f"{datetime.fromtimestamp(at_us / 1e6, UTC):%Y-%m-%d}"

@@ -1,0 +1,151 @@
+"""What people see while a run goes on, and at its end. Progress goes to stderr, results to stdout."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from mavi_tasks.ending import Report, advice
+from mavi_tasks.limits import Throttle
+from mavi_tasks.pricing import usd
+from mavi_tasks.tally import Tally
+
+REFRESH_S = 0.25
+PLAIN_EVERY_S = 10.0
+
+
+class Progress:
+    """A bar per model on a terminal, a line every ten seconds elsewhere, nothing when quiet."""
+
+    def __init__(self, tallies: Sequence[Tally], throttles: Mapping[str, Throttle], *, quiet: bool) -> None:
+        self._tallies, self._throttles, self._quiet = tallies, throttles, quiet
+        self._console = Console(stderr=True)
+        self._began = time.monotonic()
+        self._before = {tally.model: tally.finished for tally in tallies}
+
+    async def show(self) -> None:
+        """Until cancelled."""
+        if self._quiet:
+            return
+        if not self._console.is_terminal:
+            await self._lines()
+        with Live(console=self._console, auto_refresh=False, transient=True) as live:
+            while True:
+                live.update(self._table(), refresh=True)
+                await asyncio.sleep(REFRESH_S)
+
+    async def _lines(self) -> None:
+        while True:
+            await asyncio.sleep(PLAIN_EVERY_S)
+            for tally in self._tallies:
+                print(self._line(tally), file=sys.stderr, flush=True)
+
+    def _line(self, tally: Tally) -> str:
+        rate, left = self._pace(tally)
+        return (
+            f"{tally.model}: {tally.finished}/{tally.requests} done, {tally.failed} failed, {rate:.1f}/s, "
+            f"{_tokens(tally)} tokens, ${dollars(tally.cost_pico)}, {left} left"
+        )
+
+    def _pace(self, tally: Tally) -> tuple[float, str]:
+        """Requests per second since the start, and the time left at that pace."""
+        rate = (tally.finished - self._before[tally.model]) / max(1e-9, time.monotonic() - self._began)
+        left = tally.requests - tally.finished
+        return rate, _duration(left / rate) if rate > 0 else "?"
+
+    def _table(self) -> Table:
+        table = Table(box=None, padding=(0, 1), header_style="dim")
+        for name in ("model", "", "done", "rate", "in flight", "tokens", "cost", "left"):
+            table.add_column(name, justify="left" if name in ("model", "") else "right", no_wrap=True)
+        for tally in self._tallies:
+            rate, left = self._pace(tally)
+            throttle = self._throttles.get(tally.model)
+            flying = f"{throttle.in_flight}/{throttle.concurrency_now}" if throttle is not None else ""
+            table.add_row(
+                tally.model,
+                ProgressBar(total=max(1, tally.requests), completed=tally.finished, width=24),
+                f"{tally.finished}/{tally.requests}",
+                f"{rate:.1f}/s",
+                flying,
+                _tokens(tally),
+                "$" + dollars(tally.cost_pico),
+                tally.stopped[:40] if tally.stopped else left,
+            )
+        return table
+
+
+def ending(report: Report, console: Console) -> None:
+    """The table of models, what to do about what is left, and where the answers lie."""
+    simulated = " (simulated answers)" if report.gateway == "sandbox" else ""
+    table = Table(title=f"{report.facts['job']}: {report.status}{simulated}", title_justify="left")
+    table.add_column("model", overflow="fold")
+    for name in ("answered", "failed", "skipped", "unsent", "tokens in", "tokens out", "cost", "p50", "p95"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for m in report.models:
+        before = f" (+{m.already_answered} before)" if m.already_answered else ""
+        table.add_row(
+            m.model,
+            f"{m.answered}{before}",
+            str(m.failed + m.invalid),
+            str(m.skipped),
+            str(m.unsent),
+            f"{m.input_tokens:,}",
+            f"{m.output_tokens:,}",
+            "unknown" if m.unpriced and m.cost_usd == "0" * len(m.cost_usd) else "$" + _trim(m.cost_usd),
+            _seconds(m.latency_p50_s),
+            _seconds(m.latency_p95_s),
+        )
+    console.print(table)
+    console.print(_spend(report))
+    for words in advice(report):
+        console.print(Text(words, "yellow"))
+    console.print(Text(f"Parquet: {report.output}/results  (run {report.run_id})"))
+
+
+def _spend(report: Report) -> Text:
+    text = f"Spent ${dollars(report.cost_pico)} in {_duration(report.wall_s)}"
+    if report.exposure_pico:
+        text += f", and at most ${dollars(report.exposure_pico)} more on calls whose reply was lost"
+    return Text(text)
+
+
+def plain(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], console: Console) -> None:
+    """A table of dicts, columns in the given order."""
+    table = Table(box=None, header_style="bold")
+    for name in columns:
+        table.add_column(name.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*("" if row.get(name) is None else str(row[name]) for name in columns))
+    console.print(table)
+
+
+def dollars(pico: int) -> str:
+    """Exact to the last digit that is there, at least cents."""
+    return _trim(f"{usd(pico):f}")
+
+
+def _trim(amount: str) -> str:
+    whole, _, decimals = f"{Decimal(amount):f}".partition(".")
+    return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
+
+
+def _tokens(tally: Tally) -> str:
+    return f"{tally.input_tokens + tally.output_tokens:,}"
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f} s"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,80 @@
+"""Rows that ask what another row already has an answer to: the answer is copied, and nothing is paid.
+
+The copy has a key of its own (`plan.shared_key`), cost 0, and says in `extra` whose answer it is.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mavi_tasks import dataset as store
+from mavi_tasks.dataset import COLUMNS, Dataset
+from mavi_tasks.journal import Journal
+from mavi_tasks.lane import Lane, Request
+from mavi_tasks.plan import Plan, shared_key
+
+CHUNK = 5_000
+_COPIED = (
+    "answer", "answer_json", "choices", "finish_reason", "response_id", "provider_model", "endpoint",
+    "input_mode", "frames_sent", "media_bytes", "width", "height", "duration_s", "media_sha256",
+)  # fmt: skip
+
+
+def answers(
+    dataset: Dataset, plan: Plan, lanes: Sequence[Lane], journal: Journal, wall_us: Callable[[], int]
+) -> None:
+    """Write the rows of a plan that share an answer; those whose answer did not come stay unsent."""
+    journal.roll()
+    dataset.publish()
+    for lane in lanes:
+        for chunk in _chunks(plan.read_shared(lane)):
+            found = _answers(dataset, {request.key for request in chunk})
+            for request in chunk:
+                if request.key in found:
+                    journal.record(None, _row(lane, request, found[request.key], wall_us()))
+                    plan.tallies[lane.model].answered += 1
+
+
+def _chunks(requests: Iterable[Request]) -> Iterator[list[Request]]:
+    rest = iter(requests)
+    while chunk := list(islice(rest, CHUNK)):
+        yield chunk
+
+
+def _answers(dataset: Dataset, keys: set[str]) -> dict[str, Mapping[str, Any]]:
+    wanted = pc.field("request_key").isin(pa.array(sorted(keys))) & (pc.field("status") == "answered")
+    table = store.open_table(dataset.root, "results").to_table(
+        columns=["request_key", *_COPIED], filter=wanted
+    )
+    return {row["request_key"]: row for row in table.to_pylist()}
+
+
+def _row(lane: Lane, request: Request, owner: Mapping[str, Any], at_us: int) -> list[Any]:
+    media = request.medias[0] if request.medias else None
+    values = {
+        **{name: owner[name] for name in _COPIED},
+        "request_key": shared_key(request),
+        "item_id": request.item_id,
+        "prompt_id": request.prompt_id,
+        "model": lane.model,
+        "family": lane.family.name,
+        "media_uri": media.uri if media else None,
+        "media_kind": media.kind if media else "text",
+        "prompt": request.prompt,
+        "status": "answered",
+        "input_tokens": 0,
+        "output_tokens": 0,
+        "total_tokens": 0,
+        "input_cost_usd": 0,
+        "output_cost_usd": 0,
+        "cost_usd": 0,
+        "attempts": 0,
+        "finished_at": at_us,
+        "truth": request.truth,
+        "extra": orjson.dumps({"shared_from": request.key}).decode(),
+    }
+    return [values.get(name) for name in COLUMNS.results]
