@@ -17,6 +17,10 @@ from dataclasses import dataclass
 from mavi_tasks.limits.events import Permit
 from mavi_tasks.limits.seek import CONCURRENCY, RATE, Seeker
 
+SAMPLE = 20  # tries, the fewest that show a rate
+FAST_PER_S = 1000.0
+RESTS_PER_HOLD = 15
+
 
 @dataclass(frozen=True, slots=True)
 class AdaptiveSettings:
@@ -31,6 +35,14 @@ class AdaptiveSettings:
     grow_rate_every_tries: int = 10
 
 
+@dataclass(frozen=True, slots=True)
+class _Sending:
+    """Tries per second: over the last round trip, and at its fastest."""
+
+    mean: float
+    most: float
+
+
 @dataclass(slots=True)
 class _Burst:
     """429s to tries sent before the cut that the first of them caused."""
@@ -42,6 +54,8 @@ class _Burst:
     """Tries out at the cut."""
     sent: int
     """Tries sent since the one throttled first, it included."""
+    first: bool
+    """The model was not throttled before."""
     slots_blamed: bool
     rate_blamed: bool
     back: int = 0
@@ -127,7 +141,11 @@ class Adaptive:
 
     def on_hold(self, until: float) -> None:
         """No try goes out before `until`."""
+        hold_s = until - self._cut_at
         self._resumed_at = max(self._resumed_at or until, until)
+        # What a careful step beyond may cost must stay small against the time in which it is gained back.
+        self.rate.rest_at_least(RESTS_PER_HOLD * hold_s)
+        self.concurrency.rest_at_least(RESTS_PER_HOLD * hold_s)
 
     # -- replies ---------------------------------------------------------------------------------------------
 
@@ -158,17 +176,20 @@ class Adaptive:
         if permit.seq <= self._cut_seq:
             self._straggler(permit, throttled=True)
             return False
-        slot_bound = permit.in_flight >= self.cap
+        first = self.rate.value is None
+        slots = not self._slots_told and (first or permit.in_flight >= 0.9 * self.cap)
+        sending = self._sending_rate(permit)
         self._burst = burst = _Burst(
             first_sent_at=permit.at,
             cut_at=now,
             last_seq=self.last_seq,
             in_flight=in_flight,
             sent=sum(1 for at in self._sends if at >= permit.at),
-            slots_blamed=slot_bound and not self._slots_told,
-            rate_blamed=self.rate.value is None or not slot_bound or self._slots_told,
+            first=first,
+            slots_blamed=slots,
+            rate_blamed=not slots or self.rate.value is None or sending.mean >= 0.9 * self.rate.value,
         )
-        self._cut(burst, permit, now)
+        self._cut(burst, permit, sending)
         if not in_flight:
             self._finish_burst(burst)
         return True
@@ -186,30 +207,37 @@ class Adaptive:
 
     # -- cut -------------------------------------------------------------------------------------------------
 
-    def _cut(self, burst: _Burst, permit: Permit, now: float) -> None:
+    def _cut(self, burst: _Burst, permit: Permit, sending: "_Sending") -> None:
         """Cut at once by what is known; the replies still out refine it."""
+        now = burst.cut_at
         self.slow_start = False
         self.slot_bound = self.rate_bound = False
         if burst.slots_blamed:
             self.concurrency.cut(0.8 * self.cap, ceiling=self.cap, now=now)
         if burst.rate_blamed:
-            sending = self._sending_rate(permit.at)
-            self.rate.cut(self._sustained_rate(permit, sending), ceiling=sending, now=now)
+            self.rate.cut(self._sustained_rate(permit, sending.mean), ceiling=sending.most, now=now)
         self._cut_seq, self._cut_at = burst.last_seq, now
         self._grow_rate_at, self._grow_rate_seq = now, burst.last_seq
 
-    def _sending_rate(self, at: float) -> float:
-        """Tries per second over the last round trip before `at`."""
-        going_s = at - (self._resumed_at or 0.0)
+    def _sending_rate(self, permit: Permit) -> "_Sending":
+        """How fast tries went out just before `permit`."""
+        going_s = permit.at - (self._resumed_at or 0.0)
         window_s = max(0.05, min(self._latency_s or 1.0, going_s)) if going_s > 0 else 1.0
-        measured = sum(1 for sent in self._sends if at - window_s < sent <= at) / window_s
-        return measured if self.rate.value is None else self.rate.value
+        before = [at for at in self._sends if at <= permit.at]
+        mean = sum(1 for at in before if at > permit.at - window_s) / window_s
+        if self.rate.value is not None:
+            return _Sending(min(mean, self.rate.value), self.rate.value)
+        pace = self.pace_per_s or FAST_PER_S
+        if len(before) < SAMPLE:
+            return _Sending(min(mean, pace), pace)
+        span_s = before[-1] - before[-SAMPLE]
+        return _Sending(min(mean, pace), max(mean, min(pace, (SAMPLE - 1) / max(span_s, 1e-3))))
 
     def _sustained_rate(self, permit: Permit, sending: float) -> float:
         """Between what got through since the last burst and what was being sent.
 
-        The server's bucket was empty at the last burst and is empty now: it filled at least as fast as tries were
-        accepted over the whole time (low), at most as fast as over the time without the hold (high).
+        The server's bucket was empty at the last burst and is empty now: it filled at least as fast as tries
+        were accepted over the whole time (low), at most as fast as over the time without the hold (high).
         """
         accepted = permit.seq - self._cut_seq - 1
         if not self._cut_seq or not accepted:
@@ -228,8 +256,9 @@ class Adaptive:
             self.rate.refine(0.96 * measured, ceiling=1.02 * measured)
         if burst.slots_blamed:
             held = max(1, burst.in_flight - burst.back_throttled)
-            # When the rate may be to blame instead, leave room: only a second 429 proves the slots.
-            self.concurrency.refine(held, ceiling=1.25 * held + 1 if burst.rate_blamed else held + 1)
+            # The first time the rate may as well be to blame: only a second 429 proves the slots.
+            ceiling = max(1.25 * held + 1, self.settings.start_concurrency) if burst.first else held + 1
+            self.concurrency.refine(held, ceiling=ceiling)
 
     # -- growth ----------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ class Steps:
     rest_cap_s: float = 240.0
 
 
-RATE = Steps(margin=0.02, step=0.02, whole=False)
+RATE = Steps(margin=0.03, step=0.02, whole=False)
 CONCURRENCY = Steps(margin=1, step=1, whole=True)
 
 
@@ -56,6 +56,13 @@ class Seeker:
         """Correct the last cut, now that more is known."""
         self.set(value)
         self.ceiling = ceiling
+
+    def rest_at_least(self, seconds: float) -> None:
+        """Rest this long before each step beyond the ceiling, whatever the steps told."""
+        longer = min(seconds, self.steps.rest_cap_s) - self._rest_s
+        if longer > 0:
+            self._rest_s += longer
+            self._rest_until += longer
 
     def grow(self, now: float) -> None:
         """One step up: half-way to just below the ceiling, or beyond it after the rest."""
