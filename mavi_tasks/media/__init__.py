@@ -49,15 +49,18 @@ from mavi_tasks.media.base import (
 )
 from mavi_tasks.media.cache import Probe, Probes
 from mavi_tasks.media.deliver import deliver
-from mavi_tasks.media.identify import identify
+from mavi_tasks.media.identify import identify, identify_all
 from mavi_tasks.media.route import equal_frames, public_url, route_for
+from mavi_tasks.media.store import Held, MediaStore
 
 __all__ = [
     "DEFAULTS",
     "Delivery",
     "Encoded",
+    "Held",
     "Media",
     "MediaOptions",
+    "MediaStore",
     "Plan",
     "Probe",
     "Probes",
@@ -68,6 +71,7 @@ __all__ = [
     "deliver",
     "equal_frames",
     "identify",
+    "identify_all",
     "public_url",
     "route_for",
 ]

@@ -76,7 +76,7 @@ class MediaOptions:
     default_frames: int = 8  # when `equalise: frames` names no number
     max_frames: int = 64  # the most that `fps` may ask of one video
     frame_px: int = 1024  # longest side of a frame
-    max_image_px: int | None = None  # longest side of an image; None = as it is
+    max_image_px: int | None = 8000  # longest side of an image; nova takes no more, the others shrink it
     max_image_pixels: int = 178_956_970  # more is a decompression bomb: Pillow's own limit
     max_file_bytes: int = 2_147_483_648  # of a local file: the largest video any family takes
     max_video_s: float = 3 * 3600.0

@@ -66,6 +66,10 @@ def encode(step: Step, options: MediaOptions) -> Encoded | Refusal:
         return _WAYS[step.way](step, options)
     except RefusedError as refused:
         return refused.refusal
+    except MemoryError:
+        return Refusal("media_too_large", f"there is not enough memory for {step.media.uri}")
+    except OSError as error:  # the folder for temporary files: full, or not writable
+        return Refusal("media_not_found", f"{step.media.uri} could not be kept while read: {error.strerror}")
 
 
 def as_url(step: Step) -> Encoded:

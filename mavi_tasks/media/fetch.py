@@ -33,16 +33,31 @@ _CHUNK_BYTES: Final = 1 << 18
 _EXTRAS: Final = {"s3": "pip install 'mavi[s3]'", "gs": "pip install gcsfs", "gcs": "pip install gcsfs"}
 
 Clock = Callable[[], float]
+Allowed = Callable[[str], bool]
 
 
-def fetched(media: Media, path: Path, options: MediaOptions, clock: Clock = time.monotonic) -> Path:
-    """The content of a remote media, in `path`. Raises RefusedError, whose words hold no signature."""
+def is_public_address(address: str) -> bool:
+    """Whether an address is out on the internet: downloads visit no others, unless told to."""
+    return is_public(ipaddress.ip_address(address))
+
+
+def fetched(
+    media: Media,
+    path: Path,
+    options: MediaOptions,
+    clock: Clock = time.monotonic,
+    allowed: Allowed = is_public_address,
+) -> Path:
+    """The content of a remote media, in `path`. Raises RefusedError, whose words hold no signature.
+
+    allowed: which addresses may be visited while `options.allow_private` is off.
+    """
     sink = _Sink(path, media, options.max_download_bytes, clock, clock() + options.download_timeout_s)
     with sink:
         if media.place == "s3":
             _copy_object(media, sink)
         else:
-            _download(media, sink, options)
+            _download(media, sink, options, (lambda _: True) if options.allow_private else allowed)
     return path
 
 
@@ -117,14 +132,14 @@ class _Sink:
             raise self.refused("media_kind_unknown", f"holds {what}, but was taken for {self._media.kind}")
 
 
-def _download(media: Media, sink: _Sink, options: MediaOptions) -> None:
+def _download(media: Media, sink: _Sink, options: MediaOptions, allowed: Allowed) -> None:
     try:
         url = origin = httpx.URL(media.source)
     except httpx.InvalidURL as error:
         raise sink.refused("media_bad_url", "is not a URL that can be fetched") from error
     for _ in range(options.max_redirects + 1):
         _check_scheme(url, sink, options)
-        with _answer(url, origin, sink, options) as answer:
+        with _answer(url, origin, sink, allowed) as answer:
             target = _redirect(answer, url)
             if target is None:
                 _take_body(answer, sink)
@@ -145,7 +160,7 @@ def _take_body(answer: httpcore.Response, sink: _Sink) -> None:
 
 
 @contextmanager
-def _answer(url: httpx.URL, origin: httpx.URL, sink: _Sink, options: MediaOptions) -> Iterator[Any]:
+def _answer(url: httpx.URL, origin: httpx.URL, sink: _Sink, allowed: Allowed) -> Iterator[Any]:
     """One reply, its body not yet read; every error of the connection becomes a RefusedError."""
     left_s = sink.left_s()
     timeout = {
@@ -157,7 +172,7 @@ def _answer(url: httpx.URL, origin: httpx.URL, sink: _Sink, options: MediaOption
     target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
     try:
         with (
-            httpcore.ConnectionPool(ssl_context=_tls(), network_backend=_Guarded(options, sink)) as pool,
+            httpcore.ConnectionPool(ssl_context=_tls(), network_backend=_Guarded(allowed, sink)) as pool,
             pool.stream(
                 "GET", target, headers=_headers(url, origin), extensions={"timeout": timeout}
             ) as answer,
@@ -178,9 +193,8 @@ def _answer(url: httpx.URL, origin: httpx.URL, sink: _Sink, options: MediaOption
 class _Guarded(httpcore.NetworkBackend):
     """Connects by address, and only to addresses that may be visited."""
 
-    def __init__(self, options: MediaOptions, sink: _Sink) -> None:
-        self._allow_private = options.allow_private
-        self._sink = sink
+    def __init__(self, allowed: Allowed, sink: _Sink) -> None:
+        self._allowed, self._sink = allowed, sink
         self._inner = httpcore.SyncBackend()
 
     def connect_tcp(
@@ -191,8 +205,7 @@ class _Guarded(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        addresses = _resolved(host, port)
-        allowed = [one for one in addresses if self._allow_private or is_public(ipaddress.ip_address(one))]
+        allowed = [address for address in _resolved(host, port) if self._allowed(address)]
         if not allowed:
             raise self._sink.refused(
                 "download_private", f"leads to {host}, in a private network: set media.allow_private: true"

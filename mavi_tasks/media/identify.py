@@ -4,6 +4,9 @@ import base64
 import binascii
 import io
 import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from typing import IO, Final
 from urllib.parse import unquote_to_bytes
@@ -43,6 +46,30 @@ def identify(
     return Refusal(
         "media_scheme", f"{scheme}:// is not read; a media is a path, http(s)://, s3://, gs:// or a data URL"
     )
+
+
+def identify_all(
+    refs: Iterable[tuple[str, Kind | None]],
+    options: MediaOptions = DEFAULTS,
+    cache: Probes | None = None,
+    threads: int = 4,
+) -> Iterator[Unit]:
+    """`identify` for many, in order, reading a few files at a time; never far ahead of who asks."""
+    cache = cache or _PROBES
+    with ThreadPoolExecutor(threads, thread_name_prefix="identify") as pool:
+        ahead: deque[Unit | Future[Unit]] = deque()
+        for ref, kind in refs:
+            remote = ref.startswith(("https://", "http://"))
+            work = (ref, options, cache, kind)
+            ahead.append(identify(*work) if remote else pool.submit(identify, *work))
+            if len(ahead) > 4 * threads:
+                yield _ready(ahead.popleft())
+        while ahead:
+            yield _ready(ahead.popleft())
+
+
+def _ready(unit: "Unit | Future[Unit]") -> Unit:
+    return unit.result() if isinstance(unit, Future) else unit
 
 
 def _remote(ref: str, options: MediaOptions, kind: Kind | None) -> Unit:

@@ -22,6 +22,8 @@ _WRITES: Final = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP"
 _MIN_PX: Final = 32
 _JPEG_QUALITY: Final = 88
 _TRIES: Final = 8
+_SCAN: Final = b"\xff\xda"
+_MAX_SCANS: Final = 200  # progressive photos have about 10; each costs a pass over all pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,14 @@ def size_of(file: IO[bytes], mime: str, max_pixels: int) -> tuple[int, int] | No
     if not _WHOLE.get(mime, _any)(file):
         raise RefusedError("media_broken", "the image is cut short: it was copied only in part")
     file.seek(0)
-    return _open(file, mime, max_pixels).size if can_read(mime) else None
+    if not can_read(mime):
+        return None
+    image = _open(file, mime, max_pixels)
+    if mime == "image/tiff":
+        _check_strips(image, file.seek(0, os.SEEK_END))
+    if mime == "image/gif":
+        _load(image)  # the only sign of its end is one byte; GIFs are small
+    return image.size
 
 
 def fitted(
@@ -70,6 +79,10 @@ def fitted(
     taken = taken and not _moves(image)
     if taken and len(data) <= max_bytes and (max_px is None or max(width, height) <= max_px):
         return Picture(data, mime, width, height)
+    if mime == "image/jpeg" and data.count(_SCAN) > _MAX_SCANS:
+        raise RefusedError(
+            "media_too_large", f"the JPEG has {data.count(_SCAN):,} scans: it is made to take long"
+        )
     target = _target(mime, mimes, image)
     upright = _decoded(image, target, max_px if mime == "image/jpeg" else None)
     return _written(upright, target, max_px, max_bytes, mimes)
@@ -117,8 +130,8 @@ def _decoded(image: Image.Image, target: str, draft_px: int | None) -> Image.Ima
     try:
         if draft_px is not None:  # JPEG can be decoded at an eighth to a half of its size
             image.draft("RGB", (draft_px, draft_px))
-        upright = ImageOps.exif_transpose(image)
-        return _in_mode(upright, target)
+        ImageOps.exif_transpose(image, in_place=True)
+        return _in_mode(image, target)
     except Exception as error:
         raise _broken(error) from error
 
@@ -127,10 +140,20 @@ def _in_mode(image: Image.Image, target: str) -> Image.Image:
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         image = image.point(lambda value: value * (1 / 256)).convert("L")
     if target == "image/jpeg":
-        return image.convert("RGB")
+        return image if image.mode in ("RGB", "L") else _on_white(image)
     return (
         image if image.mode in ("RGB", "RGBA", "L") else image.convert("RGBA" if _has_alpha(image) else "RGB")
     )
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """Without transparency, which JPEG has not: what is see-through becomes white, not black."""
+    if not _has_alpha(image):
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    ground = Image.new("RGB", layer.size, "white")
+    ground.paste(layer, mask=layer.getchannel("A"))
+    return ground
 
 
 def _moves(image: Image.Image) -> bool:
@@ -165,7 +188,7 @@ def _written(
         if len(data) <= max_bytes:
             return Picture(data, target, *small.size)
         if target != "image/jpeg" and not _has_alpha(image) and (not mimes or "image/jpeg" in mimes):
-            target, image = "image/jpeg", image.convert("RGB")  # a photograph as PNG: JPEG before smaller
+            target, image = "image/jpeg", _on_white(image)  # a photograph as PNG: JPEG before smaller
             continue
         longest = max(_MIN_PX, int(longest * min(0.9, 0.95 * math.sqrt(max_bytes / len(data)))))
     raise RefusedError("media_too_large", f"it cannot be shrunk to {size_words(max_bytes)}")
@@ -211,6 +234,30 @@ def _webp_is_whole(file: IO[bytes]) -> bool:
     return int.from_bytes(file.read(4), "little") + 8 <= size + 1  # some writers leave out the last pad byte
 
 
+def _bmp_is_whole(file: IO[bytes]) -> bool:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(2)
+    return int.from_bytes(file.read(4), "little") <= size
+
+
+def _check_strips(image: Image.Image, size: int) -> None:
+    """RefusedError when pixels of a TIFF lie behind the end of the file."""
+    tags = getattr(image, "tag_v2", {})
+    for starts, counts in ((273, 279), (324, 325)):  # strips, tiles
+        ends = [
+            start + count for start, count in zip(tags.get(starts, ()), tags.get(counts, ()), strict=False)
+        ]
+        if ends and max(ends) > size:
+            raise RefusedError("media_broken", "the image is cut short: it was copied only in part")
+
+
+def _load(image: Image.Image) -> None:
+    try:
+        image.load()
+    except Exception as error:
+        raise _broken(error) from error
+
+
 def _any(file: IO[bytes]) -> bool:
     return True
 
@@ -219,6 +266,7 @@ def _any(file: IO[bytes]) -> bool:
 _WHOLE: Final[dict[str, Callable[[IO[bytes]], bool]]] = {
     "image/jpeg": _jpeg_is_whole,
     "image/png": _png_is_whole,
+    "image/bmp": _bmp_is_whole,
     "image/webp": _webp_is_whole,
     "image/avif": is_whole,
     "image/heic": is_whole,

@@ -13,6 +13,8 @@ from mavi_tasks.media.sniff import SUFFIXES, mime_of_name, mime_said
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")  # two letters at least: C:\ is a path
 
+_NOT_PLAIN: Final = re.compile(r"[^!$-;=A-Z_a-z~]")  # anything that needs a second look
+
 _SIGNATURE_PREFIXES: Final = ("x-amz-", "x-goog-", "x-oss-", "x-cos-", "x-tos-")
 _SIGNATURES: Final = frozenset(
     (
@@ -82,9 +84,10 @@ def scheme_of(ref: str) -> str | None:
 
 def remote(ref: str) -> Remote:
     """Take a URL apart. Raises ValueError for a URL that has no host or cannot be read."""
-    if "?" in ref or "@" in ref or "#" in ref or not ref.isascii() or not ref.isprintable() or " " in ref:
+    if _NOT_PLAIN.search(ref):
         return _remote_in_full(ref)
-    if ref.find("/", ref.find("//") + 2) == ref.find("//") + 2 or ref.endswith("//"):
+    host = ref.find("//") + 2
+    if host == len(ref) or ref[host] in "/:":
         raise ValueError("there is no host in it")
     return Remote(ref, ref, ref, _mime_of_path(ref))
 
