@@ -32,7 +32,7 @@ _KEPT = {
     "INTEGER": ("minimum", "maximum"),
     "ARRAY": ("minItems", "maxItems"),
 }
-_FORMATS = {"STRING": {"date-time"}, "NUMBER": {"float", "double"}, "INTEGER": {"int32", "int64"}}
+_FORMATS = {"STRING": ("date-time",), "NUMBER": ("float", "double"), "INTEGER": ("int32", "int64")}
 
 
 def problems(schema: Any) -> list[str]:
@@ -63,7 +63,9 @@ def inlined(schema: Mapping[str, Any]) -> dict[str, Any]:
 def _inlined(text: str) -> dict[str, Any]:
     schema = json.loads(text)
     unfolded = _Resolver(schema).resolve(schema, (), 0)
-    return {name: value for name, value in unfolded.items() if name not in _DEFINITIONS}
+    if not isinstance(unfolded, dict):
+        raise InputError(f"answer_schema: $ref {schema['$ref']!r} must lead to an object")
+    return unfolded
 
 
 def is_object(schema: Mapping[str, Any]) -> bool:
