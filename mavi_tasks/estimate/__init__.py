@@ -1,7 +1,18 @@
 """Tokens, dollars and time before a cent is spent.
 
-formula.py   tokens by the vendors' published formulas (tokens.toml)
+formula.py     input tokens by the vendors' published formulas (tokens.toml)
+output.py      tokens of an answer, from its schema
+observed.py    what past runs really used; fit.py: the law behind it
+estimator.py   a whole plan, one request at a time; account.py: its sums; bands.py: their spread
+result.py      what comes out
+pilot.py       a stratified sample, and what it says about the whole
+advice.py      what a budget reaches, what would fit, how far off the last plans were
+
+Only the formulas are imported at once: limits and budgets ask for them; the rest needs numpy.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from mavi_tasks.estimate.formula import (
     Formula,
@@ -11,5 +22,40 @@ from mavi_tasks.estimate.formula import (
     text_chars,
     text_tokens,
 )
+from mavi_tasks.estimate.output import output_tokens
 
-__all__ = ["Formula", "formula_of", "input_tokens", "input_tokens_at_most", "text_chars", "text_tokens"]
+if TYPE_CHECKING:
+    from mavi_tasks.estimate.estimator import Estimator, Setting
+    from mavi_tasks.estimate.observed import Observed
+    from mavi_tasks.estimate.result import Band, Estimate, ModelEstimate
+
+_LATER = {
+    "Band": "result",
+    "Estimate": "result",
+    "Estimator": "estimator",
+    "ModelEstimate": "result",
+    "Observed": "observed",
+    "Setting": "estimator",
+}
+
+__all__ = [
+    "Band",
+    "Estimate",
+    "Estimator",
+    "Formula",
+    "ModelEstimate",
+    "Observed",
+    "Setting",
+    "formula_of",
+    "input_tokens",
+    "input_tokens_at_most",
+    "output_tokens",
+    "text_chars",
+    "text_tokens",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"mavi_tasks.estimate.{_LATER[name]}"), name)

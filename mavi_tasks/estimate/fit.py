@@ -1,0 +1,147 @@
+"""What past answers say about tokens: a small linear law of each model, for each kind of media.
+
+A request's input tokens are taken to be
+
+    constant + per_text * text tokens + per_unit * units + per_formula * tokens of the media by formula
+
+with units = images, seconds of video, or frames. Which of the terms are kept is decided by the Bayesian
+information criterion; none is negative; gross outliers are left out. The covariance of what was fitted gives
+the error of a sum over a whole plan.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+Kind = Literal["text", "image", "video", "frames"]
+TERMS = 4  # constant, text, units, formula
+ENOUGH_ROWS = 20  # for a law of its own
+FEW_ROWS = 5  # for one factor on the formula
+_OUTLIER = 8.0  # robust standard deviations
+_NOISE_FLOOR = 0.002  # of the mean: below it, a better fit is chance
+
+Array = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the law knows of one request. `text` and `formula` in tokens."""
+
+    text: float
+    units: float
+    formula: float
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """The fitted law. `covariance` belongs to the four terms; `noise` is the residual spread in tokens."""
+
+    terms: tuple[float, float, float, float]
+    covariance: Array
+    noise: float
+    rows: int
+    mean: float  # observed tokens of a request
+
+    def tokens(self, text: float, units: float, formula: float) -> float:
+        constant, per_text, per_unit, per_formula = self.terms
+        return constant + per_text * text + per_unit * units + per_formula * formula
+
+    def error(self, sums: Sequence[float]) -> float:
+        """Standard error, in tokens, of a sum over requests whose (1, text, units, formula) sum to these."""
+        vector = np.asarray(sums, float)
+        return float(np.sqrt(max(0.0, vector @ self.covariance @ vector)))
+
+
+def fit(shapes: Sequence[Shape], tokens: Sequence[float]) -> Law | None:
+    """The law that explains these observed tokens best, None below FEW_ROWS rows."""
+    if len(tokens) < FEW_ROWS:
+        return None
+    full = np.array([(1.0, shape.text, shape.units, shape.formula) for shape in shapes])
+    seen = np.asarray(tokens, float)
+    laws = _LAWS if len(seen) >= ENOUGH_ROWS else _LAWS_OF_FEW
+    chosen = _best(full, seen, laws)
+    kept = _without_outliers(full, seen, chosen)
+    if kept.all() or kept.sum() < FEW_ROWS:
+        return _law(full, seen, chosen)
+    full, seen = full[kept], seen[kept]
+    return _law(full, seen, _best(full, seen, laws))
+
+
+# Each candidate: terms that stand as they are (text by its formula), and terms that are fitted.
+# In the order of preference: of two that fit alike the first wins, and it carries over best to other media.
+_Candidate = tuple[tuple[int, ...], tuple[int, ...]]
+_LAWS_OF_FEW: tuple[_Candidate, ...] = (((1,), (3,)), ((1,), (2,)), ((), (1,)))
+_LAWS: tuple[_Candidate, ...] = (
+    *_LAWS_OF_FEW,
+    ((1,), (3, 0)),
+    ((1,), (2, 0)),
+    ((1,), (0,)),
+    ((), (0, 1)),
+    ((), (3, 1)),
+    ((), (2, 1)),
+    ((), (3, 0, 1)),
+    ((), (2, 0, 1)),
+    ((), (0,)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    fitted: tuple[int, ...]
+    terms: Array  # all four
+
+
+def _best(full: Array, seen: Array, laws: Sequence[_Candidate]) -> _Chosen:
+    best: tuple[float, _Chosen] | None = None
+    for fixed, fitted in laws:
+        terms = _solved(full, seen, fixed, fitted)
+        if terms is None:
+            continue
+        score = _score(seen, full @ terms, len(fitted))
+        if best is None or score < best[0] - 1e-6:
+            best = score, _Chosen(fitted, terms)
+    if best is not None:
+        return best[1]
+    return _Chosen((0,), np.array([seen.mean(), 0.0, 0.0, 0.0]))
+
+
+def _solved(full: Array, seen: Array, fixed: tuple[int, ...], fitted: tuple[int, ...]) -> Array | None:
+    """All four terms by least squares, None when the data cannot tell them apart or one is negative."""
+    terms = np.zeros(TERMS)
+    terms[list(fixed)] = 1.0
+    columns = full[:, fitted]
+    if np.linalg.matrix_rank(columns / np.maximum(np.abs(columns).max(axis=0), 1e-12), tol=1e-6) < len(
+        fitted
+    ):
+        return None
+    solution = np.linalg.lstsq(columns, seen - full @ terms, rcond=None)[0]
+    if (solution < 0).any():
+        return None
+    terms[list(fitted)] = solution
+    return terms
+
+
+def _score(seen: Array, predicted: Array, parameters: int) -> float:
+    rows = len(seen)
+    floor = (_NOISE_FLOOR * max(1.0, float(seen.mean()))) ** 2
+    variance = max(float(np.mean((seen - predicted) ** 2)), floor)
+    return rows * float(np.log(variance)) + parameters * float(np.log(rows))
+
+
+def _without_outliers(full: Array, seen: Array, chosen: _Chosen) -> Array:
+    rest = np.abs(seen - full @ chosen.terms)
+    scale = 1.4826 * float(np.median(rest)) + 0.02 * float(np.median(seen))
+    return rest <= _OUTLIER * scale
+
+
+def _law(full: Array, seen: Array, chosen: _Chosen) -> Law:
+    rows, parameters = len(seen), len(chosen.fitted)
+    rest = seen - full @ chosen.terms
+    noise = float(np.sqrt(np.sum(rest**2) / max(1, rows - parameters)))
+    columns = full[:, chosen.fitted]
+    covariance = np.zeros((TERMS, TERMS))
+    covariance[np.ix_(chosen.fitted, chosen.fitted)] = np.linalg.pinv(columns.T @ columns) * noise**2
+    constant, per_text, per_unit, per_formula = (float(term) for term in chosen.terms)
+    return Law((constant, per_text, per_unit, per_formula), covariance, noise, rows, float(seen.mean()))
