@@ -62,6 +62,21 @@ class Tier:
     price_id: str
 
 
+def _amounts(tier: Tier) -> tuple[int, int]:
+    return tier.input_pico_per_token, tier.output_pico_per_token
+
+
+def _tier_json(tier: Tier) -> dict[str, Any]:
+    inputs, outputs = (
+        format(Decimal(amount).scaleb(-MTOK, _EXACT).normalize(), "f") for amount in _amounts(tier)
+    )
+    return {
+        "up_to_input_tokens": tier.up_to_input_tokens,
+        "input_usd_per_mtok": inputs,
+        "output_usd_per_mtok": outputs,
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Price:
     """One row of prices.toml or of a job's own prices."""
@@ -94,6 +109,13 @@ class Price:
         inputs = input_tokens * tier.input_pico_per_token
         outputs = output_tokens * tier.output_pico_per_token
         return Cost(inputs, outputs, inputs + outputs, tier.price_id)
+
+    def printed_tiers(self) -> tuple[Tier, ...]:
+        """The tiers as a reader wants them: what lies above the last printed bound is one with its tier."""
+        *rest, last = self.tiers
+        if rest and _amounts(rest[-1]) == _amounts(last):
+            rest.pop()
+        return (*rest, last)
 
     def _partly(self, input_tokens: int | None, output_tokens: int | None) -> Cost:
         if input_tokens is None and len(self.tiers) > 1:
@@ -145,6 +167,21 @@ class ModelRow:
     price: Price | None  # None = no price is in force on that day
     retirement: Retirement | None
 
+    def to_json(self) -> dict[str, Any]:
+        """The row for --json; dollars are texts, the last tier has no bound."""
+        price, retirement = self.price, self.retirement
+        return {
+            "model": self.model,
+            "family": self.family,
+            "endpoints": list(self.endpoints),
+            "media": list(self.media),
+            "price_id": None if price is None else price.price_id,
+            "checked": None if price is None or price.checked is None else price.checked.isoformat(),
+            "tiers": None if price is None else [_tier_json(tier) for tier in price.printed_tiers()],
+            "retires_on": None if retirement is None else retirement.on.isoformat(),
+            "retired": retirement is not None and retirement.past,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -152,7 +189,7 @@ class Finding:
 
     kind: Literal["old", "no_price", "retired", "retiring"]
     model: str
-    message: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -344,6 +344,27 @@ def test_models_lists_every_row_with_its_endpoints_and_media():
     assert rows["gpt:gpt-4o"].price.cost(1, 0).total_pico == 2_500_000
 
 
+def test_a_model_row_prints_its_tiers_in_dollars():
+    rows = {row.model: row.to_json() for row in book().models(TODAY)}
+    assert rows["qwen:qwen3-vl-flash"]["tiers"] == [
+        {"up_to_input_tokens": 32_000, "input_usd_per_mtok": "0.052", "output_usd_per_mtok": "0.42"},
+        {"up_to_input_tokens": 128_000, "input_usd_per_mtok": "0.079", "output_usd_per_mtok": "0.63"},
+        {"up_to_input_tokens": None, "input_usd_per_mtok": "0.126", "output_usd_per_mtok": "1.01"},
+    ]
+    assert rows["gpt:gpt-4-turbo"] == {
+        "model": "gpt:gpt-4-turbo",
+        "family": "gpt",
+        "endpoints": ["/iu"],
+        "media": ["image by URL or inline"],
+        "price_id": "gpt:gpt-4-turbo@seed-2026-11-22",
+        "checked": "2026-11-22",
+        "tiers": [{"up_to_input_tokens": None, "input_usd_per_mtok": "10", "output_usd_per_mtok": "30"}],
+        "retires_on": "2026-10-23",
+        "retired": True,
+    }
+    assert json.loads(json.dumps(rows)) == rows
+
+
 def test_a_model_of_an_unknown_family_is_listed_without_media():
     own = book({"openai:llama": {"input_usd_per_mtok": "0", "output_usd_per_mtok": "0"}})
     assert own.models(TODAY)[-1].model == "openai:llama"
@@ -358,4 +379,4 @@ def test_check_tells_old_prices_unpriced_models_and_retirements():
     assert ("retiring", "gpt:gpt-5.1") in kinds
     old = [f for f in book().check(30, date(2026, 12, 23)) if f.kind == "old"]
     assert len(old) == 60
-    assert old[0].message == "price was checked 31 days ago, on 2026-11-22"
+    assert old[0].text == "price was checked 31 days ago, on 2026-11-22"
