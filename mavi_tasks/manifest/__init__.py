@@ -1,0 +1,132 @@
+"""Manifests: tables, lists, folders and buckets, read as a stream of items.
+
+    for batch in manifest.read("pets.csv", columns):      # lists of up to 1,000 items
+        for item in batch: ...
+
+| manifest | reader |
+|---|---|
+| .csv .tsv .jsonl .ndjson .txt (also with .gz) | text.py |
+| .parquet | parquet.py |
+| a folder, a glob, s3://bucket/prefix/, one media file | listing.py |
+
+A new format is one reader and one line in READERS. Memory is flat: a batch, and 8 bytes for each item's id.
+Rows that are wrong are collected over the whole manifest and told at once, at its end.
+"""
+
+import glob
+import os
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Final
+from urllib.parse import urlsplit
+
+from mavi_tasks.errors import InputError
+from mavi_tasks.job_sections import Columns
+from mavi_tasks.manifest import items
+from mavi_tasks.manifest.items import Item
+from mavi_tasks.manifest.listing import is_media, read_listing
+from mavi_tasks.manifest.parquet import read_parquet
+from mavi_tasks.manifest.problems import Problems
+from mavi_tasks.manifest.reference import Base, shown
+from mavi_tasks.manifest.rows import Rows
+from mavi_tasks.manifest.source import Source
+from mavi_tasks.manifest.text import read_csv, read_jsonl, read_tsv, read_txt
+
+__all__ = ["READERS", "Item", "Problems", "check", "read"]
+
+READERS: Final[dict[str, Callable[[Source, Problems, int], Rows]]] = {
+    ".csv": read_csv,
+    ".tsv": read_tsv,
+    ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".parquet": read_parquet,
+    ".txt": read_txt,
+}
+
+_REMEDIES: Final = {
+    ".json": "write one object a line: jq -c '.[]' FILE > manifest.jsonl",
+    ".xlsx": "save it as CSV (UTF-8)",
+    ".xls": "save it as CSV (UTF-8)",
+    ".ods": "save it as CSV (UTF-8)",
+    ".yaml": "a job file is given in place of the manifest, not inside it",
+    ".yml": "a job file is given in place of the manifest, not inside it",
+    ".zip": "unpack it",
+    ".zst": "unpack it, or pack it with gzip",
+}
+
+
+def read(
+    source: str | os.PathLike[str],
+    columns: Columns | None = None,
+    *,
+    batch_rows: int = 1000,
+    limit: int | None = None,
+    problems: Problems | None = None,
+    order: str = "manifest",
+    since: datetime | None = None,
+) -> Iterator[list[Item]]:
+    """Read a manifest as batches of at most `batch_rows` items, at most `limit` items in all.
+
+    Raises InputError at once when the manifest as a whole cannot be read. Rows that are wrong are left out:
+    they go to `problems` when that is given (the caller raises), else they are raised at the end, all
+    together, the first 20 in words. order "newest" and since are for folders, globs and buckets.
+    """
+    found = Problems() if problems is None else problems
+    path = os.fspath(source)
+    rows = _open(path, found, min(batch_rows, limit or batch_rows), order, since)
+    some = False
+    for batch in items.read(rows, columns or Columns(), found, limit):
+        some = True
+        yield batch
+    if not some and not found and since is None:
+        raise InputError(f"{rows.name}: has a header but no rows" if rows.names else f"{rows.name}: is empty")
+    if problems is None:
+        found.raise_any()
+
+
+def check(source: str | os.PathLike[str], columns: Columns | None = None) -> int:
+    """The number of items. Raises InputError with everything that is wrong with the manifest."""
+    return sum(len(batch) for batch in read(source, columns))
+
+
+def _open(path: str, problems: Problems, batch_rows: int, order: str, since: datetime | None) -> Rows:
+    place = urlsplit(path).path if path.startswith(("http://", "https://")) else path
+    packed = place.lower().endswith(".gz")
+    suffix = os.path.splitext(place[:-3] if packed else place)[1].lower()
+    if _is_listing(path, suffix):
+        return read_listing(path, problems, batch_rows, order=order, since=since)
+    if order != "manifest" or since is not None:
+        raise InputError(f"{shown(path)}: order and since are for folders, globs and buckets, not for tables")
+    reader = READERS.get(suffix)
+    if reader is None or (packed and reader is read_parquet):
+        raise InputError(_unknown(path, suffix))
+    return reader(_source(path, suffix, packed), problems, batch_rows)
+
+
+def _is_listing(path: str, suffix: str) -> bool:
+    if "://" in path:
+        return path.endswith("/") or (suffix not in READERS and suffix not in _REMEDIES)
+    if os.path.exists(path):
+        return os.path.isdir(path) or is_media(path)
+    return glob.has_magic(path) and suffix not in READERS
+
+
+def _source(path: str, suffix: str, packed: bool) -> Source:
+    if path.startswith("http://"):
+        raise InputError(f"{shown(path)}: a manifest is read over https:// only")
+    if "://" not in path:
+        folder, name = os.path.split(os.path.abspath(path))
+        return Source(path, name, suffix, packed, Base(folder))
+    plain = path.partition("?")[0] if path.startswith("https://") else path
+    folder, _, name = plain.rpartition("/")
+    return Source(path, name, suffix, packed, Base(folder + "/", remote=True))
+
+
+def _unknown(path: str, suffix: str) -> str:
+    if not os.path.exists(path) and "://" not in path:
+        return f"{path}: there is no such manifest"
+    remedy = _REMEDIES.get(suffix)
+    known = ", ".join(READERS)
+    return f"{shown(path)}: is no manifest known here ({known}, a folder or a glob)" + (
+        f"; {remedy}" if remedy else ""
+    )

@@ -1,0 +1,254 @@
+"""Raw rows to items: media checked and made absolute, ids unique, the answer kept apart from the rest."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from mavi_tasks.errors import InputError
+from mavi_tasks.job_sections import Columns
+from mavi_tasks.manifest.layout import Layout, layout
+from mavi_tasks.manifest.problems import SHOWN, Problems
+from mavi_tasks.manifest.reference import PLAIN_URL, BadReference, name_of, shown
+from mavi_tasks.manifest.rows import Batch, Rows
+from mavi_tasks.manifest.seen import Seen
+
+MAX_ID_CHARS: Final = 1000
+_SHAPES: Final = 1000  # sets of keys of JSON lines that are remembered
+_COUNTED: Final = 100_000  # references whose repetitions are remembered
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One row: what to show, what to ask, what is expected.
+
+    media: absolute paths, URLs or data URLs, as they are opened or sent; they may hold signatures.
+    prompt: the row's own, literal; None = the job's templates. truth: text, or JSON text of anything else.
+    variables: the other columns. where: "pets.csv:7", for messages.
+    """
+
+    item_id: str
+    media: tuple[str, ...]
+    prompt: str | None
+    truth: str | None
+    variables: Mapping[str, object]
+    where: str
+
+
+class _Wrong(ValueError):
+    """A row that cannot be an item; `str()` says why."""
+
+
+# name, given (or made from the media), media, prompt, truth, variables, line
+_Draft = tuple[str, bool, tuple[str, ...], str | None, str | None, dict[str, object], int]
+
+
+class Maker:
+    """Makes the items of one manifest; holds what was seen of it so far."""
+
+    def __init__(self, rows: Rows, columns: Columns, problems: Problems) -> None:
+        self.rows = rows
+        self._columns = columns
+        self._problems = problems
+        self._absolute = rows.base.absolute
+        self._seen = Seen()
+        self._times: dict[str, int] = {}
+        self._twice: dict[str, list[int]] = {}  # ids given again, with the later lines; the first of them
+        self._twice_more = 0
+        self._shapes: dict[tuple[str, ...], Layout] = {}
+        self._layout = self._of_table() if rows.names is not None else None
+
+    def items(self, batch: Batch) -> list[Item]:
+        """The items of one batch; rows that are wrong are told to the problems and left out."""
+        drafts = self._drafts(*batch)
+        names: list[str | None] = [draft[0] for draft in drafts]
+        for at in self._seen.add([draft[0] for draft in drafts]):
+            name, given, *_, line = drafts[at]
+            names[at] = None if given else self._numbered(name)
+            if given:
+                self._given_twice(name, line)
+        file = self.rows.name
+        return [
+            Item(name, media, prompt, truth, variables, f"{file}:{line}")
+            for name, (_, _, media, prompt, truth, variables, line) in zip(names, drafts, strict=True)
+            if name is not None
+        ]
+
+    def finish(self) -> None:
+        """Tell the ids that are there twice, with both lines: the first ones are found by reading again."""
+        if not self._twice:
+            return
+        first = self._first_lines()
+        for name, lines in self._twice.items():
+            for line in lines:
+                if name in first and first[name] < line:  # else two names had one hash
+                    where = f"{self.rows.name}:{line}: {self._columns.id} {name!r}"
+                    self._problems.add(f"{where} is there twice (first in line {first[name]})")
+        if self._twice_more:
+            self._problems.add(f"{self.rows.name}: more ids are there twice", self._twice_more)
+
+    def _of_table(self) -> Layout:
+        names = self.rows.names or ()
+        try:
+            return layout(names, self._columns, listing=self.rows.listing)
+        except InputError as problem:
+            raise InputError([f"{self.rows.name}: {text}" for text in problem.problems]) from None
+
+    def _of_shape(self, row: dict[str, Any]) -> Layout:
+        names = tuple(row)
+        found = self._shapes.get(names)
+        if found is None:
+            found = layout(names, self._columns)
+            if len(self._shapes) < _SHAPES:
+                self._shapes[names] = found
+        return found
+
+    def _drafts(self, lines: Sequence[int], rows: Sequence[Any]) -> list[_Draft]:
+        drafts: list[_Draft] = []
+        table = self._layout
+        for line, row in zip(lines, rows, strict=True):
+            try:
+                if table is not None:
+                    drafts.append(self._draft(table, row, line))
+                else:
+                    drafts.append(self._draft(self._of_shape(row), tuple(row.values()), line))
+            except (_Wrong, InputError) as problem:
+                for text in getattr(problem, "problems", (str(problem),)):
+                    self._problems.add(f"{self.rows.name}:{line}: {text}")
+        return drafts
+
+    def _draft(self, table: Layout, row: Sequence[Any], line: int) -> _Draft:
+        first = None if table.only_media is None else row[table.only_media]
+        if type(first) is str and PLAIN_URL(first):  # nearly every row; the rest is 3 times slower
+            media: tuple[str, ...] = (first,)
+        else:
+            media, first = self._media(table, row)
+        if table.id is not None:
+            name = _id(row[table.id], table.id_name)
+        else:
+            name = f"row-{line}" if first is None else name_of(first)
+        prompt = None if table.prompt is None else _prompt(row[table.prompt], self._columns.prompt)
+        truth = None if table.truth is None else _truth(row[table.truth])
+        return name, table.id is not None, media, prompt, truth, table.variables(row), line
+
+    def _media(self, table: Layout, row: Sequence[Any]) -> tuple[tuple[str, ...], str | None]:
+        """The media, absolute, and the first reference as written."""
+        if not table.media:
+            return (), None
+        refs = [ref for at in table.media for ref in _references(row[at], table.media_name)]
+        if not refs:
+            raise _Wrong(f"{table.media_name} is empty")
+        return tuple(self._one(ref, table.media_name) for ref in refs), refs[0]
+
+    def _one(self, ref: str, name: str) -> str:
+        try:
+            return self._absolute(ref)
+        except BadReference as problem:
+            raise _Wrong(f"{name} {shown(ref)!r} {problem}") from None
+
+    def _numbered(self, name: str) -> str:
+        """A name of its own for a media that is there again: cat.jpg#2."""
+        times = self._times.get(name, 1) + 1
+        while self._seen.add([f"{name}#{times}"]):
+            times += 1
+        if len(self._times) >= _COUNTED:
+            self._times.clear()  # bounds the memory; the loop above finds the number again
+        self._times[name] = times
+        return f"{name}#{times}"
+
+    def _given_twice(self, name: str, line: int) -> None:
+        """Remember an id that may have been there before, for `finish`."""
+        if name in self._twice or len(self._twice) < SHOWN:
+            lines = self._twice.setdefault(name, [])
+            if len(lines) < SHOWN:
+                lines.append(line)
+                return
+        self._twice_more += 1
+
+    def _first_lines(self) -> dict[str, int]:
+        first: dict[str, int] = {}
+        again = Maker(self.rows, self._columns, Problems())
+        for batch in self.rows.batches():
+            for name, *_, line in again._drafts(*batch):
+                if name in self._twice:
+                    first.setdefault(name, line)
+            if len(first) == len(self._twice):
+                break
+        return first
+
+
+def read(rows: Rows, columns: Columns, problems: Problems, limit: int | None) -> Iterator[list[Item]]:
+    """The items in batches, at most `limit` of them; empty batches are left out."""
+    maker = Maker(rows, columns, problems)
+    left = limit
+    for batch in rows.batches():
+        items = maker.items(batch)
+        if left is not None:
+            items = items[:left]
+            left -= len(items)
+        if items:
+            yield items
+        if left == 0:
+            break
+    maker.finish()
+
+
+def _references(value: Any, name: str) -> list[str]:
+    """The references in one cell: text, a list of texts, or a JSON list as text; empty ones are left out."""
+    if value is None:
+        return []
+    if isinstance(value, str):
+        text = value.strip()
+        listed = _json_list(text) if text.startswith("[") else None
+        return [text] if listed is None and text else listed or []
+    if isinstance(value, list) and all(isinstance(ref, str) for ref in value):
+        return [ref.strip() for ref in value if ref.strip()]
+    raise _Wrong(f"{name} must be text or a list of texts, not {_kind(value)}")
+
+
+def _json_list(text: str) -> list[str] | None:
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None  # a file may be called [1].jpg
+    if isinstance(value, list) and all(isinstance(ref, str) for ref in value):
+        return [ref.strip() for ref in value if ref.strip()]
+    return None
+
+
+def _id(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        if type(value) is int:
+            return str(value)
+        raise _Wrong(f"{name} is empty" if value is None else f"{name} must be text, not {_kind(value)}")
+    text = value.strip()
+    if not text:
+        raise _Wrong(f"{name} is empty")
+    if len(text) > MAX_ID_CHARS:
+        raise _Wrong(f"{name} {text[:40]!r}... has more than {MAX_ID_CHARS} characters")
+    return text
+
+
+def _prompt(value: Any, name: str) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise _Wrong(f"{name} must be text, not {_kind(value)}")
+    return value if value.strip() else None
+
+
+def _truth(value: Any) -> str | None:
+    """The expected answer as text; what is not text, as JSON."""
+    if isinstance(value, str):
+        return value.strip() or None
+    return None if value is None else orjson.dumps(value, default=str).decode()
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, list):
+        others = {type(part).__name__ for part in value if not isinstance(part, str)}
+        return f"a list that holds {', '.join(sorted(others))}"
+    return {"dict": "an object", "bool": "true or false", "float": "a number", "int": "a number"}.get(
+        type(value).__name__, type(value).__name__
+    )

@@ -1,0 +1,159 @@
+"""Manifests that are no table: a folder, a glob, a bucket prefix, one media file.
+
+A row is (reference, name, folder): the file's name and the last folder above it, which many collections
+name after what is in it (`columns: {truth: folder}`).
+"""
+
+import glob
+import os
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from mavi_tasks.errors import InputError
+from mavi_tasks.manifest.problems import Problems
+from mavi_tasks.manifest.reference import Base, shown
+from mavi_tasks.manifest.rows import Batch, Rows
+from mavi_tasks.manifest.source import file_system
+from mavi_tasks.media.sniff import mime_of_name
+
+NAMES: Final = ("media_url", "name", "folder")
+
+# A reference below the base, and when it was changed (seconds since 1970), asked for only when needed.
+Entry = tuple[str, Callable[[], float]]
+
+
+def is_media(name: str) -> bool:
+    """Whether a file's name says that it is media: a first filter; its content decides later."""
+    return mime_of_name(name) is not None
+
+
+def read_listing(
+    path: str, problems: Problems, batch_rows: int, *, order: str = "manifest", since: datetime | None = None
+) -> Rows:
+    """The media of a folder (with its subfolders), a glob, a bucket prefix, or one file; sorted by path.
+
+    Names that begin with a dot are left out. since: only what was changed after it. order "newest": the last
+    changed first.
+    """
+    base, entries = _entries(path, problems)
+    batches = partial(_batches, path, entries, batch_rows, order, since)
+    return Rows(NAMES, batches, base, _name(path), listing=True, numbered=False)
+
+
+def _entries(path: str, problems: Problems) -> tuple[Base, Callable[[], Iterable[Entry]]]:
+    if "://" in path:
+        return _bucket(path)
+    if os.path.isdir(path):
+        return Base(path, trusted=True), partial(_walk, path, "", problems, frozenset())
+    if os.path.isfile(path):
+        folder, name = os.path.split(path)
+        return Base(folder, trusted=True), lambda: [(name, partial(_changed, path))]
+    root = _root(path)
+    return Base(root, trusted=True), partial(_glob, path, root)
+
+
+def _name(path: str) -> str:
+    return shown(path) if "://" in path else os.path.basename(path.rstrip("/\\")) or path
+
+
+def _batches(
+    path: str, entries: Callable[[], Iterable[Entry]], batch_rows: int, order: str, since: datetime | None
+) -> Iterator[Batch]:
+    found = entries()
+    if since is not None:
+        moment = since.timestamp()
+        found = (entry for entry in found if entry[1]() > moment)
+    if order == "newest":
+        dated = sorted((-changed(), ref) for ref, changed in found)
+        refs: Iterator[str] = (ref for _, ref in dated)
+    else:
+        refs = (ref for ref, _ in found)
+    rows = 0
+    while some := list(islice(refs, batch_rows)):
+        yield range(rows + 1, rows + 1 + len(some)), [_row(ref) for ref in some]
+        rows += len(some)
+    if not rows and since is None:
+        raise InputError(f"{shown(path)}: holds no media, by the names of its files (.jpg, .mp4, ...)")
+
+
+def _row(ref: str) -> tuple[str, str, str]:
+    folder, _, name = ref.rpartition("/")
+    return ref, name, folder.rpartition("/")[2]
+
+
+def _changed(path: str) -> float:
+    return os.stat(path).st_mtime
+
+
+def _walk(root: str, below: str, problems: Problems, above: frozenset[tuple[int, int]]) -> Iterator[Entry]:
+    """The media under a folder, one folder's names in memory at a time, in the order of their paths."""
+    folder = os.path.join(root, below)
+    try:
+        here = os.stat(folder)
+        with os.scandir(folder) as scan:
+            found = sorted((entry for entry in scan if not entry.name.startswith(".")), key=lambda e: e.name)
+    except OSError as problem:
+        problems.add(f"{folder}: cannot be read: {problem.strerror}")
+        return
+    mark = (here.st_dev, here.st_ino)
+    if mark in above and here.st_ino:
+        return  # a link back to a folder above
+    for entry in found:
+        ref = below + entry.name
+        if entry.is_dir():
+            yield from _walk(root, ref + "/", problems, above | {mark})
+        elif is_media(entry.name):
+            yield ref, partial(_changed, entry.path)
+
+
+def _root(pattern: str) -> str:
+    """The folder above the first part with a wildcard."""
+    parts = Path(pattern).parts
+    fixed = next((at for at, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
+    return str(Path(*parts[:fixed]))
+
+
+def _glob(pattern: str, root: str) -> Iterator[Entry]:
+    named = not glob.has_magic(os.path.splitext(pattern)[1]) and "." in os.path.basename(pattern)
+    found = glob.iglob(os.path.relpath(pattern, root), root_dir=root, recursive=True)
+    for ref in sorted(set(found)):
+        path = os.path.join(root, ref)
+        if (named or is_media(ref)) and os.path.isfile(path):
+            yield Path(ref).as_posix(), partial(_changed, path)
+
+
+def _bucket(url: str) -> tuple[Base, Callable[[], Iterable[Entry]]]:
+    scheme, _, rest = url.partition("://")
+    if scheme not in ("s3", "gs"):
+        raise InputError(f"{shown(url)}: a web server gives no list of its media; give a .txt or .csv")
+    folder = url if url.endswith("/") else url + "/"
+    if is_media(rest):
+        folder, _, name = url.rpartition("/")
+        return Base(folder + "/", remote=True, trusted=True), lambda: [(name, lambda: 0.0)]
+    return Base(folder, remote=True, trusted=True), partial(_objects, folder)
+
+
+def _objects(folder: str) -> Iterator[Entry]:
+    fs, path = file_system(folder)
+    prefix = path.strip("/") + "/"
+    try:
+        found = fs.find(path, detail=True)
+    except (OSError, ValueError) as problem:
+        raise InputError(f"{shown(folder)}: cannot be listed: {problem}") from problem
+    for key in sorted(found):
+        ref = key.lstrip("/").removeprefix(prefix)
+        if is_media(ref) and not any(part.startswith(".") for part in ref.split("/")):
+            yield ref, partial(_modified, found[key])
+
+
+def _modified(info: dict[str, Any]) -> float:
+    """When an object was changed; every store has its own word for it."""
+    words = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
+    value = next((info[word] for word in words if info.get(word) is not None), 0.0)
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    return value.timestamp() if isinstance(value, datetime) else float(value)

@@ -1,0 +1,26 @@
+"""What every reader hands on: raw rows in batches, with their line numbers."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mavi_tasks.manifest.reference import Base
+
+# Line numbers, and as many rows: sequences in the order of `names`, or dicts when the names are None.
+Batch = tuple[Sequence[int], Sequence[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A manifest, opened. `batches()` reads it from the start, each time it is called.
+
+    listing: the rows are nothing but media, so that `columns.media` names no column of theirs.
+    numbered: rows have lines to point to; else their media is the place.
+    """
+
+    names: tuple[str, ...] | None
+    batches: Callable[[], Iterator[Batch]]
+    base: Base
+    name: str
+    listing: bool = False
+    numbered: bool = True

@@ -1,0 +1,135 @@
+"""Open a manifest wherever it lies: a file, packed with gzip or not, on this machine, s3, gs or https."""
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final, TextIO, cast
+
+from mavi_tasks.errors import InputError
+from mavi_tasks.manifest.reference import Base, shown
+
+# What to install for a file system that fsspec does not bring along.
+_INSTALL: Final = {"s3": "pip install 'mavi[s3]'", "gs": "pip install gcsfs", "https": "pip install aiohttp"}
+_UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
+_BUFFER: Final = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A manifest: its path or URL, the name that messages use, its suffix without .gz."""
+
+    path: str
+    name: str
+    suffix: str
+    packed: bool
+    base: Base
+
+    @property
+    def remote(self) -> bool:
+        return "://" in self.path
+
+    @contextmanager
+    def binary(self) -> Iterator[BinaryIO]:
+        """The bytes, unpacked. Raises InputError when they cannot be had."""
+        with self._told(), self._raw() as raw:
+            yield cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if self.packed else raw
+
+    @contextmanager
+    def text(self) -> Iterator[TextIO]:
+        """The text of a UTF-8 file, line ends untouched. Raises InputError naming the line and the byte."""
+        with self.binary() as raw:
+            guard = io.BufferedReader(_Guard(raw), _BUFFER)
+            text = io.TextIOWrapper(guard, encoding="utf-8-sig", newline="")
+            try:
+                yield text
+            except UnicodeDecodeError:
+                raise InputError(self._bad_byte()) from None
+            except _BadBytes as problem:
+                raise InputError(f"{self.name}{problem}") from None
+            finally:
+                text.detach()  # closing it would close what the caller still owns
+
+    def told_byte(self, line: int, byte: int) -> str:
+        """A byte that is not UTF-8, in words."""
+        return (
+            f"{self.name}:{line}: byte 0x{byte:02x} is not UTF-8; if the file is Latin-1 or Windows-1252, "
+            f"convert it: iconv -f WINDOWS-1252 -t UTF-8 {self.name} > utf8-{self.name}"
+        )
+
+    def _bad_byte(self) -> str:
+        with self.binary() as raw:
+            for number, line in enumerate(raw, 1):
+                try:
+                    line.decode()
+                except UnicodeDecodeError as problem:
+                    return self.told_byte(number, line[problem.start])
+        return f"{self.name}: is not UTF-8; save it as UTF-8"
+
+    @contextmanager
+    def _raw(self) -> Iterator[BinaryIO]:
+        if not self.remote:
+            with Path(self.path).open("rb") as file:
+                yield file
+            return
+        fs, path = file_system(self.path)
+        with fs.open(path, "rb") as file:
+            yield file
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise InputError(f"{shown(self.path)}: there is no such manifest") from None
+        except (gzip.BadGzipFile, EOFError, zlib.error) as problem:
+            raise InputError(f"{self.name}: is no whole gzip file: {problem}") from problem
+        except OSError as problem:
+            raise InputError(
+                f"{shown(self.path)}: cannot be read: {problem.strerror or problem}"
+            ) from problem
+
+
+class _BadBytes(Exception):
+    """Bytes that no text manifest holds; `str()` reads after the file's name."""
+
+
+class _Guard(io.RawIOBase):
+    """Passes bytes on, and refuses UTF-16 and NUL bytes, which the csv module would take for text."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+        self._lines = 1
+        self._first = True
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._raw.read(len(buffer))
+        if self._first and data.startswith(_UTF16):
+            raise _BadBytes(": is UTF-16; convert it: iconv -f UTF-16 -t UTF-8, or save it as `CSV UTF-8`")
+        self._first = False
+        if b"\0" in data:
+            line = self._lines + data.count(b"\n", 0, data.index(b"\0"))
+            raise _BadBytes(f":{line}: holds a NUL byte; the file is damaged, or no text at all")
+        self._lines += data.count(b"\n")
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def file_system(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a URL and the path in it. Raises InputError with what to install."""
+    import fsspec
+
+    scheme = url.partition("://")[0]
+    try:
+        fs, path = fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as problem:
+        hint = _INSTALL.get(scheme)
+        words = f"{scheme}:// needs more: {hint}" if hint else f"{scheme}:// is not known: {problem}"
+        raise InputError(f"{shown(url)}: {words}") from problem
+    return fs, path
