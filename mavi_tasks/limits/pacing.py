@@ -10,6 +10,9 @@ Timers wake about 1 ms late and a busy event loop 10-20 ms late; without this ev
 rate for good. With it, 100 requests/s may come as 3 + 1 at once, well inside the smallest bursts servers take.
 """
 
+SLOW_CATCH_UP_S = 0.002
+"""The same for requests more than 30 ms apart: a late one costs little, and a server may take no two at once."""
+
 HEADROOM = 0.995
 """We pace at 99.5 % of a told limit.
 
@@ -35,8 +38,10 @@ class Pacer:
         self._empty_ps = -(10**30)
         self.set_rate(per_minute)
 
-    def set_rate(self, per_minute: float) -> None:
+    def set_rate(self, per_minute: float, *, catch_up_s: float | None = None) -> None:
         """Go on at another rate; what is in the bucket keeps its time, not its units."""
+        if catch_up_s is not None:
+            self._catch_up_ps = round(catch_up_s * PICO)
         if not per_minute > 0:
             raise ValueError(f"a rate must be above 0 per minute, not {per_minute}")
         self.per_minute = per_minute
@@ -61,6 +66,7 @@ class Pacer:
         """Put `units` back, or take more when negative: what was used differs from what was reserved."""
         self._empty_ps -= units * self.unit_ps
 
-    def drain(self, now: float) -> None:
-        """Forget what has filled up: the next unit comes a whole interval from `now`."""
-        self._empty_ps = max(self._empty_ps, int(now * PICO))
+
+def catch_up_s(per_minute: float) -> float:
+    """Seconds that requests at this rate may be late and still be caught up."""
+    return CATCH_UP_S if 60 / per_minute <= CATCH_UP_S else SLOW_CATCH_UP_S

@@ -9,7 +9,7 @@ from mavi_tasks.limits.circuit import Circuit, CircuitSettings, State
 from mavi_tasks.limits.clock import Clock
 from mavi_tasks.limits.events import LimitChange, ModelDown, Outcome, Permit
 from mavi_tasks.limits.line import FOREVER, Line
-from mavi_tasks.limits.pacing import CATCH_UP_S, HEADROOM, Pacer
+from mavi_tasks.limits.pacing import HEADROOM, Pacer, catch_up_s
 
 HOLD_S, HOLD_CAP_S = 1.0, 32.0  # after a 429 without Retry-After, doubling
 
@@ -41,7 +41,7 @@ class Throttle:
         adaptive: AdaptiveSettings | None = None,
         circuit: CircuitSettings | None = None,
     ) -> None:
-        """None: nobody told. `burst`: requests the server takes at once; None catches up at most 30 ms."""
+        """None: nobody told. `burst`: requests the server takes at once; None: as few as timers allow."""
         self.model = model
         self.requests_per_minute = requests_per_minute
         self.tokens_per_minute = tokens_per_minute
@@ -59,7 +59,7 @@ class Throttle:
         told = None if requests_per_minute is None else requests_per_minute * HEADROOM / 60
         self._now = clock.now
         self._adaptive = Adaptive(told_rate_per_s=told, told_concurrency=concurrency, settings=adaptive)
-        self._catch_up_s = CATCH_UP_S if burst is None or told is None else (burst - 1) / told
+        self._burst_s = None if burst is None or told is None else (burst - 1) / told
         self._tokens = None if tokens_per_minute is None else Pacer(tokens_per_minute * HEADROOM)
         self._requests: Pacer | None = None
         self._pace_per_s: float | None = None
@@ -264,10 +264,12 @@ class Throttle:
         self._pace_per_s = pace_per_s
         if pace_per_s is None:
             return
+        per_minute = 60 * pace_per_s
+        late_s = catch_up_s(per_minute) if self._burst_s is None else self._burst_s
         if self._requests is None:
-            self._requests = Pacer(60 * pace_per_s, catch_up_s=self._catch_up_s)
+            self._requests = Pacer(per_minute, catch_up_s=late_s)
         else:
-            self._requests.set_rate(60 * pace_per_s)
+            self._requests.set_rate(per_minute, catch_up_s=late_s)
 
     def _change_circuit(self, change: Callable[[], None]) -> None:
         old = self._circuit.state
