@@ -1,0 +1,24 @@
+"""The statistics of a bake-off: which model to choose, and how sure that is.
+
+    read (datasets -> sheet) -> answers (labels, by rules) -> score, agree, pairs, cascade, pareto -> verdict
+    flips compares two runs instead of several models
+
+`compare` and `compare_runs` return frozen values; `to_json()` is what the command line prints.
+"""
+
+from mavi_tasks.compare.build import compare
+from mavi_tasks.compare.flips import Drift, Run, compare_runs, share_of, shared_models
+from mavi_tasks.compare.result import Comparison
+from mavi_tasks.compare.terminal import render_drift, render_terminal
+
+__all__ = [
+    "Comparison",
+    "Drift",
+    "Run",
+    "compare",
+    "compare_runs",
+    "render_drift",
+    "render_terminal",
+    "share_of",
+    "shared_models",
+]
