@@ -152,9 +152,10 @@ class Job(Section):
 
     @field_validator("prompts")
     @classmethod
-    def _templates(cls, value: dict[str, str]) -> dict[str, str]:
+    def _templates(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
         found = checks.Found()
         checks.prompt_names(value, found)
+        checks.templates(value, info.data.get("columns"), found)
         found.raise_any()
         return value
 
@@ -214,6 +215,12 @@ class Job(Section):
     def since_at(self, now: datetime) -> datetime | None:
         """The instant after which media count as new; an age is counted back from `now`."""
         return now - self.since if isinstance(self.since, timedelta) else self.since
+
+    def extra_prices(self) -> dict[str, Any]:
+        """The job's own prices as `pricing.book` takes them, by model; amounts are texts, never floats."""
+        return {
+            model: price.model_dump(mode="json", exclude_none=True) for model, price in self.prices.items()
+        }
 
     def warnings(self) -> list[str]:
         """What is allowed, but most likely not meant."""

@@ -225,6 +225,14 @@ def prompt_names(prompts: Mapping[str, str], found: Found) -> None:
             found.add((name,), "must have a short name in print", None)
 
 
+def templates(prompts: Mapping[str, str], columns: Any, found: Found) -> None:
+    """Templates that cannot be compiled, or that would show the expected answer."""
+    from mavi_tasks.prompt import template_problems
+
+    for name, text in template_problems(prompts, columns):
+        found.add((name,), text, None)
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The name most like this one, or None."""
     close = difflib.get_close_matches(name.lower(), list(known), 1, 0.6)

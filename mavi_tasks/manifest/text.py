@@ -65,24 +65,24 @@ def _csv_batches(
         reader = csv.reader(text, delimiter=delimiter, strict=True)
         next(row for row in reader if row)
         width, lines, rows = len(names), list[int](), list[list[str]]()
-        while True:
-            line = reader.line_num + 1  # where the row begins; a quoted field may end lines later
+        line = reader.line_num + 1  # where the row begins; a quoted field may end lines later
+        ended = False
+        while not ended:
             try:
-                row = next(reader, None)
-            except csv.Error as problem:
+                for row in reader:
+                    if len(row) == width:
+                        lines.append(line)
+                        rows.append(row)
+                        if len(rows) == batch_rows:
+                            yield lines, rows
+                            lines, rows = [], []
+                    elif row:
+                        problems.add(_ragged(source, line, row, names))
+                    line = reader.line_num + 1
+                ended = True
+            except csv.Error as problem:  # the reader goes on with the next line
                 problems.add(_csv_words(source, line, reader.line_num, str(problem)))
-                continue
-            if row is None:
-                break
-            if len(row) != width:
-                if row:
-                    problems.add(_ragged(source, line, row, names))
-                continue
-            lines.append(line)
-            rows.append(row)
-            if len(rows) == batch_rows:
-                yield lines, rows
-                lines, rows = [], []
+                line = reader.line_num + 1
         if rows:
             yield lines, rows
 
