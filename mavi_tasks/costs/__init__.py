@@ -1,0 +1,16 @@
+"""Spend: every billed try, exact to the last digit.
+
+    report = cost_report(["out/pets"], by=("day", "model"), tz="Europe/Berlin")
+    report.to_json()["total_usd"]        # "1.204100000000"
+
+columns -> grid -> cube (attempts) and answers (results) -> report -> present, export, focus, and the page.
+Spend is the sum of attempts.cost_usd. What it bought is told by results: useful (answered), invalid (invalid
+or failed); what is left over went to tries that gave no row (retried). In-doubt calls are a band, not spend.
+"""
+
+from mavi_tasks.costs.present import render_terminal
+from mavi_tasks.costs.report import DIMENSIONS, CostReport, Group, cost_report
+from mavi_tasks.costs.sql import SQL
+from mavi_tasks.costs.tally import Tally
+
+__all__ = ["DIMENSIONS", "SQL", "CostReport", "Group", "Tally", "cost_report", "render_terminal"]
