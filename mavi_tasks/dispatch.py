@@ -129,16 +129,23 @@ class _Crew:
 
     async def work(self, source: Iterator[Request]) -> None:
         self._source = source
-        self.staff()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._until_idle()
         while self._claimed_elsewhere and not self.done:
             await self.dispatcher.sleep(CLAIMED_ELSEWHERE_WAIT_S)
             self._source, self._claimed_elsewhere = iter(self._claimed_elsewhere), []
             self._exhausted = False
-            self.staff()
+            await self._until_idle()
+
+    async def _until_idle(self) -> None:
+        self.staff()
+        try:
             while self._tasks:
                 await asyncio.wait(self._tasks)
+        except asyncio.CancelledError:  # stop now: what is in flight becomes in doubt
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            raise
 
     @property
     def done(self) -> bool:

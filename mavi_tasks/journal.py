@@ -17,6 +17,7 @@ is reported, and the rest is read. Measured: two writes a request, 2 us each.
 import contextlib
 import errno
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -35,6 +36,7 @@ Durability = Literal["always", "group", "os"]
 FORMAT_VERSION = 1
 SYNC_LINES = 256
 SYNC_EVERY_S = 1.0
+_SEGMENT = re.compile(r"[^.]+\.\d{5,}\.(jsonl|sealed)")
 BALLAST_BYTES = 4 << 20  # freed when the disk is full, so that answers in flight still find room
 
 
@@ -276,12 +278,12 @@ def writer_of(path: Path) -> str:
 
 
 def segments(folder: Path) -> list[Path]:
-    """Every segment that may hold records, oldest first within a writer."""
+    """Every segment that may hold records, oldest first within a writer; foreign files are left alone."""
     try:
         names = os.listdir(folder)
     except FileNotFoundError:
         return []
-    return sorted(folder / name for name in names if name.endswith((".jsonl", ".sealed")))
+    return sorted(folder / name for name in names if _SEGMENT.fullmatch(name))
 
 
 class Reader:

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -101,23 +102,32 @@ def make(
     """Plan a run. Raises InputError with every problem of the manifest, its prompts and templates at once."""
     folder.mkdir(parents=True, exist_ok=True)
     plan = Plan(folder, lanes, {lane.model: Tally(lane.model) for lane in lanes})
-    prompts = Prompts(job.prompts)
+    problems = manifest.Problems()
+    prompts = Prompts(job.prompts, job.columns, problems)
     again = frozenset({Known.NOTHING, Known.INVALID} if retry_invalid else {Known.NOTHING})
     with ThreadPoolExecutor(READERS, "media-probe") as pool:
         desks = [
             _Desk(plan, at, lane, answered, again, job.shard_size, listen) for at, lane in enumerate(lanes)
         ]
         try:
-            for batch in manifest.read(job.manifest, job.columns, limit=job.limit):
-                _plan_batch(plan, batch, prompts, _Identifier(options, probes or Probes(), pool), desks)
+            identified = _Identifier(options, probes or Probes(), pool)
+            for batch in _items(job, problems):
+                _plan_batch(plan, batch, prompts, identified, desks)
+            prompts.finish()
         except BaseException:
             plan.discard()
             raise
         finally:
             for desk in desks:
                 desk.close()
-    prompts.finish()
     return plan
+
+
+def _items(job: Job, problems: manifest.Problems) -> Iterator[list[Item]]:
+    since = datetime.now(UTC) - job.since if isinstance(job.since, timedelta) else job.since
+    return manifest.read(
+        job.manifest, job.columns, limit=job.limit, problems=problems, order=job.order, since=since
+    )
 
 
 class _Identifier:

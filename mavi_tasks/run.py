@@ -62,7 +62,6 @@ class Run:
     dispatcher: Dispatcher | None = None
     throttles: dict[str, Throttle] = field(default_factory=dict)
     limit_changes: list[LimitChange] = field(default_factory=list)
-    report: Report | None = None
 
     @property
     def tallies(self) -> list[Tally]:
@@ -96,46 +95,53 @@ class Run:
     def plan_folder(self) -> Path:
         return self.dataset.root / "_plan" / self.run_id
 
-    async def dispatch(self, worker: str = "w0", shards: dict[str, Sequence[Path]] | None = None) -> None:
-        """Send what the plan has left (or these shards of it), all models at once, and record it."""
+    async def dispatch(self) -> None:
+        """Send what the plan has left, all models at once, and record it."""
         assert self.plan is not None
-        async with self._working(worker) as dispatcher:
+        async with self.working():
+            await asyncio.gather(*(self.ask(model, shards) for model, shards in self.plan.shards.items()))
+            self.share()
+
+    @asynccontextmanager
+    async def working(self, worker: str = "w0") -> AsyncIterator[Dispatcher]:
+        """The journal, the gateway and all that dispatch shares, open while the block lasts."""
+        async with self._dispatcher(worker) as dispatcher:
             self.dispatcher = dispatcher
-            if shards is None:
-                self._record_refused(dispatcher)
+            self._record_refused(dispatcher)
             publisher = asyncio.create_task(self._publish_along())
             try:
-                await asyncio.gather(
-                    *(
-                        dispatcher.run(
-                            lane,
-                            self._throttle(lane),
-                            self.plan.read((shards or self.plan.shards)[lane.model]),
-                            self.plan.tallies[lane.model],
-                        )
-                        for lane in self.lanes
-                    )
-                )
+                yield dispatcher
             finally:
                 publisher.cancel()
-            if shards is None and not dispatcher.stopping:
-                self._share(dispatcher)
         if dispatcher.error is not None:
             raise dispatcher.error
+
+    async def ask(self, model: str, shards: Sequence[Path]) -> None:
+        """Send these shards of one model."""
+        assert self.plan is not None and self.dispatcher is not None
+        lane = next(lane for lane in self.lanes if lane.model == model)
+        requests = self.plan.read(shards)
+        await self.dispatcher.run(lane, self._throttle(lane), requests, self.plan.tallies[model])
+
+    def share(self) -> None:
+        """Copy answers to the rows that asked the same; when the run stopped, the next one does it."""
+        assert self.plan is not None and self.dispatcher is not None
+        if self.plan.to_share and not self.dispatcher.stopping:
+            share.answers(self.dataset, self.plan, self.lanes, self.dispatcher.journal, self.wall_us)
 
     def finish(self) -> Report:
         """Publish, write the run's row, and say how it ended."""
         assert self.plan is not None
         self.dataset.publish()
-        self.report = report(self)
-        self.dataset.write_run(self.report.row(), date=_date(self.started_us))
+        ended = report(self)
+        self.dataset.write_run(ended.row(), date=_date(self.started_us))
         self.plan.discard()
-        return self.report
+        return ended
 
     # -- parts
 
     @asynccontextmanager
-    async def _working(self, worker: str) -> AsyncIterator[Dispatcher]:
+    async def _dispatcher(self, worker: str) -> AsyncIterator[Dispatcher]:
         assert self.endpoint.base_url is not None
         writer = self._writer(worker)
         journal = Journal(
@@ -222,11 +228,6 @@ class Run:
                 )
                 dispatcher.journal.record(None, row)
                 self.plan.tallies[lane.model].skipped += 1
-
-    def _share(self, dispatcher: Dispatcher) -> None:
-        assert self.plan is not None
-        if self.plan.to_share:
-            share.answers(self.dataset, self.plan, self.lanes, dispatcher.journal, self.wall_us)
 
     async def _publish_along(self) -> None:
         """Publish sealed segments while the run goes on, so that answers can be read meanwhile."""

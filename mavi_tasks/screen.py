@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
@@ -18,8 +18,17 @@ from mavi_tasks.limits import Throttle
 from mavi_tasks.pricing import usd
 from mavi_tasks.tally import Tally
 
+if TYPE_CHECKING:
+    from mavi_tasks.status import Status
+
 REFRESH_S = 0.25
 PLAIN_EVERY_S = 10.0
+
+
+def console(*, stderr: bool = False) -> Console:
+    """As wide as the terminal; wide enough for our tables where there is none."""
+    found = Console(stderr=stderr, highlight=False)
+    return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=160)
 
 
 class Progress:
@@ -149,3 +158,41 @@ def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def models(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """Every model with what it takes and costs."""
+    table = Table(box=None, header_style="bold")
+    for name in ("model", "takes", "endpoints", "input tokens", "$/M in", "$/M out", "retires"):
+        table.add_column(name, justify="right" if name.startswith("$") else "left", overflow="fold")
+    for row in rows:
+        for at, tier in enumerate(row["tiers"]):
+            bound = tier["up_to_input_tokens"]
+            first = (row["model"], ", ".join(row["media"]), " ".join(row["endpoints"]))
+            table.add_row(
+                *(first if at == 0 else ("", "", "")),
+                "any" if len(row["tiers"]) == 1 else (f"up to {bound:,}" if bound else "above"),
+                str(tier["input_usd_per_mtok"]),
+                str(tier["output_usd_per_mtok"]),
+                (row["retires_on"] or "") if at == 0 else "",
+            )
+    console.print(table)
+
+
+def status(found: "Status", console: Console) -> None:
+    """What a dataset holds."""
+    told = found.to_json()
+    for name in ("answered", "failed", "invalid", "skipped", "in_doubt", "in_flight"):
+        console.print(f"{name.replace('_', ' '):>10}  {told[name]:,}")
+    console.print(f"{'spent':>10}  ${dollars(found.cost_pico)}")
+    if found.cost_pico != found.answers_pico:
+        console.print(
+            f"{'':>10}  of it ${dollars(found.cost_pico - found.answers_pico)} on tries that gave no row"
+        )
+    if found.exposure_pico:
+        console.print(f"{'exposure':>10}  at most ${dollars(found.exposure_pico)} more, on calls in doubt")
+    if found.quarantined:
+        console.print(
+            f"{found.quarantined} damaged journal segments lie in {found.dir}/_quarantine", style="yellow"
+        )
+    plain(found.runs, ("run_id", "job", "gateway", "status", "answered", "unsent", "cost_usd"), console)

@@ -1,0 +1,8 @@
+"""`python -m mavi_tasks` is `mavi`."""
+
+import sys
+
+from mavi_tasks.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
