@@ -7,11 +7,15 @@ from decimal import Decimal
 import httpx
 import jsonschema
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mavi_tasks.sandbox import Sandbox
+from mavi_tasks.sandbox import Sandbox, Simulated, complete, request
 from mavi_tasks.sandbox.bill import PRICES, cost_pico, usd
 from mavi_tasks.sandbox.families import FAMILIES
-from mavi_tasks.sandbox.media import SeenMedia
+from mavi_tasks.sandbox.media import Library, SeenMedia
+from mavi_tasks.sandbox.refusal import Refusal
+from mavi_tasks.sandbox.schemas import WORDS as SCHEMA_WORDS
 from tests.sandbox_cases import (
     IMAGE_URL,
     JPEG,
@@ -349,3 +353,52 @@ def test_rejections_are_counted_and_the_last_twenty_told(client, sandbox):
     assert bill["rejected"] == {"400": 25}
     assert len(bill["rejections"]) == 20
     assert bill["rejections"][-1] == "400 n: -24 must be from 1 to 128"
+
+
+# -- whatever comes
+
+BODIES = [*TAKEN, ("/vu", qwen(**meta(response_format=FORM))), ("/vu", nova(**meta(toolConfig=TOOLS)))]
+WORDS = st.sampled_from([*SCHEMA_WORDS, "type", "text", "url", "image", "$ref", "properties"])
+LEAVES = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats() | st.text(max_size=8)
+LEAVES |= st.sampled_from(
+    ["object", "STRING", "array", "#", "#/properties/a", "http://[::1", "https://a:99999"]
+)
+JSON = st.recursive(
+    LEAVES, lambda one: st.lists(one, max_size=3) | st.dictionaries(WORDS, one, max_size=4), max_leaves=8
+)
+LIBRARY = Library(lambda url: None, (1024, 1024), (1280, 720), 60.0)
+
+
+def places(value, path=()):
+    """Every place in a JSON value."""
+    yield path
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in pairs:
+        yield from places(inner, (*path, key))
+
+
+def replaced(value, path, new):
+    if not path:
+        return new
+    copy = value.copy()
+    copy[path[0]] = replaced(value[path[0]], path[1:], new)
+    return copy
+
+
+@given(data=st.data())
+def test_any_body_is_answered_or_refused_never_a_crash(data):
+    endpoint, body = data.draw(st.sampled_from(BODIES))
+    spoilt = replaced(body, data.draw(st.sampled_from(list(places(body)))), data.draw(JSON))
+    try:
+        call = request.read(json.dumps(spoilt).encode(), endpoint, LIBRARY)
+    except Refusal:
+        return
+    assert complete.execute(call, complete.input_tokens(call), Simulated(), 0).pico > 0
+
+
+@pytest.mark.parametrize("deep", [b'{"a":' * 100_000, b'{"a":' * 900 + b"1" + b"}" * 900])
+def test_deep_nesting_is_refused(client, sandbox, deep):
+    body = json.dumps(nova(**meta(toolConfig="DEEP"))).encode().replace(b'"DEEP"', deep)
+    assert send(client, sandbox, "/vu", body).status_code == 400
+    asked = gpt(t("JSON like " + deep.decode()), response_format={"type": "json_object"})
+    assert send(client, sandbox, "/iu", asked).status_code == 200

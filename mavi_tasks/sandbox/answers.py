@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from . import schemas
+from .fill import fill
 from .media import SeenMedia
 from .pick import choose, fraction
 
@@ -46,7 +47,7 @@ class Simulated:
         options = offered(question.prompt) or offered(question.system)
         schema = asked_schema(question)
         if schema is not None:
-            return json.dumps(schemas.fill(schema, options, *words), ensure_ascii=False)
+            return json.dumps(fill(schema, options, *words), ensure_ascii=False)
         if options:
             return self.mark + choose(options, *words)
         return self.mark + _prose(question, media, words)

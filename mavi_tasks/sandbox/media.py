@@ -9,7 +9,7 @@ from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from . import probe
 from .fields import refuse
@@ -125,9 +125,7 @@ def _see_inline(
 
 
 def _see_url(ref: MediaRef, rules: MediaRules, library: Library) -> SeenMedia:
-    parts = urlsplit(ref.value)
-    if not parts.hostname or re.search(r"\s", ref.value):
-        raise refuse(ref.field, ref.value, "an http(s) URL")
+    parts = _split(ref)
     if ref.mime is not None:
         _check_mime(ref, ref.mime, rules)
     path = library.local(ref.value)
@@ -141,6 +139,17 @@ def _see_url(ref: MediaRef, rules: MediaRules, library: Library) -> SeenMedia:
     return SeenMedia(
         ref.field, ref.kind, ref.mime, "url", identity, width, height, duration_s, shape=ref.shape
     )
+
+
+def _split(ref: MediaRef) -> SplitResult:
+    try:
+        parts = urlsplit(ref.value)
+        named = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # a bracket left open, a port out of range
+        named = False
+    if not named or re.search(r"\s", ref.value):
+        raise refuse(ref.field, ref.value, "an http(s) URL")
+    return parts
 
 
 def _see_file(ref: MediaRef, path: Path, rules: MediaRules) -> SeenMedia:

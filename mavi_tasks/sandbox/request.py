@@ -27,6 +27,13 @@ class Messages:
 
 def read(raw: bytes, endpoint: Endpoint, library: Library, retired: Sequence[str] = ()) -> Call:
     """The call these bytes ask for. Raises Refusal at the first thing outside the contract."""
+    try:
+        return _checked(raw, endpoint, library, retired)
+    except RecursionError as error:
+        raise Refusal("request body: nested too deep") from error
+
+
+def _checked(raw: bytes, endpoint: Endpoint, library: Library, retired: Sequence[str]) -> Call:
     body = _json(raw)
     family, model = _family(body, endpoint, retired)
     known = {**COMMON, **family.extra}
@@ -113,9 +120,9 @@ def _role(family: Family, field: str, message: Any) -> str:
         raise refuse(field, message, "an object with role and content")
     known_keys(field, message, ("role", "content"), ("role", "content"))
     role = message["role"]
-    if role not in family.roles:
+    if not isinstance(role, str) or role not in family.roles:
         raise refuse(f"{field}.role", role, "one of " + ", ".join(sorted(family.roles)))
-    return str(role)
+    return role
 
 
 def _content(
