@@ -75,7 +75,8 @@ def clip(
 
     count = round(seconds * fps)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=fps)
+        fast = {"deadline": "realtime", "cpu-used": "8"} if codec == "libvpx" else {}
+        stream = container.add_stream(codec, rate=fps, options=fast)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         for index in range(count):
             grey = index * 255 // count

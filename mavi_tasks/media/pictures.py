@@ -84,8 +84,11 @@ def fitted(
             "media_too_large", f"the JPEG has {data.count(_SCAN):,} scans: it is made to take long"
         )
     target = _target(mime, mimes, image)
-    upright = _decoded(image, target, max_px if mime == "image/jpeg" else None)
-    return _written(upright, target, max_px, max_bytes, mimes)
+    longest = min(max(width, height), max_px or max(width, height))
+    if mime == target == "image/jpeg":  # the bytes of a photo tell how much smaller it must be
+        longest = min(longest, max(_MIN_PX, int(max(width, height) * _shrinkage(max_bytes, len(data)))))
+    upright = _decoded(image, target, longest if mime == "image/jpeg" else None)
+    return _written(upright, target, longest, max_bytes, mimes)
 
 
 def jpeg(image: Image.Image, max_px: int) -> Picture:
@@ -178,10 +181,12 @@ def _target(mime: str, mimes: frozenset[str], image: Image.Image) -> str:
     raise RefusedError("media_format", f"{mime} is not taken, and neither are JPEG or PNG")
 
 
-def _written(
-    image: Image.Image, target: str, max_px: int | None, max_bytes: int, mimes: frozenset[str]
-) -> Picture:
-    longest = min(max(image.size), max_px or max(image.size))
+def _shrinkage(max_bytes: int, count: int) -> float:
+    """The factor for both sides that makes `count` bytes fit, with a little to spare."""
+    return min(1.0, 0.93 * math.sqrt(max_bytes / count))
+
+
+def _written(image: Image.Image, target: str, longest: int, max_bytes: int, mimes: frozenset[str]) -> Picture:
     for _ in range(_TRIES):
         small = _scaled(image, longest)
         data = _save(small, target, _JPEG_QUALITY)
@@ -190,7 +195,7 @@ def _written(
         if target != "image/jpeg" and not _has_alpha(image) and (not mimes or "image/jpeg" in mimes):
             target, image = "image/jpeg", _on_white(image)  # a photograph as PNG: JPEG before smaller
             continue
-        longest = max(_MIN_PX, int(longest * min(0.9, 0.95 * math.sqrt(max_bytes / len(data)))))
+        longest = max(_MIN_PX, int(longest * min(0.9, _shrinkage(max_bytes, len(data)))))
     raise RefusedError("media_too_large", f"it cannot be shrunk to {size_words(max_bytes)}")
 
 

@@ -82,17 +82,16 @@ def scheme_of(ref: str) -> str | None:
     return found.group(1).lower() if found else None
 
 
+def plain_mime(ref: str) -> str | None:
+    """The MIME type by suffix of a URL that needs no second look, None for every other."""
+    host = ref.find("//") + 2
+    if _NOT_PLAIN.search(ref) or ref[host : host + 1] in "/:":
+        return None
+    return mime_of_path(ref)
+
+
 def remote(ref: str) -> Remote:
     """Take a URL apart. Raises ValueError for a URL that has no host or cannot be read."""
-    if _NOT_PLAIN.search(ref):
-        return _remote_in_full(ref)
-    host = ref.find("//") + 2
-    if host == len(ref) or ref[host] in "/:":
-        raise ValueError("there is no host in it")
-    return Remote(ref, ref, ref, _mime_of_path(ref))
-
-
-def _remote_in_full(ref: str) -> Remote:
     ref = quote(ref.strip(), safe="%/:=&?~#+!$,;'@()*[]")
     split = urlsplit(ref)
     if not split.hostname:
@@ -103,7 +102,7 @@ def _remote_in_full(ref: str) -> Remote:
     # A query without secrets stays as it was written: encoding it anew could change it.
     query = split.query if len(kept) == len(pairs) else urlencode(kept)
     uri = urlunsplit((split.scheme, host, split.path, query, split.fragment))
-    mime = _mime_of_path(split.path) or _mime_of_query(pairs) or _mime_of_host(split.hostname)
+    mime = mime_of_path(split.path) or _mime_of_query(pairs) or _mime_of_host(split.hostname)
     return Remote(uri, uri + _told_apart(tokens, split.path), ref, mime)
 
 
@@ -124,12 +123,13 @@ def _told_apart(tokens: list[str], path: str) -> str:
 
     Without it `/download?token=A` and `/download?token=B` would be one media and share one answer.
     """
-    if not tokens or _mime_of_path(path):
+    if not tokens or mime_of_path(path):
         return ""
     return "#token-sha256:" + sha256("\n".join(tokens).encode()).hexdigest()[:16]
 
 
-def _mime_of_path(path: str) -> str | None:
+def mime_of_path(path: str) -> str | None:
+    """What the suffix of a path's last part claims, or None."""
     tail = path[path.rfind("/") + 1 :]
     dot = tail.rfind(".")
     return SUFFIXES.get(tail[dot + 1 :].lower()) if dot >= 0 else None
