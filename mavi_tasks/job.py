@@ -198,11 +198,6 @@ class Job(Section):
         found.raise_any()
         return value
 
-    @property
-    def gateway_id(self) -> str:
-        """What the dataset calls the gateway: mavi, sandbox, or the base URL of another."""
-        return self.gateway.base_url or "custom" if self.gateway.name == "custom" else self.gateway.name
-
     def effective_params(self, spec: ModelSpec) -> dict[str, Any]:
         """The job's params with the model's own over them; null takes a parameter back."""
         return _effective(self.params, spec)
@@ -322,9 +317,10 @@ def _here(_: Any, value: Any) -> Any:
 
 
 def _at(written: Any, base_url: Any) -> dict[str, Any]:
-    """Another base URL is another gateway: its answers must never pass for those of the named one."""
-    others = dict(written) if isinstance(written, Mapping) else {}
-    return {**others, "name": "custom", "base_url": base_url}
+    """Another base URL is another gateway, whose answers must not pass for mavi's; a sandbox stays one."""
+    others = dict(written) if isinstance(written, Mapping) else {"name": written}
+    name = "sandbox" if others.get("name") == "sandbox" else "custom"
+    return {**others, "name": name, "base_url": base_url}
 
 
 # What the command line calls differently, or reads differently.

@@ -153,9 +153,13 @@ class MediaOptions(Section):
     max_image_px: PositiveInt | None = Field(
         default=None, description="Longest side; larger images are shrunk"
     )
+    default_frames: PositiveInt | None = Field(
+        default=None, description="Of a video, when equalise asks for frames and no model says how many"
+    )
     frame_px: PositiveInt | None = Field(default=None, description="Longest side of a frame")
     max_frames: PositiveInt | None = Field(default=None, description="The most that fps may ask of one video")
     max_video_s: Seconds | None = None
+    decode_timeout_s: Seconds | None = Field(default=None, description="For one media")
     sign_ttl_s: PositiveInt | None = Field(default=None, description="How long a presigned URL lasts")
 
     @model_validator(mode="after")

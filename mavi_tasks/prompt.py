@@ -164,6 +164,9 @@ def _unknown_media(tree: nodes.Template) -> Iterator[str]:
     for node in tree.find_all(nodes.Getattr):
         if isinstance(node.node, nodes.Name) and node.node.name == "media" and node.attr not in _MEDIA:
             yield f"media.{node.attr} is unknown{_near(node.attr, _MEDIA)}"
+    for output in tree.find_all(nodes.Output):
+        if any(isinstance(node, nodes.Name) and node.name == "media" for node in output.nodes):
+            yield "media is no text; print media.kind, media.name, media.uri or media.count"
 
 
 @cache

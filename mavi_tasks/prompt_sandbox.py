@@ -14,11 +14,11 @@ from jinja2.runtime import Context
 from jinja2.sandbox import SandboxedEnvironment
 
 MAX_CHARS: Final = 1_000_000  # of a rendered prompt, and of every text on the way
-MAX_STEPS: Final = 100_000  # of all loops of one rendering together
+MAX_STEPS: Final = 100_000  # of all loops of one rendering together; the numbers of a range count, too
 
 STEPS: Final = "_steps"  # the budget of one rendering, in its context
 
-_WIDE: Final = frozenset(("ljust", "rjust", "center", "zfill", "expandtabs", "format", "format_map"))
+_WIDE: Final = frozenset(("ljust", "rjust", "center", "zfill", "expandtabs"))
 _FORBIDDEN: Final[dict[type[nodes.Node], str]] = {
     nodes.Include: "include", nodes.Import: "import", nodes.FromImport: "from", nodes.Extends: "extends",
 }  # fmt: skip
@@ -59,6 +59,12 @@ class Sandbox(SandboxedEnvironment):
         code = self.compile(bounded, name, name)
         return Template.from_code(self, code, self.make_globals(None)), tree
 
+    def wrap_str_format(self, value: Any) -> Any:
+        """No str.format: its widths make texts of any length."""
+        if super().wrap_str_format(value) is not None:
+            raise SecurityError("format() is off; write the values into the template")
+        return None
+
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         if operator in ("*", "**"):
             _check_product(operator, left, right)
@@ -77,8 +83,6 @@ class Sandbox(SandboxedEnvironment):
 def _check_method(owner: str, name: str, args: tuple[Any, ...]) -> None:
     if name in _WIDE and any(isinstance(arg, int) and arg > MAX_CHARS for arg in args):
         raise SecurityError(f"{name}() would make a text of more than {MAX_CHARS:,} characters")
-    if name in ("format", "format_map"):
-        raise SecurityError(f"{name}() is off; write the values into the template")
     if name == "replace" and len(args) >= 2 and all(isinstance(arg, str) for arg in args[:2]):
         _check_replace(owner, args[0], args[1])
 
@@ -103,9 +107,7 @@ def _measured(filter_: Callable[..., Any]) -> Callable[..., Any]:
             _check_replace(*texts[-3:])
         return _short(filter_(*args, **kwargs))
 
-    for mark in ("jinja_pass_arg",):
-        if hasattr(filter_, mark):
-            setattr(measured, mark, getattr(filter_, mark))
+    measured.jinja_pass_arg = getattr(filter_, "jinja_pass_arg", None)  # type: ignore[attr-defined]
     return measured
 
 
