@@ -34,7 +34,7 @@ def _fill(
 
 def _resolved(root: Json, schema: Json, depth: int = 0) -> Json:
     """The schema with its references followed, its branches merged and its first alternative taken."""
-    if depth > 16:  # it refers to itself
+    if depth > 8:  # it refers to itself
         return {}
     rest = {key: value for key, value in schema.items() if key not in REFERENCES}
     inner = [_pointer(root, schema["$ref"])] if "$ref" in schema else []

@@ -124,15 +124,18 @@ class Service:
         kind = self.switchboard.draw(call.wire_model)
         fault = None if kind is None else FAULTS[kind]
         await asyncio.sleep(self.config.latency_of(call.wire_model, call.body_sha256))
-        reply = self._charge(call, tokens) if fault is None or fault.billed else None
+        reply = await self._charge(call, tokens) if fault is None or fault.billed else None
         if fault is None:
             return json_reply(reply)
         self.bill.faults[str(kind)] += 1
         strike = Strike(http, call, reply, self.stopping, self.config.hang_s, self.config.huge_body_bytes)
         return await fault.act(strike)
 
-    def _charge(self, call: Call, tokens: int) -> Mapping[str, Any]:
-        done = complete.execute(call, tokens, self._answerer, int(time.time()))
+    async def _charge(self, call: Call, tokens: int) -> Mapping[str, Any]:
+        """The reply, paid for. A real answerer may think long, so it does that off the loop."""
+        work = (call, tokens, self._answerer, int(time.time()))
+        simulated = isinstance(self._answerer, Simulated)
+        done = complete.execute(*work) if simulated else await asyncio.to_thread(complete.execute, *work)
         self.bill.charge(
             call.wire_model, call.body_sha256, (done.input_tokens, done.output_tokens), done.pico
         )
