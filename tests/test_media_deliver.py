@@ -231,3 +231,13 @@ def test_the_same_deliveries_come_from_url_families(tmp_path):
     path = clip(tmp_path / "a.mp4", seconds=2)
     done = delivered(deliver([identify(path)], URL_VIDEOS, frames=3))
     assert (done.endpoint, done.input_mode, done.frames_sent, len(done.parts)) == ("/vu", "frames", 3, 3)
+
+
+def test_a_giant_photo_is_decoded_at_half_its_size_and_a_giant_drawing_not_at_all(tmp_path):
+    photo_path, drawing_path = tmp_path / "a.jpg", tmp_path / "a.png"
+    Image.new("L", (9000, 6000)).save(photo_path)
+    Image.new("1", (9000, 6000)).save(drawing_path)
+    options = MediaOptions(max_image_px=4000)
+    done = delivered(deliver([identify(str(photo_path))], EVERYTHING, options=options))
+    assert (done.width, done.height) == (4000, 2667)
+    assert refused(deliver([identify(str(drawing_path))], EVERYTHING, options=options)) == "media_too_large"

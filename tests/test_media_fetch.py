@@ -3,6 +3,7 @@
 import base64
 import socket
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
@@ -225,6 +226,7 @@ def test_a_store_that_cannot_sign_is_a_refusal_without_its_words(bucket):
     assert "AKIASECRET" not in outcome.reason
 
 
+@pytest.mark.skipif(find_spec("gcsfs") is not None, reason="it is installed here")
 def test_a_missing_file_system_names_the_command():
     outcome = deliver([identify("gs://films/a.mp4")], URL_VIDEOS)
     assert refused(outcome) == "s3_needs_extra"

@@ -13,12 +13,17 @@ from typing import IO, Final
 
 from PIL import Image, ImageOps
 
+from mavi_tasks.media.base import MB
 from mavi_tasks.media.boxes import is_whole
 from mavi_tasks.media.extras import has_heif
 from mavi_tasks.media.files import RefusedError, size_words
 from mavi_tasks.media.sniff import IMAGE_FORMATS
 
 _WRITES: Final = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP"}
+_MAX_BYTES: Final = 150 * MB
+_MAX_DECODED_PIXELS: Final = (
+    50_000_000  # 150 to 200 MB in memory; larger JPEGs are decoded at half their size
+)
 _MIN_PX: Final = 32
 _JPEG_QUALITY: Final = 88
 _TRIES: Final = 8
@@ -46,6 +51,10 @@ def size_of(file: IO[bytes], mime: str, max_pixels: int) -> tuple[int, int] | No
 
     Raises RefusedError for a broken header, a file that is cut short, or too many pixels. Nothing is decoded.
     """
+    if file.seek(0, os.SEEK_END) > _MAX_BYTES:
+        raise RefusedError(
+            "media_too_large", f"an image of more than {size_words(_MAX_BYTES)} is not read here"
+        )
     if not _WHOLE.get(mime, _any)(file):
         raise RefusedError("media_broken", "the image is cut short: it was copied only in part")
     file.seek(0)
@@ -54,8 +63,8 @@ def size_of(file: IO[bytes], mime: str, max_pixels: int) -> tuple[int, int] | No
     image = _open(file, mime, max_pixels)
     if mime == "image/tiff":
         _check_strips(image, file.seek(0, os.SEEK_END))
-    if mime == "image/gif":
-        _load(image)  # the only sign of its end is one byte; GIFs are small
+    if mime == "image/gif" and image.width * image.height <= _MAX_DECODED_PIXELS:
+        _load(image)  # one byte is the only sign of its end
     return image.size
 
 
@@ -85,6 +94,8 @@ def fitted(
         )
     target = _target(mime, mimes, image)
     longest = min(max(width, height), max_px or max(width, height))
+    if mime == "image/jpeg" and width * height > _MAX_DECODED_PIXELS:
+        longest = min(longest, max(width, height) // 2)
     if mime == target == "image/jpeg":  # the bytes of a photo tell how much smaller it must be
         longest = min(longest, max(_MIN_PX, int(max(width, height) * _shrinkage(max_bytes, len(data)))))
     upright = _decoded(image, target, longest if mime == "image/jpeg" else None)
@@ -132,7 +143,10 @@ def _factory(name: str) -> Callable[[IO[bytes], str], Image.Image]:
 def _decoded(image: Image.Image, target: str, draft_px: int | None) -> Image.Image:
     try:
         if draft_px is not None:  # JPEG can be decoded at an eighth to a half of its size
-            image.draft("RGB", (draft_px, draft_px))
+            factor = min(1.0, draft_px / max(image.size))
+            image.draft(None, (math.ceil(image.width * factor), math.ceil(image.height * factor)))
+        if image.width * image.height > _MAX_DECODED_PIXELS:
+            raise Image.DecompressionBombError(f"{image.width:,} x {image.height:,} pixels")
         ImageOps.exif_transpose(image, in_place=True)
         return _in_mode(image, target)
     except Exception as error:

@@ -2,9 +2,9 @@
 
     python -m tests.bench.media [--photos 200] [--in-flight 64] [--shrink-every 8]
 
-Prints a table, and as its last line one JSON object. Each photo goes to a model that takes it as it is, one in
-eight also to a model that needs it shrunk; a body is built of every delivery, as dispatch does, and held for a
-moment.
+Prints a table, and as its last line one JSON object. Each photo goes to a model that takes it as it is, one
+in eight also to a model that needs it shrunk; a body is built of every delivery, as dispatch does, and held
+for a moment.
 """
 
 import argparse
