@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from mavi_tasks.report.words import percent
 
-WIDE, NARROW = 760, 360
+WIDE, NARROW = 1000, 360
 CHAR = 6.6  # the mean width of a character at 12 px, for labels that must not collide
 
 NOTHING = Markup("")

@@ -38,6 +38,7 @@ def render(
     data: Mapping[str, object] | None = None,
     scripts: Sequence[str] = (),
     *,
+    styles: Sequence[str] = (),
     subtitle: str = "",
     lead: Markup = NOTHING,
     notices: Sequence[str] = (),
@@ -45,11 +46,12 @@ def render(
 ) -> str:
     """Return the whole page as text.
 
-    `data` is any JSON (no NaN); scripts read it by `await mavi.data`. `scripts` are our JavaScript sources,
-    run in order after page.js. `lead` stands above the sections (the verdict), `notices` are banners on top.
+    `data` is any JSON (no NaN); scripts read it by `await mavi.data`. `scripts` and `styles` are our sources,
+    put after page.js and style.css. `lead` stands above the sections (the verdict), `notices` are banners
+    on top.
     No inline `style=` attribute works on these pages (the policy forbids it): use classes of style.css.
     """
-    style = _asset("style.css")
+    style = "\n".join([_asset("style.css"), *styles])
     script = "\n".join([_asset("page.js"), *scripts])
     if "</script" in script.lower():
         raise ValueError("a page script may not contain a closing script tag")
