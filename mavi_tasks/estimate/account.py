@@ -51,13 +51,15 @@ class Tiers:
 
 @dataclass(slots=True)
 class Account:
-    """Sums over requests of one model, prompt and kind of media. O(1) memory, however many requests."""
+    """Sums over requests of one model, prompt, kind and size of media: O(1) memory for any number."""
 
     kind: Kind
     formula: Formula | None
     law: Law | None
     law_is_short: bool  # a few rows only: one factor on the formula
     guessed: bool  # sizes or durations were not known
+    bucket: int  # the size of the media
+    shift_tokens: float  # what the law adds for this size
     output: Spread | None
     output_band: tuple[int, int, int]
     tiers: Tiers | None

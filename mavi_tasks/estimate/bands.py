@@ -119,10 +119,14 @@ def _input_error(account: Account, shared: Shared) -> tuple[Draws, float]:
     law = account.law
     if law is not None and account.inputs > 0:
         error = law.error((account.requests, account.text, account.units, account.by_formula))
+        shift = law.shift(account.bucket)
+        error *= 1 - shift.belief  # what was seen of this size has corrected the law
+        own = account.requests * shift.error / account.inputs
         floor = FEW_FLOOR if account.law_is_short else LAW_FLOOR
-        sigma = error / account.inputs * student(law.rows - 1) + floor / sqrt(max(1, law.rows) / 20)
+        sigma = error / account.inputs * student(law.rows - 1) + floor / sqrt(law.rows / 20)
         cv = law.noise / max(1.0, account.inputs / account.requests)
-        return _factor(sigma, shared.draws(("law", id(law)))), cv
+        size = _factor(own, shared.draws(("size", id(law), account.bucket)))
+        return _factor(sigma, shared.draws(("law", id(law)))) * size, cv
     return _factor(_formula_sigma(account), shared.draws(_rule(account))), INPUT_CV
 
 

@@ -15,12 +15,20 @@ from mavi_tasks.estimate import bands
 from mavi_tasks.estimate.account import Account, Tiers
 from mavi_tasks.estimate.bands import Limits
 from mavi_tasks.estimate.fit import ENOUGH_ROWS, Kind, Law
-from mavi_tasks.estimate.formula import DURATION_S, Formula, Sized, formula_of, text_chars, text_tokens
+from mavi_tasks.estimate.formula import (
+    DURATION_S,
+    Formula,
+    Sized,
+    formula_of,
+    size_bucket,
+    text_chars,
+    text_tokens,
+)
 from mavi_tasks.estimate.observed import Observed, Spread
 from mavi_tasks.estimate.output import output_tokens
 from mavi_tasks.estimate.result import CENT_FRACTIONS, Estimate, ModelEstimate
 
-MOST_PROMPTS = 256  # accounts by prompt; a manifest of a million own prompts shares one more
+MOST_ACCOUNTS = 1024  # by prompt, kind and size; prompts beyond them share one
 MOST_FRAMES = 64  # of one video, as the media stage samples them
 DEFAULT_FRAMES = 8
 
@@ -144,7 +152,7 @@ def _setting(lane: LaneLike, limits: Limits) -> Setting:
     )
 
 
-_AccountKey = tuple[Kind, str, bool]
+_AccountKey = tuple[Kind, str, bool, int]
 
 
 class _Lane:
@@ -177,11 +185,11 @@ class _Lane:
                 guessed |= media.width is None
                 tokens = self.formula.media_tokens(media) if self.formula else 0
             by_formula += tokens
-        account = self._account(kind, prompt_id, guessed)
+        account = self._account(kind, prompt_id, guessed, size_bucket(medias[0]) if medias else 0)
         text = text_tokens(chars)
         law = account.law
         if law is not None:
-            total = law.tokens(text, units, by_formula)
+            total = max(0.0, law.tokens(text, units, by_formula) + account.shift_tokens)
         else:
             total = text_tokens(chars + self.setting.overhead_chars) + by_formula
         account.add(text, units, by_formula, total, frame_tokens)
@@ -194,16 +202,16 @@ class _Lane:
             return max(1, min(MOST_FRAMES, ceil(seconds * self.setting.fps)))
         return self.setting.frames or DEFAULT_FRAMES
 
-    def _account(self, kind: Kind, prompt_id: str, guessed: bool) -> Account:
-        key = kind, prompt_id, guessed
+    def _account(self, kind: Kind, prompt_id: str, guessed: bool, bucket: int) -> Account:
+        key = kind, prompt_id, guessed, bucket
         account = self.accounts.get(key)
         if account is None:
-            if len(self.accounts) >= MOST_PROMPTS:
-                key = kind, "", guessed
+            if len(self.accounts) >= MOST_ACCOUNTS:
+                key = kind, "", guessed, bucket
             account = self.accounts.setdefault(key, self._new_account(*key))
         return account
 
-    def _new_account(self, kind: Kind, prompt_id: str, guessed: bool) -> Account:
+    def _new_account(self, kind: Kind, prompt_id: str, guessed: bool, bucket: int) -> Account:
         law = self.observed.law(self.model, kind)
         return Account(
             kind=kind,
@@ -211,6 +219,8 @@ class _Lane:
             law=law,
             law_is_short=law is not None and law.rows < ENOUGH_ROWS,
             guessed=guessed,
+            bucket=bucket,
+            shift_tokens=law.shift(bucket).tokens if law is not None else 0.0,
             output=self.observed.output(self.model, prompt_id, kind),
             output_band=output_tokens(self.setting.max_tokens, self.setting.schema),
             tiers=self.tiers,

@@ -5,12 +5,13 @@ A request's input tokens are taken to be
     constant + per_text * text tokens + per_unit * units + per_formula * tokens of the media by formula
 
 with units = images, seconds of video, or frames. Which of the terms are kept is decided by the Bayesian
-information criterion; none is negative; gross outliers are left out. The covariance of what was fitted gives
-the error of a sum over a whole plan.
+information criterion; none is negative; gross outliers are left out. What the law misses is corrected by the size of
+the media, so that it holds for a plan with other sizes than the sample's. The covariance (robust to a spread
+that grows with size) gives the error of a sum over a whole plan.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ TERMS = 4  # constant, text, units, formula
 ENOUGH_ROWS = 20  # for a law of its own
 FEW_ROWS = 5  # for one factor on the formula
 _OUTLIER = 8.0  # robust standard deviations
+_SHIFT_ROWS = 3.0
 _NOISE_FLOOR = 0.002  # of the mean: below it, a better fit is chance
 
 Array = Any
@@ -32,6 +34,22 @@ class Shape:
     text: float
     units: float
     formula: float
+    bucket: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """How far the law is off for media of one size: tokens to add, and their standard error.
+
+    `belief`: 0 = nothing of this size was seen and the law stands alone; near 1 = what was seen decides.
+    """
+
+    tokens: float
+    error: float
+    belief: float
+
+
+NO_SHIFT = Shift(0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +61,15 @@ class Law:
     noise: float
     rows: int
     mean: float  # observed tokens of a request
+    shifts: Mapping[int, Shift] = field(default_factory=dict)  # by size bucket
 
     def tokens(self, text: float, units: float, formula: float) -> float:
+        """Tokens of one request, before the shift of its size."""
         constant, per_text, per_unit, per_formula = self.terms
         return constant + per_text * text + per_unit * units + per_formula * formula
+
+    def shift(self, bucket: int) -> Shift:
+        return self.shifts.get(bucket, NO_SHIFT)
 
     def error(self, sums: Sequence[float]) -> float:
         """Standard error, in tokens, of a sum over requests whose (1, text, units, formula) sum to these."""
@@ -59,14 +82,15 @@ def fit(shapes: Sequence[Shape], tokens: Sequence[float]) -> Law | None:
     if len(tokens) < FEW_ROWS:
         return None
     full = np.array([(1.0, shape.text, shape.units, shape.formula) for shape in shapes])
+    buckets = np.array([shape.bucket for shape in shapes])
     seen = np.asarray(tokens, float)
     laws = _LAWS if len(seen) >= ENOUGH_ROWS else _LAWS_OF_FEW
     chosen = _best(full, seen, laws)
     kept = _without_outliers(full, seen, chosen)
     if kept.all() or kept.sum() < FEW_ROWS:
-        return _law(full, seen, chosen)
+        return _law(full, seen, buckets, chosen)
     full, seen = full[kept], seen[kept]
-    return _law(full, seen, _best(full, seen, laws))
+    return _law(full, seen, buckets[kept], _best(full, seen, laws))
 
 
 # Each candidate: terms that stand as they are (text by its formula), and terms that are fitted.
@@ -131,17 +155,40 @@ def _score(seen: Array, predicted: Array, parameters: int) -> float:
 
 
 def _without_outliers(full: Array, seen: Array, chosen: _Chosen) -> Array:
-    rest = np.abs(seen - full @ chosen.terms)
-    scale = 1.4826 * float(np.median(rest)) + 0.02 * float(np.median(seen))
-    return rest <= _OUTLIER * scale
+    """Rows that are not grossly off, by their share of what the law says: large media vary more in tokens."""
+    said = full @ chosen.terms
+    rest = np.abs(seen - said) / (said + 0.1 * float(seen.mean()))
+    return rest <= _OUTLIER * 1.4826 * float(np.median(rest)) + 0.5
 
 
-def _law(full: Array, seen: Array, chosen: _Chosen) -> Law:
+def _law(full: Array, seen: Array, buckets: Array, chosen: _Chosen) -> Law:
     rows, parameters = len(seen), len(chosen.fitted)
     rest = seen - full @ chosen.terms
     noise = float(np.sqrt(np.sum(rest**2) / max(1, rows - parameters)))
-    columns = full[:, chosen.fitted]
-    covariance = np.zeros((TERMS, TERMS))
-    covariance[np.ix_(chosen.fitted, chosen.fitted)] = np.linalg.pinv(columns.T @ columns) * noise**2
     constant, per_text, per_unit, per_formula = (float(term) for term in chosen.terms)
-    return Law((constant, per_text, per_unit, per_formula), covariance, noise, rows, float(seen.mean()))
+    return Law(
+        (constant, per_text, per_unit, per_formula),
+        _covariance(full[:, chosen.fitted], rest, chosen.fitted),
+        noise,
+        rows,
+        float(seen.mean()),
+        {int(bucket): _shift(rest[buckets == bucket], noise) for bucket in np.unique(buckets)},
+    )
+
+
+def _covariance(columns: Array, rest: Array, fitted: tuple[int, ...]) -> Array:
+    """Of the fitted terms, from each row's own residual (HC3): the spread need not be the same for all."""
+    bread = np.linalg.pinv(columns.T @ columns)
+    leverage = np.einsum("ij,jk,ik->i", columns, bread, columns)
+    weighed = columns * (rest / np.maximum(1e-3, 1 - leverage))[:, None]
+    covariance = np.zeros((TERMS, TERMS))
+    covariance[np.ix_(fitted, fitted)] = bread @ (weighed.T @ weighed) @ bread
+    return covariance
+
+
+def _shift(rest: Array, noise: float) -> Shift:
+    """The mean residual of one size, the less believed the fewer rows it has."""
+    rows = len(rest)
+    belief = rows / (rows + _SHIFT_ROWS)
+    deviation = float(rest.std(ddof=1)) if rows > 2 else noise
+    return Shift(belief * float(rest.mean()), belief * deviation / float(np.sqrt(rows)), belief)

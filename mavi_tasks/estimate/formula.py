@@ -6,6 +6,7 @@ computed from the usage in the reply.
 
 import re
 import tomllib
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -113,6 +114,17 @@ def _chars(text: str) -> int:
     if text.isascii():
         return len(text)
     return len(text) + (CJK_CHARS - 1) * len(_CJK.findall(text))
+
+
+def size_bucket(media: Sized) -> int:
+    """How large a media is, in six steps of four: media of one bucket cost about alike."""
+    if media.kind == "video":
+        return bisect_left(_SECONDS, DURATION_S if media.duration_s is None else media.duration_s)
+    return bisect_left(_PIXELS, (media.width or IMAGE_SIZE[0]) * (media.height or IMAGE_SIZE[1]))
+
+
+_SECONDS = (8, 32, 128, 512, 2048)
+_PIXELS = (75_000, 300_000, 1_200_000, 4_800_000, 19_200_000)
 
 
 # ---- images

@@ -10,7 +10,14 @@ import numpy as np
 import pyarrow as pa
 
 from mavi_tasks.estimate.fit import ENOUGH_ROWS, FEW_ROWS, Kind, Law, Shape, fit
-from mavi_tasks.estimate.formula import DURATION_S, Formula, formula_of, text_chars, text_tokens
+from mavi_tasks.estimate.formula import (
+    DURATION_S,
+    Formula,
+    formula_of,
+    size_bucket,
+    text_chars,
+    text_tokens,
+)
 
 SAMPLE_ROWS = 4096  # of each model: a sum is then within about 2 %, whatever the dataset's size
 COLUMNS = (
@@ -270,7 +277,7 @@ def _shape(row: Mapping[str, Any], kind: Kind, formula: Formula | None) -> Shape
     media = _Seen(row["media_kind"], row["width"], row["height"], row["duration_s"])
     frames = int(row["frames_sent"] or 1) if kind == "frames" else None
     tokens = formula.media_tokens(media, frames) if formula is not None else 0
-    return Shape(text, units_of(kind, media.duration_s, frames), tokens)
+    return Shape(text, units_of(kind, media.duration_s, frames), tokens, size_bucket(media))
 
 
 def units_of(kind: Kind, duration_s: float | None, frames: int | None) -> float:
