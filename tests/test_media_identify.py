@@ -8,6 +8,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mavi_tasks.media import Media, MediaOptions, Probes, Refusal, identify, identify_all
 from mavi_tasks.media.reference import host_of, is_private_host
@@ -403,3 +405,22 @@ def test_any_first_bytes_are_a_kind_or_none():
     for count in range(0, 400, 7):
         for byte in (0x00, 0x47, 0xFF, 0x66):
             assert mime_of(bytes([byte]) * count) in (None, "video/mp2t", "image/jxl")
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.one_of(st.text(), st.text().map(lambda s: "https://" + s), st.text().map(lambda s: "data:" + s)))
+def test_any_text_is_a_media_or_a_refusal(ref):
+    assert isinstance(identify(ref), Media | Refusal)
+    assert isinstance(identify(ref, MediaOptions(default_kind="image")), Media | Refusal)
+
+
+@settings(deadline=None)
+@given(
+    st.text(alphabet="abc-_.~%20", min_size=12, max_size=20),
+    st.sampled_from(["sig", "token", "X-Amz-Signature"]),
+)
+def test_no_secret_of_a_query_or_a_login_is_in_the_stored_form(secret, key):
+    secret = "Zz" + secret
+    media = found(identify(f"https://me:{secret}@host.com/a.png?w=1&{key}={secret}"))
+    assert secret not in media.uri
+    assert secret not in media.identity

@@ -5,6 +5,7 @@ a playlist or a reference inside a file never makes FFmpeg open another file or 
 deadline; a single call of a decoder cannot be interrupted.
 """
 
+import errno
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -186,10 +187,7 @@ def _image(frame: Any, max_px: int) -> Any:
     width, height = frame.width * (ratio if 0.1 < ratio < 10 else 1.0), float(frame.height)
     factor = min(1.0, max_px / max(width, height))
     size = {"width": max(1, round(width * factor)), "height": max(1, round(height * factor))}
-    try:
-        image = frame.to_image(**size)
-    except Exception as error:
-        raise RefusedError("media_broken", f"a frame cannot be converted: {error}") from error
+    image = frame.to_image(**size)
     turn = getattr(frame, "rotation", 0) or 0
     return image.rotate(turn, expand=True) if turn else image
 
@@ -234,38 +232,57 @@ def _said_duration(container: Any, stream: Any) -> float | None:
 
 
 def _first_packet(container: Any, stream: Any) -> None:
-    try:
-        packet = next(iter(container.demux(stream)), None)
-    except Exception as error:
-        raise _broken(error) from error
+    packet = next(iter(container.demux(stream)), None)
     if packet is None or not packet.size:
         raise RefusedError("media_broken", "the video has no frames")
 
 
+class _Readable:
+    """A file as FFmpeg reads it. A seek to nowhere, as broken indexes ask for, is a number and not an error:
+    PyAV would print the traceback of an error."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.read, self.tell, self._seek = file.read, file.tell, file.seek
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return self._seek(offset, whence)
+        except (OSError, ValueError, OverflowError):
+            return -errno.EINVAL
+
+
 @contextmanager
 def _opened(file: IO[bytes], mime: str, options: MediaOptions) -> Iterator[tuple[Any, Any]]:
-    """The container and its first video track, decoding in one thread."""
+    """The container and its first video track, decoding in one thread. Every error becomes a RefusedError."""
     import av
 
     file.seek(0)
-    codec_options = {"max_pixels": str(options.max_image_pixels)}
     try:
-        container = av.open(
-            file, format=VIDEO_FORMATS[mime], container_options=_PROBE_OPTIONS, options=codec_options
-        )
-    except Exception as error:  # FFmpegError, but also ValueError, MemoryError on hostile headers
+        # FFmpeg's errors are many, and hostile headers also make ValueError, MemoryError and the like.
+        with av.open(
+            _Readable(file),
+            format=VIDEO_FORMATS[mime],
+            container_options=_PROBE_OPTIONS,
+            options={"max_pixels": str(options.max_image_pixels)},
+        ) as container:
+            yield container, _video_track(container, options)
+    except RefusedError:
+        raise
+    except Exception as error:
         raise _broken(error) from error
-    with container:
-        if not container.streams.video:
-            raise RefusedError("media_kind_unknown", "the file has sound but no video track")
-        stream = container.streams.video[0]
-        codec = stream.codec_context
-        if codec is None:
-            raise RefusedError("media_format", "the video's codec is not known to FFmpeg")
-        if codec.width * codec.height > options.max_image_pixels:
-            raise RefusedError("media_too_large", f"{codec.width:,} x {codec.height:,} pixels are too many")
-        codec.thread_count = 1  # the pool of the media stage is the only parallelism
-        yield container, stream
+
+
+def _video_track(container: Any, options: MediaOptions) -> Any:
+    if not container.streams.video:
+        raise RefusedError("media_kind_unknown", "the file has sound but no video track")
+    stream = container.streams.video[0]
+    codec = stream.codec_context
+    if codec is None:
+        raise RefusedError("media_format", "the video's codec is not known to FFmpeg")
+    if codec.width * codec.height > options.max_image_pixels:
+        raise RefusedError("media_too_large", f"{codec.width:,} x {codec.height:,} pixels are too many")
+    codec.thread_count = 1  # the threads of the media stage are the only parallelism
+    return stream
 
 
 def _broken(error: Exception) -> RefusedError:
