@@ -22,13 +22,14 @@ class Reservation:
 class Budget:
     """spent + exposure + reserved never exceeds `limit_pico`; None is no limit.
 
-    A request that does not fit waits, in order, while calls in flight may come back cheaper. With none in flight it
-    is refused (None): each request is judged on its own, so that a smaller one may still fit afterwards.
+    A request that does not fit waits, in order, while calls in flight may come back cheaper. With none in
+    flight it is refused (None): each request is judged on its own, so that a smaller one may still fit
+    afterwards.
 
     Exposure is what in-doubt calls may have cost: it stays counted and is never given back.
 
-    A call that cost more than its worst case shows in `overrun_pico`; from then on every reservation is raised by
-    the worst ratio seen, so that the estimate's error cannot repeat itself through the limit.
+    A call that cost more than its worst case shows in `overrun_pico`; from then on every reservation is
+    raised by the worst ratio seen, so that the estimate's error cannot repeat itself through the limit.
 
     One event loop, no threads.
     """
@@ -72,7 +73,7 @@ class Budget:
         return self._set_aside(worst_pico, amount) if self._fits(amount) else None
 
     async def reserve(self, worst_pico: int) -> Reservation | None:
-        """Money for a call that costs at most `worst_pico`, or None when the budget cannot pay it any more."""
+        """Money for a call that costs at most `worst_pico`, or None when the budget cannot pay it."""
         reservation = self.try_reserve(worst_pico)
         if reservation is not None:
             return reservation
@@ -147,7 +148,7 @@ class Budget:
         waiter.set_result(None)
 
     def _learn(self, cost: int, worst_pico: int) -> None:
-        """Remember the worst ratio of cost to promise; a promise of 0 has none, so its cost itself is the floor."""
+        """Remember the worst ratio of cost to promise; a promise of 0 has none, so its cost is the floor."""
         if worst_pico == 0:
             self._least_pico = max(self._least_pico, cost)
             return

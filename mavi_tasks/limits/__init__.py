@@ -1,4 +1,4 @@
-"""How fast each model may be asked: told limits are kept, untold ones are learned, dead models are left alone.
+"""How fast each model may be asked: told limits are kept, untold ones learned, dead models left alone.
 
     Throttle    what dispatch talks to: acquire before a try, release after it
      ├── Pacer      requests and tokens per minute, evenly (GCRA)

@@ -1,13 +1,13 @@
 """Limits nobody told us: found from replies alone, one cut per burst of 429s.
 
 Two controls, because servers limit two things. The rate (paced evenly) meets requests per minute: a cap on
-concurrency alone runs into a rate limit again and again. The concurrency cap meets "N at a time" servers and slow
-ones. A 429 blames whichever control was at its limit when the throttled try was sent.
+concurrency alone runs into a rate limit again and again. The concurrency cap meets "N at a time" servers and
+slow ones. A 429 blames whichever control was at its limit when the throttled try was sent.
 
-Start: 8 tries at a time, no pacing, doubling each round trip until the first 429, or until latency grows without
-throughput. Then both controls go on like BIC-TCP: half-way back to the level that was throttled, a long rest just
-below it, and now and then a careful step beyond, in case the server allows more than it did; the rests double while
-such steps fail.
+Start: 8 tries at a time, no pacing, doubling each round trip until the first 429, or until latency grows
+without throughput. Then both controls go on like BIC-TCP: half-way back to the level that was throttled, a
+long rest just below it, and now and then a careful step beyond, in case the server allows more than it did;
+the rests double while such steps fail.
 """
 
 import math
@@ -20,6 +20,8 @@ from mavi_tasks.limits.seek import CONCURRENCY, RATE, Seeker
 SAMPLE = 20  # tries, the fewest that show a rate
 FAST_PER_S = 1000.0
 RESTS_PER_HOLD = 15
+CLOSED_AFTER_S = 0.9  # the shortest hold, timers being what they are
+LEAST_PER_S = 1 / 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class AdaptiveSettings:
     """Until the first reply tells the round trip."""
     most_concurrency: int = 512
     grow_rate_every_s: float = 2.0
-    """A rate a little too high shows only once the server's burst is used up, so each level is held a while."""
+    """A rate a little too high shows only once the server's burst is used up, so each level is held."""
     grow_rate_every_tries: int = 10
 
 
@@ -75,10 +77,12 @@ class _Round:
     errors: int = 0
     latency_s: float = 0.0
     """Summed."""
+    slots: int = 0
+    """The most in flight."""
 
 
 class Adaptive:
-    """Concurrency and rate of one model. Pure: the caller brings the time and obeys `cap` and `pace_per_s`."""
+    """Concurrency and rate of one model. Pure: the caller brings the time, obeys `cap` and `pace_per_s`."""
 
     def __init__(
         self,
@@ -93,14 +97,17 @@ class Adaptive:
         untold = told_concurrency is None and told_rate_per_s is None
         start = min(most, self.settings.start_concurrency) if untold else most
         self.concurrency = Seeker(CONCURRENCY, start, most)
-        self.rate = Seeker(RATE, told_rate_per_s, told_rate_per_s)
+        self.rate = Seeker(
+            RATE, told_rate_per_s, told_rate_per_s, least=min(LEAST_PER_S, told_rate_per_s or 1)
+        )
         self.slow_start = untold
         self.slot_bound = False
         """Set by the caller: a try had to wait for a slot."""
-        self.rate_bound = False
-        """Set by the caller: a try had to wait for the rate."""
+        self.paced = False
+        """Set by the caller: a try had to wait for the pace."""
+        self.moved = False
+        """`cap` or `pace_per_s` may differ from before; the caller clears it."""
         self.last_seq = 0
-        self.why = ""
         self._slots_told = told_concurrency is not None
         self._sends: deque[float] = deque(maxlen=2048)
         self._burst: _Burst | None = None
@@ -110,6 +117,8 @@ class Adaptive:
         self._latency_s: float | None = None
         self._base_latency_s = float("inf")
         self._best_throughput = 0.0
+        self._proven_slots = 0
+        self._round_slots = 0
         self._round = _Round()
         self._grow_rate_at = 0.0
         self._grow_rate_seq = 0
@@ -123,14 +132,25 @@ class Adaptive:
     def pace_per_s(self) -> float | None:
         """Tries per second, evenly sent; None is as fast as slots come free.
 
-        Before any 429 there is no rate to keep, but slots that come free together must not become a burst that a
-        small bucket refuses: half as fast again as the slots can turn over keeps sends apart and binds nothing.
+        Slots that come free together must not become a burst that a small bucket refuses: half as fast again
+        as the slots can turn over keeps sends apart and binds nothing.
         """
-        if self.rate.value is not None or self._slots_told:
-            return self.rate.value
+        rate_per_s = self.rate.value
+        if self._slots_told:
+            return rate_per_s
         if self._latency_s is None:
-            return self.settings.start_rate_per_s
-        return 1.5 * self.cap / max(self._latency_s, 1e-3)
+            return rate_per_s or self.settings.start_rate_per_s
+        turnover = 1.5 * self.cap / max(self._latency_s, 1e-3)
+        return turnover if rate_per_s is None else min(rate_per_s, turnover)
+
+    @property
+    def _pace_is_rate(self) -> bool:
+        return self.rate.value is not None and self.rate.value == self.pace_per_s
+
+    @property
+    def full(self) -> bool:
+        """More slots would have been used."""
+        return self.slot_bound or (self.paced and not self._pace_is_rate)
 
     def on_sent(self, now: float, seq: int) -> None:
         """A try goes out."""
@@ -139,13 +159,13 @@ class Adaptive:
         self.last_seq = seq
         self._sends.append(now)
 
-    def on_hold(self, until: float) -> None:
+    def on_hold(self, now: float, until: float) -> None:
         """No try goes out before `until`."""
-        hold_s = until - self._cut_at
         self._resumed_at = max(self._resumed_at or until, until)
-        # What a careful step beyond may cost must stay small against the time in which it is gained back.
-        self.rate.rest_at_least(RESTS_PER_HOLD * hold_s)
-        self.concurrency.rest_at_least(RESTS_PER_HOLD * hold_s)
+        if self._cut_at == now:
+            # What a careful step beyond may cost must stay small against the time in which it is gained back.
+            self.rate.rest_until(until + RESTS_PER_HOLD * (until - now))
+            self.concurrency.rest_until(until + RESTS_PER_HOLD * (until - now))
 
     # -- replies ---------------------------------------------------------------------------------------------
 
@@ -157,7 +177,9 @@ class Adaptive:
         this = self._round
         this.answers += 1
         this.latency_s += latency_s
-        if self.slow_start and (self.slot_bound or self.rate_bound) and not this.errors:
+        this.slots = max(this.slots, permit.in_flight)
+        if self.slow_start and self.full and not this.errors:
+            self.moved = True
             self.concurrency.set(self.cap + 1)  # each answer makes room for two: doubles per round trip
         if permit.seq > this.last_seq:
             self._finish_round(this, now)
@@ -177,8 +199,10 @@ class Adaptive:
             self._straggler(permit, throttled=True)
             return False
         first = self.rate.value is None
-        slots = not self._slots_told and (first or permit.in_flight >= 0.9 * self.cap)
+        closed = self._is_closed(permit)
         sending = self._sending_rate(permit)
+        slots = not self._slots_told and not closed and self._slots_explain(permit)
+        rate = not closed and (first or not slots or sending.mean > 1.1 * self._best_throughput)
         self._burst = burst = _Burst(
             first_sent_at=permit.at,
             cut_at=now,
@@ -187,12 +211,21 @@ class Adaptive:
             sent=sum(1 for at in self._sends if at >= permit.at),
             first=first,
             slots_blamed=slots,
-            rate_blamed=not slots or self.rate.value is None or sending.mean >= 0.9 * self.rate.value,
+            rate_blamed=rate,
         )
         self._cut(burst, permit, sending)
         if not in_flight:
             self._finish_burst(burst)
         return True
+
+    def _is_closed(self, permit: Permit) -> bool:
+        """True: not even the first try after a pause got through, so no rate or cap of ours is to blame."""
+        accepted = permit.seq - self._cut_seq - 1
+        return bool(self._cut_seq) and not accepted and permit.at - self._cut_at >= CLOSED_AFTER_S
+
+    def _slots_explain(self, permit: Permit) -> bool:
+        """True: the try found all our slots in use, and more of them than were ever taken without a 429."""
+        return permit.in_flight >= 0.9 * self.cap and permit.in_flight > self._proven_slots
 
     def _straggler(self, permit: Permit, *, throttled: bool) -> None:
         """A reply to a try sent before the last cut; the last of them closes the burst."""
@@ -210,10 +243,13 @@ class Adaptive:
     def _cut(self, burst: _Burst, permit: Permit, sending: "_Sending") -> None:
         """Cut at once by what is known; the replies still out refine it."""
         now = burst.cut_at
-        self.slow_start = False
-        self.slot_bound = self.rate_bound = False
+        self.moved = True
+        self._round = _Round(last_seq=burst.last_seq, began_at=now)
+        self._round_slots = 0
+        self.slot_bound = self.paced = False
         if burst.slots_blamed:
-            self.concurrency.cut(0.8 * self.cap, ceiling=self.cap, now=now)
+            self.slow_start = self.slow_start and burst.first
+            self.concurrency.cut(max(0.8 * self.cap, self._proven_slots), ceiling=self.cap, now=now)
         if burst.rate_blamed:
             self.rate.cut(self._sustained_rate(permit, sending.mean), ceiling=sending.most, now=now)
         self._cut_seq, self._cut_at = burst.last_seq, now
@@ -249,33 +285,36 @@ class Adaptive:
     def _finish_burst(self, burst: _Burst) -> None:
         """Every reply from before the cut is in: what got through while the server was full is its limit."""
         self._burst = None
+        self.moved = True
         window_s = burst.cut_at - burst.first_sent_at
         accepted = burst.sent - burst.throttled
         if burst.rate_blamed and accepted >= 10 and window_s >= 0.5 * (self._latency_s or 1.0):
             measured = accepted / window_s
             self.rate.refine(0.96 * measured, ceiling=1.02 * measured)
         if burst.slots_blamed:
-            held = max(1, burst.in_flight - burst.back_throttled)
-            # The first time the rate may as well be to blame: only a second 429 proves the slots.
-            ceiling = max(1.25 * held + 1, self.settings.start_concurrency) if burst.first else held + 1
-            self.concurrency.refine(held, ceiling=ceiling)
+            held = max(1, burst.in_flight - burst.back_throttled, self._proven_slots)
+            self.concurrency.refine(held, ceiling=held + 1)
 
     # -- growth ----------------------------------------------------------------------------------------------
 
     def _finish_round(self, this: _Round, now: float) -> None:
+        self.moved = True
         healthy = not this.errors
         latency_s = this.latency_s / this.answers
         throughput = this.answers / max(now - this.began_at, 1e-9)
         # A full server queues instead of refusing: latency grows, throughput does not.
         queueing = latency_s > 1.5 * self._base_latency_s and throughput < 1.1 * self._best_throughput
         self._base_latency_s = min(1.01 * self._base_latency_s, latency_s)
+        # A round late: by then the 429s to its tries, if any, are in.
+        self._proven_slots = max(self._proven_slots, self._round_slots)
+        self._round_slots = this.slots
         if this.last_seq:
             self._best_throughput = max(0.99 * self._best_throughput, throughput)
         if queueing:
             self.slow_start = False
-        elif healthy and self.slot_bound and not self.slow_start:
+        elif healthy and self.full and not self.slow_start:
             self.concurrency.grow(now)
-        if healthy and self.rate_bound:
+        if healthy and self.paced and self._pace_is_rate:
             self._grow_rate(now)
         self.slot_bound = False
         self._round = _Round(last_seq=self.last_seq, began_at=now)
@@ -286,4 +325,4 @@ class Adaptive:
         if due and self.last_seq - self._grow_rate_seq >= settings.grow_rate_every_tries:
             self.rate.grow(now)
             self._grow_rate_at, self._grow_rate_seq = now, self.last_seq
-            self.rate_bound = False
+            self.paced = False

@@ -8,9 +8,11 @@ State = Literal["closed", "open", "probing", "down"]
 
 @dataclass(frozen=True, slots=True)
 class CircuitSettings:
-    """After `failures` in a row wait `cool_down_s` (doubling), send one probe; give up after `probes` of them.
+    """After `failures` in a row wait `cool_down_s` (doubling), send one probe; give up after `probes` of
+    them.
 
-    `open_s` bounds the time from the first opening to the last failed probe, should probes hang until their timeout.
+    `open_s` bounds the time from the first opening to the last failed probe, should probes hang until their
+    timeout.
     """
 
     failures: int = 10

@@ -16,8 +16,8 @@ What = Literal["concurrency", "requests_per_minute", "hold", "circuit"]
 class LimitChange:
     """One change of a model's limits, for the log and the screen.
 
-    `at` is in the clock's seconds. `old` and `new` are requests in flight, requests per minute, seconds of hold
-    from now on, or the circuit's state; None means no limit.
+    `at` is in the clock's seconds. `old` and `new` are requests in flight, requests per minute, seconds of
+    hold from now on, or the circuit's state; None means no limit.
     """
 
     at: float

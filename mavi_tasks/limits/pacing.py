@@ -6,12 +6,13 @@ MINUTE_PS = 60 * PICO
 CATCH_UP_S = 0.03
 """How much lost time may be caught up in one go.
 
-Timers wake about 1 ms late and a busy event loop 10-20 ms late; without this every late wake-up would lower the
-rate for good. With it, 100 requests/s may come as 3 + 1 at once, well inside the smallest bursts servers take.
+Timers wake about 1 ms late and a busy event loop 10-20 ms late; without this every late wake-up would lower
+the rate for good. With it, 100 requests/s may come as 3 + 1 at once, well inside the smallest bursts servers
+take.
 """
 
 SLOW_CATCH_UP_S = 0.002
-"""The same for requests more than 30 ms apart: a late one costs little, and a server may take no two at once."""
+"""The same for requests over 30 ms apart: a late one costs little, and a server may take no two at once."""
 
 HEADROOM = 0.995
 """We pace at 99.5 % of a told limit.
@@ -65,6 +66,10 @@ class Pacer:
     def refund(self, units: int) -> None:
         """Put `units` back, or take more when negative: what was used differs from what was reserved."""
         self._empty_ps -= units * self.unit_ps
+
+    def restart(self, at: float) -> None:
+        """Hold one unit at `at`, no time to catch up: a pause was meant, not lost."""
+        self._empty_ps = max(self._empty_ps, int(at * PICO) - self.unit_ps)
 
 
 def catch_up_s(per_minute: float) -> float:

@@ -24,12 +24,13 @@ CONCURRENCY = Steps(margin=1, step=1, whole=True)
 class Seeker:
     """A limit under search. `value` None: not limited yet; `most` None: no upper bound."""
 
-    __slots__ = ("_probing", "_rest_s", "_rest_until", "_step", "ceiling", "most", "steps", "value")
+    __slots__ = ("_probing", "_rest_s", "_rest_until", "_step", "ceiling", "least", "most", "steps", "value")
 
-    def __init__(self, steps: Steps, value: float | None, most: float | None) -> None:
+    def __init__(self, steps: Steps, value: float | None, most: float | None, *, least: float = 1) -> None:
         self.steps = steps
         self.value = value
         self.most = most
+        self.least = least
         self.ceiling: float | None = None
         """The least value known to be too much."""
         self._probing = False
@@ -39,8 +40,7 @@ class Seeker:
 
     def set(self, value: float) -> None:
         """Take `value`, within the bounds."""
-        if self.steps.whole:
-            value = max(1, int(value))
+        value = max(self.least, int(value) if self.steps.whole else value)
         self.value = value if self.most is None else min(value, self.most)
 
     def cut(self, value: float, *, ceiling: float, now: float) -> None:
@@ -57,12 +57,9 @@ class Seeker:
         self.set(value)
         self.ceiling = ceiling
 
-    def rest_at_least(self, seconds: float) -> None:
-        """Rest this long before each step beyond the ceiling, whatever the steps told."""
-        longer = min(seconds, self.steps.rest_cap_s) - self._rest_s
-        if longer > 0:
-            self._rest_s += longer
-            self._rest_until += longer
+    def rest_until(self, at: float) -> None:
+        """No step beyond the ceiling before `at`, whatever the steps told."""
+        self._rest_until = max(self._rest_until, at)
 
     def grow(self, now: float) -> None:
         """One step up: half-way to just below the ceiling, or beyond it after the rest."""

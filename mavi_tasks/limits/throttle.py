@@ -17,12 +17,12 @@ HOLD_S, HOLD_CAP_S = 1.0, 32.0  # after a 429 without Retry-After, doubling
 class Throttle:
     """The right to send to one model, given out no faster than it can take.
 
-    A waiter holds nothing: the slot is taken at the moment of sending. The first in line is never overtaken, so
-    that a request with many tokens is served too. One event loop, no threads.
+    A waiter holds nothing: the slot is taken at the moment of sending. The first in line is never overtaken,
+    so that a request with many tokens is served too. One event loop, no threads.
 
-    Tokens are reserved at the estimate and settled at `release`: at `used_tokens` when known; back to 0 when the
-    model read nothing (throttled, rejected); else the estimate stands. A request counts against requests per
-    minute even when throttled, because servers count it.
+    Tokens are reserved at the estimate and settled at `release`: at `used_tokens` when known; back to 0 when
+    the model read nothing (throttled, rejected); else the estimate stands. A request counts against requests
+    per minute even when throttled, because servers count it.
 
     `stop()` and a circuit that gave up end the throttle: all waiters and all later calls raise `ModelDown` at
     once; tries in flight finish and are released as always.
@@ -135,7 +135,7 @@ class Throttle:
         if self._requests is not None:
             paced_s = self._requests.wait_s(1, now)
             if paced_s > wait_s:
-                self._adaptive.rate_bound = True
+                self._adaptive.paced = True
                 return paced_s
         return wait_s
 
@@ -169,7 +169,8 @@ class Throttle:
         self._settle(permit, outcome, used_tokens)
         now = self._now()
         AFTER[outcome](self, permit, now, retry_after_s)
-        self._apply_limits(now)
+        if self._adaptive.moved:
+            self._apply_limits(now)
         if self._circuit.state == "down" and self.stopped is None:
             self.stop(self._circuit.why)
         if self._line:
@@ -178,8 +179,8 @@ class Throttle:
     def give_back(self, permit: Permit) -> None:
         """Undo a permit whose try was never sent.
 
-        Its place in the request pace comes back only while no later try has gone out: later on it would let two
-        tries go at once.
+        Its place in the request pace comes back only while no later try has gone out: later on it would let
+        two tries go at once.
         """
         self._close(permit)
         self.tokens_reserved -= permit.tokens
@@ -225,12 +226,15 @@ class Throttle:
     def _after_throttled(self, permit: Permit, now: float, retry_after_s: float | None) -> None:
         self.throttled_count += 1
         first = self._adaptive.on_throttled(permit, now, self.in_flight)
+        own_s = self._next_hold_s
         if retry_after_s is not None:
-            self._hold(now, retry_after_s, "throttled, Retry-After")
+            # A Retry-After that was kept and led to the next 429 is not believed twice.
+            again = first and own_s > HOLD_S
+            self._hold(now, max(retry_after_s, own_s) if again else retry_after_s, "throttled, Retry-After")
         elif first:
-            self._hold(now, self._next_hold_s, "throttled")
-            self._next_hold_s = min(2 * self._next_hold_s, HOLD_CAP_S)
+            self._hold(now, own_s, "throttled")
         if first:
+            self._next_hold_s = min(2 * own_s, HOLD_CAP_S)
             self._hold_seq = self.tries
         if permit.probe:
             self._change_circuit(self._circuit.drop_probe)
@@ -240,7 +244,9 @@ class Throttle:
         if until > self.held_until:
             old = max(0.0, self.held_until - now)
             self.held_until = until
-            self._adaptive.on_hold(until)
+            self._adaptive.on_hold(now, until)
+            if self._requests is not None:
+                self._requests.restart(until)
             self._changes.tell(now, "hold", old, hold_s, why)
 
     def _succeed(self) -> None:
@@ -252,6 +258,7 @@ class Throttle:
 
     def _apply_limits(self, now: float) -> None:
         adaptive = self._adaptive
+        adaptive.moved = False
         self._cap = adaptive.cap
         pace_per_s = adaptive.pace_per_s
         if pace_per_s != self._pace_per_s:
