@@ -177,7 +177,8 @@ class Adaptive:
         this = self._round
         this.answers += 1
         this.latency_s += latency_s
-        this.slots = max(this.slots, permit.in_flight)
+        if permit.seq > self._cut_seq:  # before it, some that were in flight may have been refused
+            this.slots = max(this.slots, permit.in_flight)
         if self.slow_start and self.full and not this.errors:
             self.moved = True
             self.concurrency.set(self.cap + 1)  # each answer makes room for two: doubles per round trip
@@ -224,8 +225,8 @@ class Adaptive:
         return bool(self._cut_seq) and not accepted and permit.at - self._cut_at >= CLOSED_AFTER_S
 
     def _slots_explain(self, permit: Permit) -> bool:
-        """True: the try found all our slots in use, and more of them than were ever taken without a 429."""
-        return permit.in_flight >= 0.9 * self.cap and permit.in_flight > self._proven_slots
+        """True: more were in flight than ever were without a 429."""
+        return permit.in_flight > self._proven_slots
 
     def _straggler(self, permit: Permit, *, throttled: bool) -> None:
         """A reply to a try sent before the last cut; the last of them closes the burst."""
@@ -293,6 +294,7 @@ class Adaptive:
             self.rate.refine(0.96 * measured, ceiling=1.02 * measured)
         if burst.slots_blamed:
             held = max(1, burst.in_flight - burst.back_throttled, self._proven_slots)
+            self._proven_slots = held
             self.concurrency.refine(held, ceiling=held + 1)
 
     # -- growth ----------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ class Steps:
 
 RATE = Steps(margin=0.03, step=0.02, whole=False)
 CONCURRENCY = Steps(margin=1, step=1, whole=True)
+FAR = 1.5
 
 
 class Seeker:
@@ -70,7 +71,8 @@ class Seeker:
             self.set(self.value + self._unit(self.steps.step))
         elif self.value < target:
             least = 1 if self.steps.whole else 0.01 * self.value
-            self.set(min(target, self.value + max(least, (target - self.value) / 2)))
+            # Half-way; by factors when it is far.
+            self.set(min(target, max(self.value + least, min((self.value + target) / 2, FAR * self.value))))
         elif now >= self._rest_until:
             self._probe()
 
