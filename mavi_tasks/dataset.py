@@ -129,7 +129,7 @@ class Dataset:
         """Write a run's one row; writing it again replaces it."""
         (self.root / "_staging").mkdir(parents=True, exist_ok=True)
         values = {**row, "schema_version": SCHEMA_VERSION}
-        table = _table(TABLES["runs"], [tuple(values.get(n) for n in TABLES["runs"].names)])
+        table = _table(TABLES["runs"], list(values), [list(values.values())], {})
         name = f"run-{row['run_id']}.parquet"
         staged = self.root / "_staging" / f"{row['run_id']}.run"
         with journal.storage(self.root, "write to"):
@@ -158,7 +158,8 @@ class _Parts:
     def __init__(self, root: Path, name: str, header: Mapping[str, Any]) -> None:
         self._root, self._name, self._header = root, name, header
         self._writers: dict[str, pq.ParquetWriter] = {}
-        self._rows: dict[str, list[tuple[Any, ...]]] = {"results": [], "attempts": []}
+        self._rows: dict[str, list[list[Any]]] = {"results": [], "attempts": []}
+        self._constants = {name: header[name] for name in HEADER_COLUMNS} | {"schema_version": SCHEMA_VERSION}
 
     def take(self, reader: journal.Reader, carried: set[str]) -> int:
         """Read all records; returns how many lines were damaged."""
@@ -177,14 +178,13 @@ class _Parts:
         return damaged
 
     def _take_outcome(self, record: Mapping[str, Any], open_intents: dict[str, list[Any]]) -> None:
-        header = self._header
         if record["a"] is not None:
             open_intents.pop(record["a"][0], None)
-            self._add("attempts", _row(ATTEMPTS, header, header["attempts"], record["a"]))
+            self._add("attempts", record["a"])
         if record["r"] is not None:
-            self._add("results", _row(RESULTS, header, header["results"], record["r"]))
+            self._add("results", record["r"])
 
-    def _add(self, table: str, row: tuple[Any, ...]) -> None:
+    def _add(self, table: str, row: list[Any]) -> None:
         rows = self._rows[table]
         rows.append(row)
         if len(rows) >= ROWS_PER_GROUP:
@@ -198,7 +198,8 @@ class _Parts:
             self._writers[table] = pq.ParquetWriter(
                 self._staged(table), TABLES[table], compression="zstd", store_decimal_as_integer=True
             )
-        self._writers[table].write_table(_table(TABLES[table], rows))
+        names = self._header[table]
+        self._writers[table].write_table(_table(TABLES[table], names, rows, self._constants))
         rows.clear()
 
     def finish(self) -> None:
@@ -245,29 +246,28 @@ def _commit(staged: Path, final: Path) -> None:
     journal.sync_folder(final.parent)
 
 
-def _row(
-    schema: pa.Schema, header: Mapping[str, Any], names: Sequence[str], values: Sequence[Any]
-) -> tuple[Any, ...]:
-    known = dict(zip(names, values, strict=True))
-    known.update(run_id=header["run_id"], job=header["job"], gateway=header["gateway"])
-    known["schema_version"] = SCHEMA_VERSION
-    return tuple(known.get(name) for name in schema.names)
-
-
-def _in_doubt(header: Mapping[str, Any], intent: Sequence[Any]) -> tuple[Any, ...]:
+def _in_doubt(header: Mapping[str, Any], intent: Sequence[Any]) -> list[Any]:
     """A send of which nothing more is known: the process died before the reply came."""
     values = dict(zip(header["intents"], intent, strict=True)) | {
         "outcome": "in_doubt",
         "error_code": "crashed",
     }
-    return _row(ATTEMPTS, header, list(values), list(values.values()))
+    return [values.get(name) for name in header["attempts"]]
 
 
-def _table(schema: pa.Schema, rows: Sequence[tuple[Any, ...]]) -> pa.Table:
-    columns = zip(*rows, strict=True)
-    return pa.Table.from_arrays(
-        [_array(field.type, values) for field, values in zip(schema, columns, strict=True)], schema=schema
-    )
+def _table(
+    schema: pa.Schema, names: Sequence[str], rows: Sequence[Sequence[Any]], constants: Mapping[str, Any]
+) -> pa.Table:
+    """Rows of values as one table; a column that is neither named nor constant is null."""
+    columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+    missing = (None,) * len(rows)
+    arrays = []
+    for field in schema:
+        if field.name in constants:
+            arrays.append(pa.repeat(constants[field.name], len(rows)).cast(field.type))
+        else:
+            arrays.append(_array(field.type, columns.get(field.name, missing)))
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def _array(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:

@@ -222,15 +222,10 @@ class _Asking:
 
     async def ask(self) -> None:
         """Try until there is a result, and record it."""
-        retrying = AsyncRetrying(
-            sleep=self._back_off,
-            wait=self._pause_s,
-            stop=self._gives_up,
-            retry=_WANTS_RETRY,
-            retry_error_callback=_last_result,
-        )
         try:
-            verdict: Verdict | None = await retrying(self._try)
+            verdict: Verdict | None = await self._try()
+            if verdict is not None and verdict.action in RETRIED:
+                verdict = await self._try_again(verdict)
         except ModelDown as down:
             self.tally.stopped = self.tally.stopped or str(down)
             verdict = self.last.reply.verdict if self.last is not None else None
@@ -238,6 +233,21 @@ class _Asking:
                 raise _UnsentError from down
         if not self.recorded and verdict is not None:
             self._finish(verdict)
+
+    async def _try_again(self, first: Verdict) -> Verdict:
+        """As tenacity says, after a first try made without it: that is 30 us less where all goes well."""
+        made = iter((first,))
+
+        async def another() -> Verdict:
+            return next(made, None) or await self._try()
+
+        return await AsyncRetrying(
+            sleep=self._back_off,
+            wait=self._pause_s,
+            stop=self._gives_up,
+            retry=_WANTS_RETRY,
+            retry_error_callback=_last_result,
+        )(another)
 
     def _finish(self, verdict: Verdict) -> None:
         """No answer: a failed (or refused) row, unless it was the run that failed."""
@@ -260,6 +270,8 @@ class _Asking:
     async def _try(self) -> Verdict:
         if self.dispatcher.stopping:
             raise _UnsentError
+        if self.last is not None and self.last.reply.verdict.action == "refetch":
+            self._refetch()
         if isinstance(self.way, Refusal):
             return _REFUSED
         async with self.dispatcher.store.delivery(self.way) as delivery:
@@ -268,6 +280,16 @@ class _Asking:
                 return _REFUSED
             self.delivery = delivery
             return await self._send(self.lane.body(self.prompt, delivery.parts), delivery)
+
+    def _refetch(self) -> None:
+        """The next try is the last of its kind, with the media inlined where that can be.
+
+        Not in `_pause_s`: tenacity asks for the pause before it asks whether to stop.
+        """
+        self.refetched = True
+        inlined = self.lane.way(self.request.medias, force_inline=True)
+        if not isinstance(inlined, Refusal):
+            self.way = inlined
 
     async def _send(self, body: bytes, delivery: Delivery) -> Verdict:
         worst = self.lane.worst_pico(self.request.most_tokens)
@@ -458,11 +480,6 @@ class _Asking:
         verdict = _result(state)
         if verdict.action == "throttled" or verdict.code == "repair":
             return 0.0  # the throttle holds the model for as long as it must
-        if verdict.action == "refetch":
-            self.refetched = True
-            inlined = self.lane.way(self.request.medias, force_inline=True)
-            if not isinstance(inlined, Refusal):
-                self.way = inlined
         policy = self.dispatcher.retry
         backoff = min(policy.cap_s, policy.base_s * 2.0 ** max(0, self.counted - 1))
         return max(verdict.retry_after_s or 0.0, backoff * random.uniform(0.5, 1.0))  # noqa: S311
