@@ -29,7 +29,8 @@ from mavi_tasks.compare.stats import Bools, Floats, Ints, wilson
 FOLDS = 5
 MOST_MODELS = 8  # with more, the most accurate 8; the number of policies grows with the fourth power
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
-SHOWN = 10
+SHOWN = 8
+VISIBLE = 0.004  # accuracy between two policies that are both shown
 FEWEST_ITEMS = 20
 
 
@@ -213,7 +214,7 @@ def _thinned(places: Sequence[int], accuracy: Floats) -> list[int]:
     """Keep steps of the front that differ by a visible amount, the most accurate always."""
     kept: list[int] = []
     for at in reversed(places):
-        if not kept or accuracy[kept[-1]] - accuracy[at] >= 0.002:
+        if not kept or accuracy[kept[-1]] - accuracy[at] > VISIBLE:
             kept.append(at)
     return list(reversed(kept[:SHOWN]))
 

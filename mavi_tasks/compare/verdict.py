@@ -214,9 +214,13 @@ def _cascade(cascades: Cascades | None) -> list[str]:
         return []
     checked = ""
     if cascades.checked_accuracy is not None:
-        checked = (
-            f" Picked on four fifths of the items, it kept {percent(cascades.checked_accuracy)} on the rest."
-        )
+        kept = percent(cascades.checked_accuracy)
+        if cascades.checked_accuracy >= cascades.best_single_accuracy:
+            checked = f" Picked on four fifths of the items, such a policy kept {kept} on the rest."
+        else:
+            checked = (
+                f" But picked on four fifths of the items, it had {kept} on the rest: try more items first."
+            )
     best = short(
         [*(name for p in cascades.policies for step in p.steps for name in step), cascades.best_single]
     )

@@ -18,7 +18,9 @@ mavi.data.then((data) => {
   models.forEach((model, at) => [fields.a, fields.b].forEach((select) => select.append(option(at, model.short))));
   const truths = [...new Set(items.truth.filter((at) => at >= 0).map(text))].sort();
   if (fields.truth) truths.slice(0, 300).forEach((name) => fields.truth.append(option(name, name)));
-  [...new Set(items.prompt)].sort().forEach((name) => fields.prompt.append(option(name, name)));
+  const prompts = [...new Set(items.prompt)].sort();
+  prompts.forEach((name) => fields.prompt.append(option(name, name)));
+  fields.prompt.closest(".field").hidden = prompts.length < 2;
 
   const haystack = new Array(count);
   function words(at) {
@@ -122,7 +124,7 @@ mavi.data.then((data) => {
     const said = label(items.code[at][m]);
     const more = text(items.said[at][m]);
     const facts = [money(items.usd[at][m]), items.s[at][m] === null ? "" : `${items.s[at][m].toFixed(2)} s`].filter(Boolean).join(" · ");
-    return el("li", { class: `answer ${tone}` },
+    return el("li", { class: `answer is-${tone}` },
       el("span", { class: "who" }, el("span", { class: `swatch k${models[m].colour}` }), models[m].short),
       el("span", { class: "said" },
         said ? el("strong", { text: said }) : null,
@@ -134,7 +136,7 @@ mavi.data.then((data) => {
   function picture(at) {
     const uri = items.uri[at];
     const thumb = uri && Object.hasOwn(data.thumbs, uri) ? data.thumbs[uri] : null;
-    if (thumb) return el("img", { src: thumb, alt: `Preview of ${items.id[at]}`, loading: "lazy" });
+    if (thumb) return el("img", { src: thumb, alt: `Preview of ${items.id[at]}` });
     return el("span", { class: "nopic muted", text: uri ? "no preview" : "no media", "aria-hidden": "true" });
   }
 
@@ -143,8 +145,8 @@ mavi.data.then((data) => {
     return el("li", { class: "item", tabindex: "-1" },
       el("div", { class: "pic" }, picture(at)),
       el("div", { class: "body" },
-        el("h3", {}, items.id[at], el("span", { class: "muted", text: ` ${items.prompt[at]}` }),
-          items.alike[at] ? null : el("span", { class: "badge warn", text: "seen differently" })),
+        el("h3", {}, items.id[at], prompts.length > 1 ? el("span", { class: "muted", text: ` · ${items.prompt[at]}` }) : null,
+          " ", items.alike[at] ? null : el("span", { class: "badge warn", text: "seen differently" })),
         expected ? el("p", { class: "expected" }, "Expected ", el("strong", { text: expected })) : null,
         items.uri[at] ? el("p", { class: "uri small" }, link(items.uri[at], items.uri[at])) : null,
         el("ul", { class: "answers" }, ...every.filter((m) => asked(at, m)).map((m) => answer(at, m)))));

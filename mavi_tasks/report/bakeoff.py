@@ -55,6 +55,7 @@ class _View:
             by_truth=self.by_truth,
             quality=self.quality,
             interval=self.interval,
+            limits=self.limits,
             **values,
         )
 
@@ -72,6 +73,10 @@ class _View:
             return Markup("")
         start, end = self.bounds()
         return charts.interval(best.value, best.low, best.high, self.colour[one.model], start=start, end=end)
+
+    def limits(self, one: ModelScore) -> str:
+        best = one.accuracy or one.majority_agreement
+        return f"{words.percent(best.low)} to {words.percent(best.high)}" if best else ""
 
     def bounds(self) -> tuple[float, float]:
         """The range all models' intervals share, so that their bars can be compared by eye."""
@@ -112,7 +117,7 @@ def _sections(view: _View) -> Iterator[Section]:
     yield Section("answers", "Answers side by side", view.part("answers"), intro)
     yield Section("saw", "What each model saw", view.part("saw"), _saw_intro(view))
     yield Section(
-        "costs", "Costs and speed", view.part("costs"), "Exact sums; speed is of the try that answered."
+        "costs", "Costs and tokens", view.part("costs"), "Exact sums; point at a figure for all its digits."
     )
     yield Section("method", "How it was computed", view.part("method"))
 
