@@ -1,6 +1,7 @@
 """The dataset folder: journal segments become immutable Parquet parts; reading them back.
 
     DIR/results/ attempts/ runs/    run_date=YYYY-MM-DD/*.parquet, whole files only, readable at any moment
+    DIR/labels/                     the answers' fields as columns, when the job has an answer_schema
     DIR/_journal/                   segments not yet published (journal.py)
     DIR/_staging/                   parts being written; never under a data folder, because polars and DuckDB
                                     do not skip names that begin with `_`
@@ -27,6 +28,7 @@ from filelock import FileLock, Timeout
 
 from mavi_tasks import journal
 from mavi_tasks.errors import InputError
+from mavi_tasks.labels import label_columns, label_rows
 from mavi_tasks.schema import ATTEMPTS, RESULTS, SCHEMA_VERSION, TABLES, USD
 
 ROWS_PER_GROUP = 10_000
@@ -158,6 +160,8 @@ class _Parts:
     def __init__(self, root: Path, name: str, header: Mapping[str, Any]) -> None:
         self._root, self._name, self._header = root, name, header
         self._writers: dict[str, pq.ParquetWriter] = {}
+        answer_schema = header.get("answer_schema")
+        self._labels = label_columns(answer_schema, _newest_labels(root)) if answer_schema else None
         self._rows: dict[str, list[list[Any]]] = {"results": [], "attempts": []}
         self._constants = {name: header[name] for name in HEADER_COLUMNS} | {"schema_version": SCHEMA_VERSION}
 
@@ -194,13 +198,20 @@ class _Parts:
         rows = self._rows[table]
         if not rows:
             return
+        made = _table(TABLES[table], self._header[table], rows, self._constants)
+        self._write(table, made)
+        if table == "results" and self._labels is not None:
+            self._write("labels", label_rows(made, self._labels))
+        rows.clear()
+
+    def _write(self, table: str, rows: pa.Table) -> None:
+        if rows.num_rows == 0:
+            return
         if table not in self._writers:
             self._writers[table] = pq.ParquetWriter(
-                self._staged(table), TABLES[table], compression="zstd", store_decimal_as_integer=True
+                self._staged(table), rows.schema, compression="zstd", store_decimal_as_integer=True
             )
-        names = self._header[table]
-        self._writers[table].write_table(_table(TABLES[table], names, rows, self._constants))
-        rows.clear()
+        self._writers[table].write_table(rows)
 
     def finish(self) -> None:
         date = self._header["date"]
@@ -214,6 +225,12 @@ class _Parts:
 
     def _staged(self, table: str) -> Path:
         return self._root / "_staging" / f"{self._name}.{table}"
+
+
+def _newest_labels(root: Path) -> pa.Schema | None:
+    """The schema of the last labels part: it has every column that any part before it had."""
+    newest = max((root / "labels").rglob("*.parquet"), key=lambda path: path.stat().st_mtime_ns, default=None)
+    return pq.read_schema(newest) if newest is not None else None
 
 
 def _is_free(lock_path: Path) -> bool:

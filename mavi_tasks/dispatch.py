@@ -38,6 +38,7 @@ SAME_ERROR_LIMIT: Final = 3
 SPARE_WORKERS: Final = 4  # ready behind those in flight, so that a free slot is taken at once
 MOST_BACKING_OFF: Final = 1024  # requests that may wait for another try at a time; bounds memory
 CLAIMED_ELSEWHERE_WAIT_S: Final = 0.25
+PASSING_REFUSALS: Final = frozenset({"download_failed", "sign_failed", "media_timeout"})  # another day may do
 UNSEEN_SHARE: Final = 0.1  # fewer of a media's estimated tokens than this, and it was not read
 
 _THROTTLE_OUTCOME: Final[Mapping[Action, limits.Outcome]] = {
@@ -258,7 +259,8 @@ class _Asking:
         if self.dispatcher.stopping and verdict.action in RETRIED and not self._is_final(verdict):
             raise _UnsentError
         if self.refused is not None:
-            self._record_result(None, Outcome("skipped", self.refused.code, self.refused.reason))
+            status = "failed" if self.refused.code in PASSING_REFUSALS else "skipped"
+            self._record_result(None, Outcome(status, self.refused.code, self.refused.reason))
             return
         if verdict.action == "stop_model":
             self.tally.stopped = f"{self.lane.model}: {verdict.message}"

@@ -10,7 +10,7 @@ import orjson
 
 from mavi_tasks.job import Job
 from mavi_tasks.job_sections import ModelSpec
-from mavi_tasks.media import Media, MediaOptions, Unit, route_for
+from mavi_tasks.media import Media, MediaOptions, Unit, equal_frames, route_for
 from mavi_tasks.media import Plan as Way
 from mavi_tasks.media.base import Refusal
 from mavi_tasks.pricing import Book, Price
@@ -106,12 +106,22 @@ class Lane:
 
 def lanes(job: Job, book: Book, *, gateway: str, options: MediaOptions, on: date) -> list[Lane]:
     """One lane for each model of the job, in its order."""
-    return [_lane(job, spec, book, gateway, options, on) for spec in job.models]
+    families = [family_of(spec.model) for spec in job.models]
+    shared = equal_frames(families, options.default_frames) if job.equalise == "frames" else None
+    return [_lane(job, spec, book, gateway, options, on, shared) for spec in job.models]
 
 
-def _lane(job: Job, spec: ModelSpec, book: Book, gateway: str, options: MediaOptions, on: date) -> Lane:
+def _lane(
+    job: Job,
+    spec: ModelSpec,
+    book: Book,
+    gateway: str,
+    options: MediaOptions,
+    on: date,
+    shared_frames: int | None,
+) -> Lane:
     params = job.effective_params(spec)
-    frames = spec.frames
+    frames = spec.frames if spec.frames is not None or spec.fps is not None else shared_frames
     start = {
         "v": KEY_VERSION,
         "gateway": gateway,

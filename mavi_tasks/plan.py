@@ -27,6 +27,7 @@ from mavi_tasks.job import Job
 from mavi_tasks.lane import Lane, Request
 from mavi_tasks.manifest import Item
 from mavi_tasks.media import Media, MediaOptions, Probes, Refusal, Unit, identify
+from mavi_tasks.pricing import pico, usd
 from mavi_tasks.prompt import MediaView, Prompts
 from mavi_tasks.tally import Tally
 
@@ -100,15 +101,13 @@ def make(
     listen: Listener | None = None,
 ) -> Plan:
     """Plan a run. Raises InputError with every problem of the manifest, its prompts and templates at once."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # the spool holds media URLs as they are sent
     plan = Plan(folder, lanes, {lane.model: Tally(lane.model) for lane in lanes})
     problems = manifest.Problems()
     prompts = Prompts(job.prompts, job.columns, problems)
-    again = frozenset({Known.NOTHING, Known.INVALID} if retry_invalid else {Known.NOTHING})
+    again = frozenset({Known.NOTHING, Known.SKIPPED} | ({Known.INVALID} if retry_invalid else set()))
     with ThreadPoolExecutor(READERS, "media-probe") as pool:
-        desks = [
-            _Desk(plan, at, lane, answered, again, job.shard_size, listen) for at, lane in enumerate(lanes)
-        ]
+        desks = [_Desk(plan, at, lane, answered, again, job, listen) for at, lane in enumerate(lanes)]
         try:
             identified = _Identifier(options, probes or Probes(), pool)
             for batch in _items(job, problems):
@@ -180,12 +179,14 @@ class _Desk:
         lane: Lane,
         answered: Answered,
         again: frozenset[Known],
-        shard_size: int,
+        job: Job,
         listen: Listener | None,
     ) -> None:
         self.plan, self.at, self.lane, self.answered, self.again = plan, at, lane, answered, again
         self.tally = plan.tallies[lane.model]
-        self.shard_size, self.listen = shard_size, listen
+        self.shard_size, self.listen = job.shard_size, listen
+        dearest = job.max_cost_per_item_usd
+        self.most_pico = pico(dearest) if dearest is not None else None
         self._seen = _Seen()
         self._shards: list[Path] = plan.shards.setdefault(lane.model, [])
         self._shard: BinaryIO | None = None
@@ -221,9 +222,20 @@ class _Desk:
         elif knows is Known.ANSWERED_FOR_ANOTHER or (repeated and knows in self.again):
             self._share(Request(key, item.item_id, prompt_id, text, medias, item.truth, 0, 0))
         elif knows in self.again:
-            self._send(self._request(key, item, prompt_id, text, medias))
+            request = self._request(key, item, prompt_id, text, medias)
+            dear = self._too_dear(request)
+            if dear is None:
+                self._send(request)
+            else:
+                self._refuse(request, dear, knows, item)
         else:
             self.tally.already_answered += 1
+
+    def _too_dear(self, request: Request) -> Refusal | None:
+        worst, most = self.lane.worst_pico(request.most_tokens), self.most_pico
+        if most is None or worst is None or worst <= most:
+            return None
+        return Refusal("too_dear", f"may cost ${usd(worst):f}, over max_cost_per_item_usd (${usd(most):f})")
 
     def _request(self, key: str, item: Item, prompt_id: str, text: str, medias: tuple[Media, ...]) -> Request:
         lane = self.lane
