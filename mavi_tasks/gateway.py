@@ -110,12 +110,12 @@ _CODES: Final[Mapping[str, tuple[Action, Outcome, str]]] = {
 
 # words in a message, looked at only where the code says nothing more: (any of these) -> meaning
 _WORDS: Final[tuple[tuple[tuple[str, ...], tuple[Action, Outcome, str]], ...]] = (
+    (("robots", "url_roboted"), ("final", "rejected", "media_refused")),  # before what cannot be fetched
     (
         ("while downloading", "download timeout", "failed to download", "download multimodal",
          "cannot fetch content", "could not fetch"),
         ("refetch", "failed", "media_fetch"),
     ),
-    (("robots", "url_roboted"), ("final", "rejected", "media_refused")),
     (
         ("rate limit", "too many requests", "throttl", "resource_exhausted", "exceeded the limit"),
         _STATUS[429],
