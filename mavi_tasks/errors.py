@@ -1,9 +1,9 @@
 """Errors that reach the user as words, each with the exit status of the command line.
 
-    MaviError
-     ├── InputError      2  job, manifest, prompt or command line is wrong; nothing was sent
-     ├── StorageError    4  the dataset cannot be written or read
-     └── StoppedError    4  the run stopped early: budget, balance, key or outage; run again to go on
+MaviError
+ ├── InputError      2  job, manifest, prompt or command line is wrong; nothing was sent
+ ├── StorageError    4  the dataset cannot be written or read
+ └── StoppedError    4  the run stopped early: budget, balance, key or outage; run again to go on
 """
 
 from collections.abc import Iterable
