@@ -17,7 +17,9 @@ from mavi_tasks import __version__
 from mavi_tasks.errors import InputError, MaviError
 
 if TYPE_CHECKING:
+    from mavi_tasks.forecast import Forecast
     from mavi_tasks.job import Job
+    from mavi_tasks.pilot import Measured
 
 JOB_SUFFIXES = (".yaml", ".yml")
 
@@ -78,6 +80,7 @@ def _job_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--out", metavar="DIR", help="the dataset's folder")
     sub.add_argument("--limit", metavar="N", help="only the first N items")
     sub.add_argument("--budget-usd", metavar="X", help="never spend more than this")
+    sub.add_argument("--max-cost-per-item", metavar="X", help="skip requests that may cost more (dollars)")
     sub.add_argument("--gateway", metavar="G", help="mavi, sandbox or a base URL")
     sub.add_argument("--base-url", metavar="URL", help="where the gateway answers")
     sub.add_argument("--json", action="store_true", help="print one JSON object as the last line")
@@ -90,7 +93,9 @@ def _run_options(sub: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="run as a Prefect flow (default: when PREFECT_API_URL is set)",
     )
-    sub.add_argument("--dry-run", action="store_true", help="check and plan, send nothing")
+    sub.add_argument("--dry-run", action="store_true", help="check and plan, send nothing: as `mavi plan`")
+    sub.add_argument("--pilot", type=int, metavar="N", help="ask N items first, show the cost, then ask you")
+    sub.add_argument("--yes", action="store_true", help="go on after the pilot without asking")
     sub.add_argument("--retry-invalid", action="store_true", help="ask again what did not fit the schema")
     sub.add_argument("--quiet", action="store_true", help="no progress, no table")
 
@@ -155,6 +160,7 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
         "output": args.out,
         "limit": args.limit,
         "budget_usd": args.budget_usd,
+        "max_cost_per_item_usd": args.max_cost_per_item,
         "gateway": args.gateway,
         "base_url": args.base_url,
     }
@@ -165,6 +171,10 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.dry_run:
+        return plan(args)
+    if args.pilot is not None and args.pilot < 1:
+        raise InputError("--pilot wants the number of items to ask first: 1 or more")
     job = _job(args)
     if _wants_prefect(args):
         from flows.label import label_media
@@ -172,15 +182,57 @@ def run(args: argparse.Namespace) -> int:
         report = label_media(job.model_dump(mode="json"))
         raise NotImplementedError(report)
     from mavi_tasks import screen
-    from mavi_tasks.execute import execute
+    from mavi_tasks.execute import Talk, execute
 
-    report = execute(job, os.environ, quiet=args.quiet or args.json, retry_invalid=args.retry_invalid)
-    assert report is not None
+    report = execute(
+        job,
+        os.environ,
+        Talk(_planned(args), _go_on(args), quiet=args.quiet),
+        retry_invalid=args.retry_invalid,
+        pilot_size=args.pilot,
+    )
     if not args.quiet:
         screen.ending(report, screen.console(stderr=args.json))
     if args.json:
         _print_json(report.to_json())
     return report.exit_status
+
+
+def _planned(args: argparse.Namespace) -> "Callable[[Forecast], None]":
+    from mavi_tasks import screen
+
+    def show(told: "Forecast") -> None:
+        if not args.quiet:
+            screen.planned(told, screen.console(stderr=True))
+
+    return show
+
+
+def _go_on(args: argparse.Namespace) -> "Callable[[Measured, Forecast], bool]":
+    """After a pilot: yes by --yes, by an answer on the terminal, or not at all."""
+    from mavi_tasks import screen
+
+    def ask(measured: "Measured", told: "Forecast") -> bool:
+        screen.piloted(measured, told, screen.console(stderr=True))
+        if args.yes:
+            return True
+        if not sys.stdin.isatty():
+            print("mavi: not a terminal: give --yes to go on after a pilot", file=sys.stderr)
+            return False
+        print("Go on with the rest? [y/N] ", end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    return ask
+
+
+def plan(args: argparse.Namespace) -> int:
+    from mavi_tasks import execute, screen
+
+    told = execute.plan(_job(args), os.environ, retry_invalid=getattr(args, "retry_invalid", False))
+    screen.planned(told, screen.console(stderr=args.json), brief=False)
+    if args.json:
+        _print_json(told.to_json())
+    return 0
 
 
 def _wants_prefect(args: argparse.Namespace) -> bool:
@@ -300,6 +352,7 @@ def _today() -> date:
 _Options = Callable[[argparse.ArgumentParser], None]
 COMMANDS: tuple[tuple[str, Callable[[argparse.Namespace], int], _Options, str], ...] = (
     ("run", run, _run_options, "run a job"),
+    ("plan", plan, _job_options, "what a job would send, cost and take; nothing is sent"),
     ("status", status, _status_options, "what a dataset holds: answered, failed, in doubt, spent"),
     ("export", export, _export_options, "one Parquet, CSV or JSONL file out of a dataset"),
     ("models", models, _models_options, "every model, what it takes and the price in force"),

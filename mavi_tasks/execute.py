@@ -1,47 +1,84 @@
-"""A whole run in this process: gateway, plan, dispatch with progress and signals, publish."""
+"""A whole run in this process: gateway, plan, pilot, dispatch with progress and signals, publish."""
 
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
-from mavi_tasks import embedded, settings
+from mavi_tasks import embedded, forecast, pilot, settings
 from mavi_tasks.ending import Report
+from mavi_tasks.forecast import Forecast
 from mavi_tasks.job import Job
-from mavi_tasks.plan import Plan
-from mavi_tasks.run import Run, open_run
+from mavi_tasks.pilot import Measured
+from mavi_tasks.run import Run, Want, open_run
 from mavi_tasks.screen import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """How a run speaks to whoever started it. `go_on` is asked after a pilot."""
+
+    planned: Callable[[Forecast], None]
+    go_on: Callable[[Measured, Forecast], bool]
+    quiet: bool = False
+
+
+@contextmanager
+def opened(job: Job, env: Mapping[str, str], *, dry: bool = False) -> Iterator[Run]:
+    """A run with its gateway, the sandbox included when the job names it. Raises MaviError."""
+    endpoint = settings.endpoint(job.gateway, env)
+    with embedded.gateway(job, endpoint) as (endpoint, options):
+        yield open_run(job, endpoint, options=options, dry=dry)
+
+
+def plan(job: Job, env: Mapping[str, str], *, retry_invalid: bool = False) -> Forecast:
+    """What a run would do and cost; sends nothing, needs no key, leaves no trace."""
+    with opened(job, {"MAVI_API_KEY": "sk-plan", **env}, dry=True) as run:
+        told = forecast.forecast(run, retry_invalid=retry_invalid)
+        told.plan.discard()
+    return told
 
 
 def execute(
     job: Job,
     env: Mapping[str, str],
+    talk: Talk,
     *,
-    quiet: bool = False,
     retry_invalid: bool = False,
-    on_plan: Callable[[Run, Plan], bool] | None = None,
-) -> Report | None:
-    """Run a job to its end and report. None when `on_plan` said not to go on; nothing was sent then.
-
-    Raises MaviError for what stops it before anything is sent.
-    """
-    endpoint = settings.endpoint(job.gateway, env)
-    with embedded.gateway(job, endpoint) as (endpoint, options):
-        run = open_run(job, endpoint, options=options)
-        plan = run.make_plan(retry_invalid=retry_invalid)
-        if on_plan is not None and not on_plan(run, plan):
-            plan.discard()
-            return None
-        loop_factory = _fast_loop()
-        with asyncio.Runner(loop_factory=loop_factory) as runner:
-            runner.run(_dispatch(run, quiet=quiet))
+    pilot_size: int | None = None,
+) -> Report:
+    """Run a job to its end and report. Raises MaviError for what stops it before anything is sent."""
+    with opened(job, env) as run:
+        told = forecast.forecast(run, retry_invalid=retry_invalid)
+        run.planned = told.for_run_row()
+        talk.planned(told)
+        with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+            rest = _pilot(run, runner, talk, pilot_size) if pilot_size is not None else None
+            if pilot_size is None or rest is not None:
+                runner.run(_dispatch(run, "w0", rest, quiet=talk.quiet))
+            elif run.dispatcher is not None:
+                run.dispatcher.stop("pilot", "only the pilot was asked; its answers are kept")
         return run.finish()
 
 
-async def _dispatch(run: Run, *, quiet: bool) -> None:
+def _pilot(run: Run, runner: asyncio.Runner, talk: Talk, size: int) -> Want | None:
+    """Ask a sample; what is left to ask when the user goes on, None when not (or when the run stopped)."""
+    assert run.plan is not None
+    sample = pilot.choose(run.plan, size)
+    units = frozenset(sample.chosen)
+    runner.run(_dispatch(run, "pilot", Want(units), quiet=talk.quiet))
+    run.dataset.publish()
+    stopped = run.dispatcher is None or run.dispatcher.stopping
+    if stopped or not talk.go_on(pilot.measure(run, sample), forecast.again(run, run.plan)):
+        return None
+    return Want(units, rest=True)
+
+
+async def _dispatch(run: Run, worker: str, want: Want | None, *, quiet: bool) -> None:
     progress = asyncio.create_task(Progress(run.tallies, run.throttles, quiet=quiet).show())
-    work = asyncio.create_task(run.dispatch())
+    work = asyncio.create_task(run.dispatch(worker, want))
     _on_signals(run, work)
     try:
         await work

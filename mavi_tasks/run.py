@@ -10,6 +10,7 @@ import asyncio
 import logging
 import platform
 import secrets
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -30,7 +31,7 @@ from mavi_tasks.errors import InputError, StorageError
 from mavi_tasks.gateway import Gateway
 from mavi_tasks.job import Job
 from mavi_tasks.journal import Journal
-from mavi_tasks.lane import Lane, lanes
+from mavi_tasks.lane import Lane, Request, lanes
 from mavi_tasks.limits import Clock, LimitChange, MonotonicClock, Throttle
 from mavi_tasks.media import MediaOptions, MediaStore, Probes
 from mavi_tasks.pricing import Book, book, pico
@@ -41,6 +42,17 @@ from mavi_tasks.tally import Tally
 log = logging.getLogger("mavi")
 
 PUBLISH_EVERY_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """The part of a plan that is a pilot, or (`rest`) everything but that."""
+
+    units: frozenset[tuple[str, str]]  # item_id, prompt_id
+    rest: bool = False
+
+    def __call__(self, request: Request) -> bool:
+        return ((request.item_id, request.prompt_id) in self.units) is not self.rest
 
 
 @dataclass
@@ -57,8 +69,11 @@ class Run:
     clock: Clock
     wall_us: Callable[[], int]
     started_us: int
+    dry: bool = False
     plan: planning.Plan | None = None
     claims: Claims | None = None
+    planned: str | None = None  # the forecast, as JSON for the run's row
+    _refused_recorded: bool = False
     dispatcher: Dispatcher | None = None
     throttles: dict[str, Throttle] = field(default_factory=dict)
     limit_changes: list[LimitChange] = field(default_factory=list)
@@ -77,8 +92,9 @@ class Run:
         probes: Probes | None = None,
     ) -> planning.Plan:
         """Read and check the whole input. Raises InputError; nothing has been sent then."""
-        self.claims = Claims(self.dataset.root, self._writer("w0"))  # before the index: nothing falls between
-        self.claims.start_watching()
+        if not self.dry:  # watched from before the index is read, so that nothing falls between
+            self.claims = Claims(self.dataset.root, self._writer("w0"))
+            self.claims.start_watching()
         self.plan = planning.make(
             self.job,
             self.lanes,
@@ -93,21 +109,26 @@ class Run:
 
     @property
     def plan_folder(self) -> Path:
-        return self.dataset.root / "_plan" / self.run_id
+        return (Path(tempfile.gettempdir()) if self.dry else self.dataset.root / "_plan") / self.run_id
 
-    async def dispatch(self) -> None:
-        """Send what the plan has left, all models at once, and record it."""
+    async def dispatch(self, worker: str = "w0", want: Want | None = None) -> None:
+        """Send what the plan has left (of it, what `want` says), all models at once, and record it."""
         assert self.plan is not None
-        async with self.working():
-            await asyncio.gather(*(self.ask(model, shards) for model, shards in self.plan.shards.items()))
-            self.share()
+        async with self.working(worker):
+            await asyncio.gather(
+                *(self.ask(model, shards, want) for model, shards in self.plan.shards.items())
+            )
+            if want is None or want.rest:
+                self.share()
 
     @asynccontextmanager
     async def working(self, worker: str = "w0") -> AsyncIterator[Dispatcher]:
         """The journal, the gateway and all that dispatch shares, open while the block lasts."""
         async with self._dispatcher(worker) as dispatcher:
             self.dispatcher = dispatcher
-            self._record_refused(dispatcher)
+            if not self._refused_recorded:
+                self._refused_recorded = True
+                self._record_refused(dispatcher)
             publisher = asyncio.create_task(self._publish_along())
             try:
                 yield dispatcher
@@ -116,11 +137,13 @@ class Run:
         if dispatcher.error is not None:
             raise dispatcher.error
 
-    async def ask(self, model: str, shards: Sequence[Path]) -> None:
-        """Send these shards of one model."""
+    async def ask(self, model: str, shards: Sequence[Path], want: Want | None = None) -> None:
+        """Send these shards of one model, or what `want` says of them."""
         assert self.plan is not None and self.dispatcher is not None
         lane = next(lane for lane in self.lanes if lane.model == model)
         requests = self.plan.read(shards)
+        if want is not None:
+            requests = filter(want, requests)
         await self.dispatcher.run(lane, self._throttle(lane), requests, self.plan.tallies[model])
 
     def share(self) -> None:
@@ -132,6 +155,8 @@ class Run:
     def finish(self) -> Report:
         """Publish, write the run's row, and say how it ended."""
         assert self.plan is not None
+        if self.claims is not None:
+            self.claims.close()
         self.dataset.publish()
         ended = report(self)
         self.dataset.write_run(ended.row(), date=_date(self.started_us))
@@ -147,7 +172,7 @@ class Run:
         journal = Journal(
             self.dataset.journal, writer, self._header(), COLUMNS, durability=self.job.durability
         )
-        claims = self.claims or Claims(self.dataset.root, writer)
+        claims = self.claims = self.claims or Claims(self.dataset.root, writer)
         try:
             timeout_s = self.job.gateway.timeout_s or 180.0
             async with (
@@ -158,7 +183,7 @@ class Run:
                     gateway=gateway,
                     journal=journal,
                     claims=claims,
-                    budget=Budget(pico(self.job.budget_usd) if self.job.budget_usd is not None else None),
+                    budget=self._budget(),
                     store=store,
                     retry=self.job.retry,
                     repair=self.job.repair,
@@ -166,8 +191,16 @@ class Run:
                     wall_us=self.wall_us,
                 )
         finally:
-            claims.close()
             journal.close()
+
+    def _budget(self) -> Budget:
+        """The job's budget, less what this run has spent already (in a pilot)."""
+        limit = pico(self.job.budget_usd) if self.job.budget_usd is not None else None
+        return Budget(
+            limit,
+            spent_pico=sum(tally.cost_pico for tally in self.tallies),
+            exposure_pico=sum(tally.exposure_pico for tally in self.tallies),
+        )
 
     def _writer(self, worker: str) -> str:
         return f"{self.run_id}-{worker}"
@@ -193,6 +226,7 @@ class Run:
             "budget_usd": pico(self.job.budget_usd) if self.job.budget_usd is not None else None,
             "mavi_version": __version__,
             "python_version": platform.python_version(),
+            "extra": self.planned,
         }
 
     def _throttle(self, lane: Lane) -> Throttle:
@@ -247,10 +281,12 @@ def open_run(
     run_id: str | None = None,
     options: MediaOptions | None = None,
     clock: Clock | None = None,
+    dry: bool = False,
 ) -> Run:
     """A run on a dataset folder that can be written, with what dead runs left behind published.
 
-    Raises InputError (no price for a budget) or StorageError.
+    dry: only to plan; the dataset is left as it is, or absent. Raises InputError (no price for a budget) or
+    StorageError.
     """
     wall_us = wall_clock()
     started_us = wall_us()
@@ -260,8 +296,9 @@ def open_run(
     found = lanes(job, prices, gateway=endpoint.identity, options=options, on=today)
     _check_budget(job, found, prices)
     dataset = Dataset(Path(job.output))
-    dataset.create()
-    dataset.publish()
+    if not dry:
+        dataset.create()
+        dataset.publish()
     return Run(
         job=job,
         endpoint=endpoint,
@@ -273,6 +310,7 @@ def open_run(
         clock=clock or MonotonicClock(),
         wall_us=wall_us,
         started_us=started_us,
+        dry=dry,
     )
 
 

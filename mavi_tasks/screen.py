@@ -1,5 +1,7 @@
 """What people see while a run goes on, and at its end. Progress goes to stderr, results to stdout."""
 
+from __future__ import annotations
+
 import asyncio
 import sys
 import time
@@ -14,11 +16,14 @@ from rich.table import Table
 from rich.text import Text
 
 from mavi_tasks.ending import Report, advice
+from mavi_tasks.estimate import Band
 from mavi_tasks.limits import Throttle
 from mavi_tasks.pricing import usd
 from mavi_tasks.tally import Tally
 
 if TYPE_CHECKING:
+    from mavi_tasks.forecast import Forecast
+    from mavi_tasks.pilot import Measured
     from mavi_tasks.status import Status
 
 REFRESH_S = 0.25
@@ -89,6 +94,82 @@ class Progress:
                 tally.stopped[:40] if tally.stopped else left,
             )
         return table
+
+
+def planned(told: Forecast, console: Console, *, brief: bool = True) -> None:
+    """What a run will do and cost: a line when brief, with a table of models otherwise."""
+    plan, estimate = told.plan, told.estimate
+    before = f", {plan.already_answered:,} answered before" if plan.already_answered else ""
+    refused = sum(1 for _ in plan.refused)
+    more = f", {refused:,}{'+' if refused >= 1000 else ''} refused" if refused else ""
+    line = f"{plan.items:,} items, {plan.requests:,} requests{before}{more}: {told.to_send:,} to send"
+    if told.to_send:
+        line += f", about {_band(estimate.known_cost_usd)} in {_seconds_band(estimate.wall_s)}"
+    console.print(Text(line))
+    if not brief:
+        console.print(_plan_table(told))
+        for words in told.explanation():
+            console.print(Text(words, "dim"))
+        for refusal in plan.refused[:5]:
+            words = f"refused: {refusal['item_id']} by {refusal['model']}: {refusal['reason']}"
+            console.print(Text(words, "dim"))
+    for words in told.warnings:
+        console.print(Text(f"note: {words}", "yellow"))
+    if told.advice is not None and not told.advice.fits:
+        console.print(Text(told.advice.words, "yellow"))
+        for choice in told.advice.choices:
+            console.print(Text(f"  would fit: {choice.words} (about ${choice.cost_usd:.4f})"))
+
+
+def _plan_table(told: Forecast) -> Table:
+    table = Table(box=None, header_style="bold")
+    for name in ("model", "to send", "tokens in", "tokens out", "cost p10", "p50", "p90", "time", "basis"):
+        table.add_column(name, justify="left" if name in ("model", "basis") else "right", overflow="fold")
+    for model in told.estimate.models:
+        cost = model.cost_usd
+        dollars_ = (
+            ("unknown", "", "")
+            if cost is None
+            else tuple(f"${v:.6f}" for v in (cost.p10, cost.p50, cost.p90))
+        )
+        tokens = model.input_tokens
+        table.add_row(
+            model.model,
+            f"{model.requests:,}",
+            f"{tokens.p50:,}" if tokens is not None else "unknown",
+            f"{model.output_tokens.p50:,}",
+            *dollars_,
+            _duration(model.wall_s.p50),
+            model.basis,
+        )
+    return table
+
+
+def _band(band: Band[Decimal]) -> str:
+    return f"${band.p50:.4f} (${band.p10:.4f} to ${band.p90:.4f})"
+
+
+def _seconds_band(band: Band[float]) -> str:
+    return f"{_duration(band.p50)} ({_duration(band.p10)} to {_duration(band.p90)})"
+
+
+def piloted(measured: Measured, told: Forecast, console: Console) -> None:
+    """What a pilot showed: cost, time, and answers side by side."""
+    console.print(Text(f"Pilot: {measured.projection.words}"))
+    console.print(Text(f"Time for all of it: about {_seconds_band(told.estimate.wall_s)}"))
+    models_ = [lane.model for lane in told.plan.lanes]
+    table = Table(title="A first look", title_justify="left", show_lines=True)
+    for name in ("item", *models_):
+        table.add_column(name, overflow="fold")
+    for (item_id, prompt_id), said in measured.answers.items():
+        cells = (Text(_printable(said.get(model, ""))) for model in models_)
+        table.add_row(Text(f"{item_id} / {prompt_id}"), *cells)
+    console.print(table)
+
+
+def _printable(text: str) -> str:
+    """The start of an answer without control characters: it is untrusted, and terminals obey escapes."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text[:300])
 
 
 def ending(report: Report, console: Console) -> None:
@@ -179,7 +260,7 @@ def models(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
     console.print(table)
 
 
-def status(found: "Status", console: Console) -> None:
+def status(found: Status, console: Console) -> None:
     """What a dataset holds."""
     told = found.to_json()
     for name in ("answered", "failed", "invalid", "skipped", "in_doubt", "in_flight"):
