@@ -192,7 +192,7 @@ class Accuracy:
 
 
 def _percent(share: float) -> str:
-    return f"{max(1, ceil(share * 100))} %"
+    return f"{max(1, ceil(round(share * 100, 6)))} %"
 
 
 def plan_accuracy(runs: Any, plans: int = PLANS) -> Accuracy | None:

@@ -5,9 +5,9 @@ A request's input tokens are taken to be
     constant + per_text * text tokens + per_unit * units + per_formula * tokens of the media by formula
 
 with units = images, seconds of video, or frames. Which of the terms are kept is decided by the Bayesian
-information criterion; none is negative; gross outliers are left out. What the law misses is corrected by the size of
-the media, so that it holds for a plan with other sizes than the sample's. The covariance (robust to a spread
-that grows with size) gives the error of a sum over a whole plan.
+information criterion; none is negative; gross outliers are left out. What the law misses is corrected by
+the size of the media, so that it holds for a plan with other sizes than the sample's. The covariance (robust
+to a spread that grows with size) gives the error of a sum over a whole plan.
 """
 
 from collections.abc import Mapping, Sequence
@@ -157,7 +157,7 @@ def _score(seen: Array, predicted: Array, parameters: int) -> float:
 def _without_outliers(full: Array, seen: Array, chosen: _Chosen) -> Array:
     """Rows that are not grossly off, by their share of what the law says: large media vary more in tokens."""
     said = full @ chosen.terms
-    rest = np.abs(seen - said) / (said + 0.1 * float(seen.mean()))
+    rest = np.abs(seen - said) / np.maximum(1.0, said + 0.1 * float(seen.mean()))
     return rest <= _OUTLIER * 1.4826 * float(np.median(rest)) + 0.5
 
 

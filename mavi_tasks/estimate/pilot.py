@@ -104,7 +104,8 @@ def _joined(strata: dict[str, _Stratum[T]], n: int, chance: random.Random) -> di
     room = max(1, n // LEAST)
     if len(strata) <= room:
         return strata
-    by_weight = sorted(strata, key=lambda name: (strata[name].weight, name))
+    # What is in the rest already stays there, whatever it weighs.
+    by_weight = sorted(strata, key=lambda name: (name != REST, strata[name].weight, name))
     small, large = by_weight[: len(strata) - room + 1], by_weight[len(strata) - room + 1 :]
     return {
         **{name: strata[name] for name in large},

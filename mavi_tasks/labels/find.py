@@ -140,12 +140,15 @@ def _is_cut(text: str, error: json.JSONDecodeError) -> bool:
     """Whether the parser failed because the text ended."""
     if error.msg.startswith("Unterminated string"):
         return True
+    if error.msg.startswith("Invalid \\u"):
+        return _CUT_ESCAPE.search(text, max(0, len(text) - _LONGEST_REST)) is not None
     return len(text) - error.pos <= _LONGEST_REST and _REST.fullmatch(text, error.pos) is not None
 
 
 _LONGEST_REST = 64
-# What a value cut in its middle leaves behind: nothing, half a literal, half a number, half an escape.
-_REST = re.compile(r"\s*(?:|t|tr|tru|f|fa|fal|fals|n|nu|nul|-|\.|[eE][+-]?|\\?u?[0-9a-fA-F]{0,3})\s*")
+_CUT_ESCAPE = re.compile(r"\\u[0-9a-fA-F]{0,4}\s*\Z")
+# What a value cut in its middle leaves behind: nothing, half a literal, half a number.
+_REST = re.compile(r"\s*(?:|t|tr|tru|f|fa|fal|fals|n|nu|nul|-|\.|[eE][+-]?)\s*")
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def _is_near(text: str, output_tokens: int | None, max_tokens: int | None) -> bo
     return tokens >= NEAR * max_tokens
 
 
-_SENTENCE_CHARS = 40  # a shorter answer is a label or a list, not prose
+_SENTENCE_CHARS = 32  # a shorter answer is a label or a list, not prose
 # A sentence's end, perhaps followed by closing quotes, brackets, stars or a fence.
 _ENDED = re.compile(r"[.!?…。！？｡︒:;؟।\U0001f300-\U0001faff☀-➿][\s\"'”’»)\]}*_`~]*\Z")
 _HANGING = re.compile(
