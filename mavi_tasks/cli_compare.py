@@ -1,0 +1,126 @@
+"""`mavi compare`: a bake-off of the models in datasets, or what changed between two runs."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mavi_tasks.errors import InputError
+
+if TYPE_CHECKING:
+    from mavi_tasks.compare import Run
+
+EXIT_DRIFT = 3
+
+
+def options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("dirs", nargs="+", metavar="DIR", help="datasets; DIR@RUN_ID for one run of a dataset")
+    sub.add_argument("--html", type=Path, metavar="FILE", help="write the report page")
+    sub.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    sub.add_argument(
+        "--match",
+        action="append",
+        default=[],
+        metavar="FIELD=RULE",
+        help="exact, normalised, numeric[:TOL], set",
+    )
+    sub.add_argument("--reference", metavar="MODEL", help="this model's answers stand in for the truth")
+    sub.add_argument("--baseline", metavar="MODEL", help="the model in use now")
+    sub.add_argument(
+        "--like-for-like", action="store_true", help="leave out items that models saw differently"
+    )
+    sub.add_argument(
+        "--drift",
+        action=argparse.BooleanOptionalAction,
+        help="compare two runs of the same models (default: when both have a model in common)",
+    )
+    sub.add_argument(
+        "--fail-if-flips", metavar="SHARE", help="exit 3 when more labels than this changed: 5%%"
+    )
+
+
+def command(args: argparse.Namespace) -> int:
+    fields = dict(_field(text) for text in args.match)
+    sources = [_source(text) for text in args.dirs]
+    if _is_drift(args, sources):
+        return _drift(args, sources, fields)
+    return _bakeoff(args, [source for source in sources if isinstance(source, Path)], fields)
+
+
+def _field(text: str) -> tuple[str, str]:
+    name, found, rule = text.partition("=")
+    if not found or not name or not rule:
+        raise InputError(f"--match {text!r}: give FIELD=RULE, for example label=normalised")
+    return name, rule
+
+
+def _source(text: str) -> "Path | Run":
+    from mavi_tasks.compare import Run
+
+    folder, found, run_id = text.rpartition("@")
+    return Run(Path(folder), run_id) if found and not Path(text).exists() else Path(text)
+
+
+def _is_drift(args: argparse.Namespace, sources: "list[Path | Run]") -> bool:
+    from mavi_tasks.compare import shared_models
+
+    if len(sources) != 2:
+        if args.drift or args.fail_if_flips:
+            raise InputError("give two datasets or runs to compare: the one before and the one after")
+        return False
+    if args.drift is not None:
+        return bool(args.drift)
+    roots = [source if isinstance(source, Path) else source.root for source in sources]
+    return bool(args.fail_if_flips) or roots[0] == roots[1] or bool(shared_models(roots[0], roots[1]))
+
+
+def _bakeoff(args: argparse.Namespace, dirs: list[Path], fields: dict[str, str]) -> int:
+    from mavi_tasks import screen
+    from mavi_tasks.compare import compare, render_terminal
+
+    if len(dirs) != len(args.dirs):
+        raise InputError("DIR@RUN_ID is for two runs: give one before and one after")
+    found = compare(
+        dirs,
+        fields=fields,
+        like_for_like=args.like_for_like,
+        reference=args.reference,
+        baseline=args.baseline,
+    )
+    render_terminal(found, screen.console(stderr=args.json))
+    if args.html is not None:
+        from mavi_tasks.report.bakeoff import write
+
+        _wrote(write(found, args.html))
+    if args.json:
+        _print(found.to_json())
+    return 0
+
+
+def _drift(args: argparse.Namespace, sources: "list[Path | Run]", fields: dict[str, str]) -> int:
+    from mavi_tasks import screen
+    from mavi_tasks.compare import compare_runs, render_drift, share_of
+
+    allowed = share_of(args.fail_if_flips) if args.fail_if_flips is not None else None
+    found = compare_runs(sources[0], sources[1], fields=fields)
+    render_drift(found, screen.console(stderr=args.json))
+    if args.html is not None:
+        from mavi_tasks.report.drift import write
+
+        _wrote(write(found, args.html))
+    if args.json:
+        _print(found.to_json())
+    if allowed is not None and found.exceeds(allowed):
+        print(f"mavi: more than {allowed:.1%} of the labels changed", file=sys.stderr)
+        return EXIT_DRIFT
+    return 0
+
+
+def _wrote(path: Path) -> None:
+    print(f"Report: {path}", file=sys.stderr)
+
+
+def _print(value: Any) -> None:
+    import json
+
+    print(json.dumps(value, ensure_ascii=False))
