@@ -262,7 +262,8 @@ def _getter(value: _Value, alias: str) -> Callable[["Item", MediaView], Any]:
 
 def _words(problem: Exception, one: _Prompt, variables: Mapping[str, object]) -> str:
     if isinstance(problem, Nothing):
-        nulls = sorted(name for name in one.needed if variables.get(name) is None)
+        given = {name: variables.get(name) for name in sorted(one.needed)}
+        nulls = [name for name, value in given.items() if value is None or value != value]
         name = nulls[0] if nulls else "name"
         return f"{' or '.join(nulls) or 'a value'} is null; write {{{{ {name} or '' }}}} if that may be"
     if isinstance(problem, UndefinedError):

@@ -181,17 +181,22 @@ class Maker:
 def read(rows: Rows, columns: Columns, problems: Problems, limit: int | None) -> Iterator[list[Item]]:
     """The items in batches, at most `limit` of them; empty batches are left out."""
     maker = Maker(rows, columns, problems)
-    left = limit
-    for batch in rows.batches():
-        items = maker.items(batch)
-        if left is not None:
-            items = items[:left]
-            left -= len(items)
-        if items:
-            yield items
-        if left == 0:
-            break
+    made = map(maker.items, rows.batches()) if limit is None else _first(maker, limit)
+    yield from filter(None, made)
     maker.finish()
+
+
+def _first(maker: Maker, limit: int) -> Iterator[list[Item]]:
+    """The first items, and not a look at the rows after them."""
+    left = limit
+    for lines, rows in maker.rows.batches():
+        at = 0
+        while at < len(rows) and left:
+            items = maker.items((lines[at : at + left], rows[at : at + left]))
+            at, left = at + left, left - len(items)
+            yield items
+        if not left:
+            return
 
 
 def _references(value: Any, name: str) -> list[str]:

@@ -59,7 +59,11 @@ def _is_bytes(pa: Any, kind: Any) -> bool:
 
 
 def _plain(pa: Any, column: Any) -> Any:
-    """Nanoseconds would become pandas objects, or fail: microseconds are what Python knows."""
+    """What Python knows: microseconds (nanoseconds would need pandas), null for NaN, pandas' word for it."""
+    if pa.types.is_floating(column.type):
+        import pyarrow.compute as pc
+
+        return pc.if_else(pc.is_nan(column), None, column)
     if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
         return column.cast(pa.timestamp("us", column.type.tz), safe=False)
     if pa.types.is_duration(column.type) and column.type.unit == "ns":

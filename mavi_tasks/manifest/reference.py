@@ -109,10 +109,14 @@ def _check_host(ref: str) -> None:
 
 
 def shown(ref: str) -> str:
-    """A reference short enough for one line, without its query, user and password."""
+    """A reference short enough for one line, without its query, user and password: any may be a secret."""
     if ref[:5].lower() == "data:":
         return ref[:30] + "..."
-    text = without_signature(ref)
+    text = ref
+    if "://" in ref:
+        scheme, _, rest = ref.partition("?")[0].partition("#")[0].partition("://")
+        host, slash, path = rest.partition("/")
+        text = f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
