@@ -303,6 +303,9 @@ def test_cascade_recipes_are_yaml_of_each_step(tmp_path):
     for policy in found.cascades.policies:
         steps = list(yaml.safe_load_all(cascade_yaml.recipe(policy)))
         assert [tuple(step["models"]) for step in steps] == list(policy.steps)
+        assert [step["manifest"] for step in steps[1:]] == [
+            f"step-{at + 2}.jsonl" for at in range(len(steps) - 1)
+        ]
 
 
 def test_data_on_the_page_are_plain_json(tmp_path, pictures):

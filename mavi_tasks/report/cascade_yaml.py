@@ -1,15 +1,11 @@
-"""A cascade as job files: one per step, and the command between them."""
+"""A cascade as job files: one per step, and the command that finds the items of the next."""
 
 import json
+import shlex
 
 from mavi_tasks.compare.result import Policy
 
-WHEN = {
-    "agree": "the two models differ",
-    "agree3": "the models so far do not agree",
-    "confidence": "the model's own confidence is below {limit:.2f}",
-    "fallback": "the model gave no answer",
-}
+OUTPUT = "out/cascade"
 
 
 def recipe(policy: Policy) -> str:
@@ -18,19 +14,23 @@ def recipe(policy: Policy) -> str:
 
 
 def _step(policy: Policy, at: int) -> str:
-    models = "".join(f"  - {_quoted(name)}\n" for name in policy.steps[at])
+    models = "".join(f"  - {json.dumps(name, ensure_ascii=False)}\n" for name in policy.steps[at])
     if at == 0:
         head = "# step 1: every item\nmanifest: items.csv\n"
     else:
-        limit = policy.thresholds[at - 1] if at <= len(policy.thresholds) else 0.0
-        when = WHEN[policy.kind].format(limit=limit)
-        share = f"{100 * policy.escalated[at - 1]:.0f}%"
-        head = (
-            f"# step {at + 1}: only items where {when} (about {share} of all)\nmanifest: step-{at + 1}.csv\n"
-        )
-    return f"{head}models:\n{models}output: out/cascade\n"
+        share = 100 * policy.escalated[at - 1]
+        head = f"# step {at + 1}: about {share:.0f}% of the items; find them with\n# {command(policy, at)}\n"
+        head += f"manifest: step-{at + 1}.jsonl\n"
+    return f"{head}models:\n{models}output: {OUTPUT}\n"
 
 
-def _quoted(name: str) -> str:
-    """A YAML double-quoted string is a JSON string."""
-    return json.dumps(name, ensure_ascii=False)
+def command(policy: Policy, at: int) -> str:
+    """Return the command that writes the items step `at` (from 1) must ask."""
+    asked = [name for step in policy.steps[:at] for name in step]
+    models = asked[-1:] if policy.kind == "fallback" else asked
+    parts = ["mavi", "compare", OUTPUT, "--escalate", f"step-{at + 1}.jsonl"]
+    for name in models:
+        parts += ["--model", name]
+    for limit in policy.thresholds[:at]:
+        parts += ["--below", f"{limit:g}"]
+    return shlex.join(parts)
