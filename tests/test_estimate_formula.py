@@ -80,6 +80,12 @@ def test_a_model_that_takes_only_images_gets_eight_frames_of_a_video():
     assert estimate.input_tokens("gpt:gpt-4o", [video(30, 1024, 1024)], 0) == 8 * 765
 
 
+def test_a_frame_is_counted_as_small_as_it_is_sent():
+    # 1920 x 1080 goes out as 1024 x 576: 2 x 2 tiles
+    assert estimate.input_tokens("gpt:gpt-4o", [video(30, 1920, 1080)], 0, frames=3) == 3 * 765
+    assert estimate.input_tokens("gpt:gpt-4o", [video(30, 1920, 1080)], 0) == 8 * 765
+
+
 def test_text_counts_a_token_for_four_characters_and_more_for_cjk():
     assert estimate.input_tokens("gpt:gpt-4o", [], estimate.text_chars("a" * 400)) == 100
     assert estimate.text_chars("ab", None, "猫") == 2 + 3

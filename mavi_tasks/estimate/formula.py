@@ -52,10 +52,18 @@ class Formula:
         if media.kind != "video":
             return self.image(media.width or IMAGE_SIZE[0], media.height or IMAGE_SIZE[1])
         width, height = media.width or VIDEO_SIZE[0], media.height or VIDEO_SIZE[1]
+        if frames is not None or self.video_is_frames:
+            width, height = _as_frame(width, height)
         if frames is not None:
             return frames * self.image(width, height)
         duration_s = media.duration_s
         return self.video(width, height, DURATION_S if duration_s is None else duration_s)
+
+
+def _as_frame(width: int, height: int) -> tuple[int, int]:
+    """The size of a frame as the media stage sends it."""
+    scale = min(1.0, FRAME_PX / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def formula_of(model: str) -> Formula | None:
@@ -303,6 +311,7 @@ DATA = _load()
 IMAGE_SIZE: tuple[int, int] = (DATA["defaults"]["image_width"], DATA["defaults"]["image_height"])
 VIDEO_SIZE: tuple[int, int] = (DATA["defaults"]["video_width"], DATA["defaults"]["video_height"])
 DURATION_S: float = DATA["defaults"]["video_duration_s"]
+FRAME_PX: int = DATA["defaults"]["frame_px"]
 SIZE_SPREAD: float = DATA["defaults"]["size_spread"]
 CHARS_PER_TOKEN: int = DATA["text"]["chars_per_token"]
 CJK_CHARS: int = DATA["text"]["cjk_chars"]
