@@ -12,6 +12,7 @@ million requests take disk (`DIR/_plan/<run>/`), not memory. What is left of eac
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -20,6 +21,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import orjson
+from filelock import FileLock, Timeout
 
 from mavi_tasks import estimate, manifest
 from mavi_tasks.answered import Answered, Known, row_mark, split_keys
@@ -59,6 +61,7 @@ class Plan:
     refused: list[dict[str, str]] = field(default_factory=list)  # the first of them, for people
     to_send: dict[str, int] = field(default_factory=dict)
     to_share: int = 0
+    held: FileLock | None = None  # while it is, no other run takes the folder for a dead run's
 
     @property
     def requests(self) -> int:
@@ -87,6 +90,31 @@ class Plan:
 
     def discard(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self.held is not None:
+            self.held.release()
+            _lock_path(self.folder).unlink(missing_ok=True)
+
+
+def sweep(plans: Path) -> None:
+    """Remove the spools of runs that died: a million requests take a gigabyte."""
+    for folder in plans.glob("*/"):
+        lock = FileLock(_lock_path(folder))
+        with suppress(Timeout), lock.acquire(timeout=0):
+            shutil.rmtree(folder, ignore_errors=True)
+            _lock_path(folder).unlink(missing_ok=True)
+
+
+def _hold(folder: Path) -> FileLock:
+    """Make the spool's folder, its lock held before it is seen; the lock falls with the process."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(_lock_path(folder), thread_local=False)
+    lock.acquire(timeout=0)
+    folder.mkdir(exist_ok=True, mode=0o700)  # the spool holds media URLs as they are sent
+    return lock
+
+
+def _lock_path(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
 
 
 def make(
@@ -101,8 +129,7 @@ def make(
     listen: Listener | None = None,
 ) -> Plan:
     """Plan a run. Raises InputError with every problem of the manifest, its prompts and templates at once."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # the spool holds media URLs as they are sent
-    plan = Plan(folder, lanes, {lane.model: Tally(lane.model) for lane in lanes})
+    plan = Plan(folder, lanes, {lane.model: Tally(lane.model) for lane in lanes}, held=_hold(folder))
     problems = manifest.Problems()
     prompts = Prompts(job.prompts, job.columns, problems)
     again = frozenset({Known.NOTHING, Known.SKIPPED} | ({Known.INVALID} if retry_invalid else set()))
