@@ -299,6 +299,7 @@ def open_run(
     if not dry:
         dataset.create()
         dataset.publish()
+        planning.sweep(dataset.root / "_plan")
     return Run(
         job=job,
         endpoint=endpoint,
