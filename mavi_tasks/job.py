@@ -269,7 +269,7 @@ def _together(specs: Mapping[int, ModelSpec], job: Mapping[str, Any], found: che
             elif field != "answer_schema":  # told where it is written, once for all models
                 told.setdefault((name, text), []).append(spec.model)
     for (name, text), models in told.items():
-        found.add((), f": {text} (for {', '.join(models)})", None, at=("params", name))
+        found.add((), f": {text} (for {', '.join(dict.fromkeys(models))})", None, at=("params", name))
 
 
 def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> Job:

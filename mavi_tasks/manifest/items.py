@@ -1,7 +1,7 @@
 """Raw rows to items: media checked and made absolute, ids unique, the answer kept apart from the rest."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import orjson
@@ -40,10 +40,6 @@ class _Wrong(ValueError):
     """A row that cannot be an item; `str()` says why."""
 
 
-# name, given (or made from the media), media, prompt, truth, variables, line
-_Draft = tuple[str, bool, tuple[str, ...], str | None, str | None, dict[str, object], int]
-
-
 class Maker:
     """Makes the items of one manifest; holds what was seen of it so far."""
 
@@ -52,6 +48,7 @@ class Maker:
         self._columns = columns
         self._problems = problems
         self._absolute = rows.base.absolute
+        self._place = f"{rows.name}:"
         self._seen = Seen()
         self._times: dict[str, int] = {}
         self._twice: dict[str, list[int]] = {}  # ids given again, with the later lines; the first of them
@@ -61,19 +58,14 @@ class Maker:
 
     def items(self, batch: Batch) -> list[Item]:
         """The items of one batch; rows that are wrong are told to the problems and left out."""
-        drafts = self._drafts(*batch)
-        names: list[str | None] = [draft[0] for draft in drafts]
-        for at in self._seen.add([draft[0] for draft in drafts]):
-            name, given, *_, line = drafts[at]
-            names[at] = None if given else self._numbered(name)
-            if given:
-                self._given_twice(name, line)
-        file = self.rows.name
-        return [
-            Item(name, media, prompt, truth, variables, f"{file}:{line}")
-            for name, (_, _, media, prompt, truth, variables, line) in zip(names, drafts, strict=True)
-            if name is not None
-        ]
+        items, tables = self._made(*batch)
+        for at in self._seen.add([item.item_id for item in items]):
+            item = items[at]
+            if tables[at].id is None:
+                items[at] = replace(item, item_id=self._numbered(item.item_id))
+            else:
+                self._given_twice(item.item_id, _line(item))
+        return items
 
     def finish(self) -> None:
         """Tell the ids that are there twice, with both lines: the first ones are found by reading again."""
@@ -104,21 +96,23 @@ class Maker:
                 self._shapes[names] = found
         return found
 
-    def _drafts(self, lines: Sequence[int], rows: Sequence[Any]) -> list[_Draft]:
-        drafts: list[_Draft] = []
+    def _made(self, lines: Sequence[int], rows: Sequence[Any]) -> tuple[list[Item], list[Layout]]:
+        """The items of these rows, and the layout by which each was read."""
+        items: list[Item] = []
+        tables: list[Layout] = []
         table = self._layout
         for line, row in zip(lines, rows, strict=True):
             try:
-                if table is not None:
-                    drafts.append(self._draft(table, row, line))
-                else:
-                    drafts.append(self._draft(self._of_shape(row), tuple(row.values()), line))
+                here = table or self._of_shape(row)
+                items.append(self._item(here, row if table else tuple(row.values()), line))
             except (_Wrong, InputError) as problem:
                 for text in getattr(problem, "problems", (str(problem),)):
-                    self._problems.add(f"{self.rows.name}:{line}: {text}")
-        return drafts
+                    self._problems.add(f"{self._place}{line}: {text}")
+            else:
+                tables.append(here)
+        return items, tables
 
-    def _draft(self, table: Layout, row: Sequence[Any], line: int) -> _Draft:
+    def _item(self, table: Layout, row: Sequence[Any], line: int) -> Item:
         first = None if table.only_media is None else row[table.only_media]
         if type(first) is str and PLAIN_URL(first):  # nearly every row; the rest is 3 times slower
             media: tuple[str, ...] = (first,)
@@ -130,7 +124,7 @@ class Maker:
             name = f"row-{line}" if first is None else name_of(first)
         prompt = None if table.prompt is None else _prompt(row[table.prompt], self._columns.prompt)
         truth = None if table.truth is None else _truth(row[table.truth])
-        return name, table.id is not None, media, prompt, truth, table.variables(row), line
+        return Item(name, media, prompt, truth, table.variables(row), f"{self._place}{line}")
 
     def _media(self, table: Layout, row: Sequence[Any]) -> tuple[tuple[str, ...], str | None]:
         """The media, absolute, and the first reference as written."""
@@ -170,12 +164,16 @@ class Maker:
         first: dict[str, int] = {}
         again = Maker(self.rows, self._columns, Problems())
         for batch in self.rows.batches():
-            for name, *_, line in again._drafts(*batch):
-                if name in self._twice:
-                    first.setdefault(name, line)
+            for item in again._made(*batch)[0]:
+                if item.item_id in self._twice:
+                    first.setdefault(item.item_id, _line(item))
             if len(first) == len(self._twice):
                 break
         return first
+
+
+def _line(item: Item) -> int:
+    return int(item.where.rpartition(":")[2])
 
 
 def read(rows: Rows, columns: Columns, problems: Problems, limit: int | None) -> Iterator[list[Item]]:
