@@ -28,12 +28,14 @@ from mavi_tasks.answered import Answered, Known, row_mark, split_keys
 from mavi_tasks.job import Job
 from mavi_tasks.lane import Lane, Request
 from mavi_tasks.manifest import Item
-from mavi_tasks.media import Media, MediaOptions, Probes, Refusal, Unit, identify
+from mavi_tasks.media import Media, MediaOptions, Probes, Refusal, Unit, identify, known
+from mavi_tasks.media.base import Kind
 from mavi_tasks.pricing import pico, usd
 from mavi_tasks.prompt import MediaView, Prompts
 from mavi_tasks.tally import Tally
 
 READERS = 4  # threads that hash and probe local media
+READ_AT_ONCE = 16  # files a thread is given: one by one, handing them over costs as much as reading them
 REFUSALS_SHOWN = 1000
 
 # Told of every request that will be sent: the estimate listens.
@@ -163,15 +165,24 @@ class _Identifier:
         self._options, self._probes, self._pool = options, probes, pool
 
     def __call__(self, batch: Sequence[Item]) -> list[tuple[Unit, ...]]:
-        refs = [(ref, item.variables.get("media_kind")) for item in batch for ref in item.media]
-        if all(ref.startswith(("https://", "http://")) for ref, _ in refs):
-            units = iter([self._one(ref, kind) for ref, kind in refs])
-        else:
-            units = iter(list(self._pool.map(lambda pair: self._one(*pair), refs)))
-        return [tuple(next(units) for _ in item.media) for item in batch]
+        refs = [(ref, _kind(item)) for item in batch for ref in item.media]
+        each = iter(self._units(refs))
+        return [tuple(next(each) for _ in item.media) for item in batch]
 
-    def _one(self, ref: str, kind: object) -> Unit:
-        return identify(ref, self._options, self._probes, kind if kind in ("image", "video") else None)
+    def _units(self, refs: Sequence[tuple[str, Kind | None]]) -> list[Unit]:
+        found = known(refs, self._options, self._probes)
+        unread = [ref for ref, unit in zip(refs, found, strict=True) if unit is None]
+        chunks = [unread[start : start + READ_AT_ONCE] for start in range(0, len(unread), READ_AT_ONCE)]
+        read = iter([unit for units in self._pool.map(self._read, chunks) for unit in units])
+        return [next(read) if unit is None else unit for unit in found]
+
+    def _read(self, refs: Sequence[tuple[str, Kind | None]]) -> list[Unit]:
+        return [identify(ref, self._options, self._probes, kind) for ref, kind in refs]
+
+
+def _kind(item: Item) -> Kind | None:
+    said = item.variables.get("media_kind")
+    return said if said in ("image", "video") else None
 
 
 def _plan_batch(

@@ -32,6 +32,7 @@ from mavi_tasks.gateway import Gateway
 from mavi_tasks.job import Job
 from mavi_tasks.journal import Journal
 from mavi_tasks.lane import Lane, Request, lanes
+from mavi_tasks.library import Library
 from mavi_tasks.limits import Clock, LimitChange, MonotonicClock, Throttle
 from mavi_tasks.media import MediaOptions, MediaStore, Probes
 from mavi_tasks.pricing import Book, book, pico
@@ -95,16 +96,17 @@ class Run:
         if not self.dry:  # watched from before the index is read, so that nothing falls between
             self.claims = Claims(self.dataset.root, self._writer("w0"))
             self.claims.start_watching()
-        self.plan = planning.make(
-            self.job,
-            self.lanes,
-            Answered.read(self.dataset.root),
-            self.plan_folder,
-            options=self.options,
-            retry_invalid=retry_invalid,
-            listen=listen,
-            probes=probes,
-        )
+        with Library(self.dataset.root / "_library", keep=self.dataset.root.is_dir()) as library:
+            self.plan = planning.make(
+                self.job,
+                self.lanes,
+                Answered.read(self.dataset.root),
+                self.plan_folder,
+                options=self.options,
+                retry_invalid=retry_invalid,
+                listen=listen,
+                probes=probes or Probes(library),
+            )
         return self.plan
 
     @property

@@ -291,14 +291,17 @@ def test_a_file_that_grows_while_it_is_read_is_refused_and_ends(tmp_path):
 
 
 def test_a_file_is_read_once_until_it_changes(tmp_path):
-    kept: dict[str, list[object]] = {}
+    kept = {}
 
     class Store:
-        def get(self, key: str) -> list[object] | None:
+        def get(self, *key):
             return kept.get(key)
 
-        def put(self, key: str, value: list[object]) -> None:
-            kept[key] = json.loads(json.dumps(value))
+        def put(self, path, size, mtime_ns, probe):
+            kept[path, size, mtime_ns] = probe
+
+        def look_up(self, paths, stamps):
+            return [kept.get((path, *stamp)) for path, stamp in zip(paths, stamps, strict=True)]
 
     path = tmp_path / "a.jpg"
     image_file(path, size=(64, 48))

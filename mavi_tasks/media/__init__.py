@@ -1,6 +1,7 @@
 """Media: from a reference in a manifest to the parts of a request, or to a refusal with words.
 
     identify(ref)          -> Media | Refusal       what it is; local files are read once, remote ones never
+    known(refs)            -> the same for many, as far as nothing must be read
     route_for(medias, ..)  -> Plan | Refusal        how a family gets it; reads nothing, fit for planning
     deliver(medias, ..)    -> Delivery | Refusal    the parts; blocking
     MediaStore             the same off the event loop, once per media, bounded in memory (media/store.py)
@@ -49,7 +50,7 @@ from mavi_tasks.media.base import (
 )
 from mavi_tasks.media.cache import Probe, Probes
 from mavi_tasks.media.deliver import deliver
-from mavi_tasks.media.identify import identify, identify_all
+from mavi_tasks.media.identify import identify, identify_all, known
 from mavi_tasks.media.route import equal_frames, public_url, route_for
 from mavi_tasks.media.store import Held, MediaStore
 
@@ -72,6 +73,7 @@ __all__ = [
     "equal_frames",
     "identify",
     "identify_all",
+    "known",
     "public_url",
     "route_for",
 ]

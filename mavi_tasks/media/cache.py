@@ -2,9 +2,9 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
-from dataclasses import astuple, dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 Value = TypeVar("Value")
 
@@ -21,10 +21,11 @@ class Probe:
 
 
 class Store(Protocol):
-    """A place that outlives the process, e.g. a table; values are flat lists that JSON can hold."""
+    """A place that outlives the process: `mavi_tasks.library`. A stamp is (size, mtime_ns)."""
 
-    def get(self, key: str) -> list[Any] | None: ...
-    def put(self, key: str, value: list[Any]) -> None: ...
+    def get(self, path: str, size: int, mtime_ns: int) -> Probe | None: ...
+    def put(self, path: str, size: int, mtime_ns: int, probe: Probe) -> None: ...
+    def look_up(self, paths: Sequence[str], stamps: Sequence[tuple[int, int]]) -> list[Probe | None]: ...
 
 
 class Bounded(Generic[Value]):
@@ -69,15 +70,22 @@ class Probes:
         self._store = store
 
     def get(self, path: str, size: int, mtime_ns: int) -> Probe | None:
-        key = f"{path}\n{size}\n{mtime_ns}"
-        found = self._recent.get(key)
-        if found is None and self._store is not None and (row := self._store.get(key)):
-            found = Probe(*row)
-            self._recent.put(key, found)
+        found = self._recent.get((path, size, mtime_ns))
+        if found is None and self._store is not None:
+            found = self._store.get(path, size, mtime_ns)
+            if found is not None:
+                self._recent.put((path, size, mtime_ns), found)
+        return found
+
+    def look_up(self, paths: Sequence[str], stamps: Sequence[tuple[int, int]]) -> list[Probe | None]:
+        """`get` for many at once: of a million known files, none is worth being kept in memory."""
+        found = [self._recent.get((path, *stamp)) for path, stamp in zip(paths, stamps, strict=True)]
+        if self._store is not None and None in found:
+            stored = self._store.look_up(paths, stamps)
+            found = [old or new for old, new in zip(found, stored, strict=True)]
         return found
 
     def put(self, path: str, size: int, mtime_ns: int, probe: Probe) -> None:
-        key = f"{path}\n{size}\n{mtime_ns}"
-        self._recent.put(key, probe)
+        self._recent.put((path, size, mtime_ns), probe)
         if self._store is not None:
-            self._store.put(key, list(astuple(probe)))
+            self._store.put(path, size, mtime_ns, probe)
