@@ -118,6 +118,8 @@ class Adaptive:
         self._base_latency_s = float("inf")
         self._best_throughput = 0.0
         self._proven_slots = 0
+        self._rate_proofs = 0
+        self._slot_proofs = 0
         self._round_slots = 0
         self._round = _Round()
         self._grow_rate_at = 0.0
@@ -132,15 +134,15 @@ class Adaptive:
     def pace_per_s(self) -> float | None:
         """Tries per second, evenly sent; None is as fast as slots come free.
 
-        Slots that come free together must not become a burst that a small bucket refuses: half as fast again
-        as the slots can turn over keeps sends apart and binds nothing.
+        Slots that come free together must not become a burst that a small bucket refuses: a quarter
+        faster than the slots turn over keeps sends apart and binds nothing.
         """
         rate_per_s = self.rate.value
         if self._slots_told:
             return rate_per_s
         if self._latency_s is None:
             return rate_per_s or self.settings.start_rate_per_s
-        turnover = 1.5 * self.cap / max(self._latency_s, 1e-3)
+        turnover = 1.25 * self.cap / max(self._latency_s, 1e-3)
         return turnover if rate_per_s is None else min(rate_per_s, turnover)
 
     @property
@@ -204,6 +206,7 @@ class Adaptive:
         sending = self._sending_rate(permit)
         slots = not self._slots_told and not closed and self._slots_explain(permit)
         rate = not closed and (first or not slots or sending.mean > 1.1 * self._best_throughput)
+        self._weigh(permit, slots=slots, rate=rate)
         self._burst = burst = _Burst(
             first_sent_at=permit.at,
             cut_at=now,
@@ -225,8 +228,15 @@ class Adaptive:
         return bool(self._cut_seq) and not accepted and permit.at - self._cut_at >= CLOSED_AFTER_S
 
     def _slots_explain(self, permit: Permit) -> bool:
-        """True: more were in flight than ever were without a 429."""
-        return permit.in_flight > self._proven_slots
+        """True: more were in flight than ever were without a 429, and this server seems to count them."""
+        return permit.in_flight > self._proven_slots and self._rate_proofs <= self._slot_proofs
+
+    def _weigh(self, permit: Permit, *, slots: bool, rate: bool) -> None:
+        """A 429 with fewer in flight than were taken before speaks against slots: let them grow again."""
+        self._slot_proofs += slots and not rate
+        if rate and not slots and permit.in_flight < self._proven_slots:
+            self._rate_proofs += 1
+            self.concurrency.ceiling = None
 
     def _straggler(self, permit: Permit, *, throttled: bool) -> None:
         """A reply to a try sent before the last cut; the last of them closes the burst."""
@@ -295,7 +305,8 @@ class Adaptive:
         if burst.slots_blamed:
             held = max(1, burst.in_flight - burst.back_throttled, self._proven_slots)
             self._proven_slots = held
-            self.concurrency.refine(held, ceiling=held + 1)
+            # While the rate may as well be to blame there is room above; the next 429 tells.
+            self.concurrency.refine(held, ceiling=1.25 * held + 1 if burst.rate_blamed else held + 1)
 
     # -- growth ----------------------------------------------------------------------------------------------
 
