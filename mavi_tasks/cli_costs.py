@@ -1,0 +1,157 @@
+"""`mavi costs`: what was spent, on what, and what it bought; priced anew; held against a bill."""
+
+import argparse
+import sys
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mavi_tasks.errors import InputError
+
+if TYPE_CHECKING:
+    from mavi_tasks.costs import CostReport
+    from mavi_tasks.pricing import Book
+
+
+def options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("dirs", nargs="+", metavar="DIR", help="datasets, local or s3://")
+    sub.add_argument(
+        "--by", default="day,model", metavar="A,B", help="day week month model family job prompt ..."
+    )
+    sub.add_argument("--html", type=Path, metavar="FILE", help="write the dashboard page")
+    sub.add_argument("--to", type=Path, metavar="FILE", help="export the groups: .csv, .parquet or .json")
+    sub.add_argument("--focus", action="store_true", help="export with FOCUS columns, for FinOps tools")
+    sub.add_argument("--tz", default="UTC", metavar="ZONE", help="days are cut in this time zone")
+    sub.add_argument("--since", type=date.fromisoformat, metavar="DATE")
+    sub.add_argument("--until", type=date.fromisoformat, metavar="DATE", help="the last day that counts")
+    sub.add_argument("--budget-usd", metavar="X", help="a budget per calendar month: burn and projection")
+    sub.add_argument("--what-if", metavar="MODEL", help="the same usage at this model's price")
+    sub.add_argument("--as-of", type=date.fromisoformat, metavar="DATE", help="at the prices of this day")
+    sub.add_argument("--prices", type=Path, metavar="FILE", help="prices of your own, as prices.toml")
+    sub.add_argument("--invoice", type=Path, metavar="FILE", help="hold the spend against a bill (CSV)")
+    sub.add_argument(
+        "--invoice-column",
+        action="append",
+        default=[],
+        metavar="date|model|amount=NAME",
+        help="where the bill has it",
+    )
+    sub.add_argument(
+        "--tolerance", metavar="SHARE", help="drift that passes, of the bill: 1%% (default 0.5%%)"
+    )
+    sub.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+
+
+def command(args: argparse.Namespace) -> int:
+    from mavi_tasks import screen
+    from mavi_tasks.costs import cost_report, render_terminal
+
+    report = cost_report(
+        args.dirs,
+        by=tuple(name.strip() for name in args.by.split(",") if name.strip()),
+        tz=args.tz,
+        since=args.since,
+        until=args.until,
+        budget_usd=_dollars(args.budget_usd),
+    )
+    console = screen.console(stderr=args.json)
+    render_terminal(report, console)
+    told: dict[str, Any] = report.to_json()
+    if args.what_if or args.as_of or args.prices:
+        told["repriced"] = _reprice(args, report)
+    status = 0
+    if args.invoice is not None:
+        told["invoice"], status = _reconcile(args, report)
+    _write(args, report)
+    if args.json:
+        _print_json(told)
+    return status
+
+
+def _dollars(text: str | None) -> Decimal | None:
+    if text is None:
+        return None
+    try:
+        amount = Decimal(text.lstrip("$"))
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite() or amount <= 0:
+        raise InputError(f"--budget-usd {text!r}: must be dollars > 0")
+    return amount
+
+
+def _book(args: argparse.Namespace) -> "Book":
+    from mavi_tasks.pricing import book
+
+    return book(args.prices)
+
+
+def _reprice(args: argparse.Namespace, report: "CostReport") -> dict[str, Any]:
+    from mavi_tasks import screen
+    from mavi_tasks.costs.whatif import reprice
+
+    told = reprice(report, _book(args), as_of=args.as_of, what_if=args.what_if).to_json()
+    console = screen.console(stderr=args.json)
+    what = f"as {args.what_if}" if args.what_if else "at these prices"
+    console.print(f"The same usage {what}: ${told['repriced_usd']} instead of ${told['recorded_usd']}")
+    if told["caveat"]:
+        console.print(told["caveat"])
+    return told
+
+
+def _reconcile(args: argparse.Namespace, report: "CostReport") -> tuple[dict[str, Any], int]:
+    from mavi_tasks import screen
+    from mavi_tasks.costs.bill import read_bill
+    from mavi_tasks.costs.invoice import Tolerance, reconcile
+
+    columns = dict(_pair(text) for text in args.invoice_column)
+    tolerance = Tolerance(share=_share(args.tolerance)) if args.tolerance is not None else None
+    found = reconcile(report, read_bill(args.invoice, columns), _book(args), tolerance=tolerance)
+    told = found.to_json()
+    console = screen.console(stderr=args.json)
+    console.print(
+        f"Bill ${told['billed_usd']}, ledger ${told['ledger_usd']}, "
+        f"drift ${told['drift_usd']}: {found.verdict}"
+    )
+    screen.plain([row for row in told["lines"] if row["verdict"] != "agrees"], _DRIFTING, console)
+    for note in told["notes"]:
+        console.print(note)
+    return told, found.exit_status
+
+
+_DRIFTING = ("when", "model", "billed_usd", "ledger_usd", "drift_usd", "verdict")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, found, title = text.partition("=")
+    if not found or not title:
+        raise InputError(f"--invoice-column {text!r}: give amount=NAME, date=NAME or model=NAME")
+    return name, title
+
+
+def _share(text: str) -> Decimal:
+    from mavi_tasks.compare import share_of
+
+    return Decimal(str(share_of(text)))
+
+
+def _write(args: argparse.Namespace, report: "CostReport") -> None:
+    if args.html is not None:
+        from mavi_tasks.report.costs_page import write
+
+        write(report, args.html)
+        print(f"Dashboard: {args.html}", file=sys.stderr)
+    if args.to is not None:
+        from mavi_tasks.costs.export import export
+
+        rows = export(report, args.to, focus=args.focus)
+        print(f"{rows} rows -> {args.to}", file=sys.stderr)
+    elif args.focus:
+        raise InputError("--focus needs --to FILE")
+
+
+def _print_json(value: Any) -> None:
+    import json
+
+    print(json.dumps(value, ensure_ascii=False))
