@@ -306,7 +306,9 @@ def test_manifest_in_a_bucket_is_read_and_its_paths_lie_beside_it(bucket):
 
 
 def test_missing_manifest_in_a_bucket_is_told(bucket):
-    assert problems("s3://b/none.csv") == ("s3://b/none.csv: there is no such manifest",)
+    assert problems("s3://b/none.csv") == (
+        "s3://b/none.csv: there is no such manifest, or no right to read it",
+    )
     assert "holds no media" in problems("s3://b/empty/")[0]
 
 

@@ -17,7 +17,7 @@ from mavi_tasks.errors import InputError
 from mavi_tasks.manifest.problems import Problems
 from mavi_tasks.manifest.reference import Base, shown
 from mavi_tasks.manifest.rows import Batch, Rows
-from mavi_tasks.manifest.source import file_system
+from mavi_tasks.manifest.source import asked, file_system
 from mavi_tasks.media.sniff import mime_of_name
 
 NAMES: Final = ("media_url", "name", "folder")
@@ -141,8 +141,8 @@ def _objects(folder: str) -> Iterator[Entry]:
     fs, path = file_system(folder)
     prefix = path.strip("/") + "/"
     try:
-        found = fs.find(path, detail=True)
-    except (OSError, ValueError) as problem:
+        found = asked(folder, lambda: fs.find(path, detail=True))
+    except OSError as problem:
         raise InputError(f"{shown(folder)}: cannot be listed: {problem}") from problem
     for key in sorted(found):
         ref = key.lstrip("/").removeprefix(prefix)

@@ -3,7 +3,7 @@
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +76,7 @@ class Source:
                 yield file
             return
         fs, path = file_system(self.path)
-        with fs.open(path, "rb") as file:
+        with asked(self.path, lambda: fs.open(path, "rb")) as file:
             yield file
 
     @contextmanager
@@ -84,7 +84,8 @@ class Source:
         try:
             yield
         except FileNotFoundError:
-            raise InputError(f"{shown(self.path)}: there is no such manifest") from None
+            rights = ", or no right to read it" if self.remote else ""
+            raise InputError(f"{shown(self.path)}: there is no such manifest{rights}") from None
         except (gzip.BadGzipFile, EOFError, zlib.error) as problem:
             raise InputError(f"{self.name}: is no whole gzip file: {problem}") from problem
         except OSError as problem:
@@ -119,6 +120,19 @@ class _Guard(io.RawIOBase):
         self._lines += data.count(b"\n")
         buffer[: len(data)] = data
         return len(data)
+
+
+def asked(url: str, ask: Callable[[], Any]) -> Any:
+    """What a remote store answers. Raises InputError; OSErrors pass, they are told by their own words."""
+    try:
+        return ask()
+    except OSError:
+        raise
+    except Exception as problem:  # every store has its own errors: botocore, aiohttp, google.auth, ...
+        why = f"{type(problem).__name__} {getattr(problem, 'status', '')}".strip()
+        raise InputError(
+            f"{shown(url)}: cannot be had ({why}): are the name and the rights to it right?"
+        ) from problem
 
 
 def file_system(url: str) -> tuple[Any, str]:
