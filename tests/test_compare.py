@@ -164,9 +164,9 @@ def test_answers_are_matched_by_what_fits_the_truth(tmp_path, truth, right, wron
         ("exact", "Cat", "cat", False),
         ("exact", "Cat", "Cat", True),
         ("normalised", "cat", "It is a cat", False),
-        ("numeric(0.5)", "3", "3.5", True),
+        ("numeric:0.5", "3", "3.5", True),
         ("numeric(0.5)", "3", "3.6", False),
-        ("numeric(10%)", "200", "219", True),
+        ("numeric:10%", "200", "219", True),
         ("numeric(10%)", "200", "221", False),
         ("set", "a, b", "B; A", True),
     ],
@@ -180,7 +180,7 @@ def test_a_declared_rule_is_followed(tmp_path, rule, truth, answer, right):
 def test_wrong_rules_and_fields_are_told_all_at_once(tmp_path):
     folder = made.write(tmp_path, [row(A, "1", "cat", truth="cat")])
     with pytest.raises(InputError) as caught:
-        compare.compare([folder], fields={"answer": "fuzzy", "other": "exact(3)"})
+        compare.compare([folder], fields={"answer": "fuzzy", "other": "exact:3"})
     assert len(caught.value.problems) == 2
     with pytest.raises(InputError, match=r"field 'colour': the answers have no such field, only answer"):
         compare.compare([folder], fields={"colour": "exact"})
@@ -459,3 +459,12 @@ def test_a_third_model_settles_an_item_by_siding_with_either(tmp_path):
     rows += [row(A, "2", "cat"), row(B, "2", "dog"), row(C, "2", "fish")]
     still = compare.open_items([made.write(tmp_path, rows)], [A, B, C])
     assert [unit.item_id for unit in still] == ["2"]
+
+
+def test_the_most_disputed_items_are_listed_with_what_each_model_said(tmp_path):
+    rows = [row(m, "calm", "cat") for m in (A, B, C)]
+    rows += [row(m, "disputed", said) for m, said in ((A, "cat"), (B, "dog"), (C, None))]
+    rows[-1]["status"] = "failed"
+    found = small(tmp_path, *rows)
+    assert [one.item_id for one in found.disputed] == ["disputed"]
+    assert found.to_json()["disputed"][0]["labels"] == {A: "cat", B: "dog", C: None}

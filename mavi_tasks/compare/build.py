@@ -14,6 +14,7 @@ from mavi_tasks.compare import (
     answers,
     cascade,
     caveats,
+    disputed,
     pairs,
     pareto,
     read,
@@ -91,6 +92,7 @@ def _compared(sheet: Sheet, labels: Labels, told: _Told) -> Comparison:
         method=caveats.method(labels, cascades, len(found), with_classes=classes is not None),
         confusion={name: classes.confusion(at) for at, name in enumerate(sheet.models)} if classes else {},
         labels=classes.names if classes else (),
+        disputed=disputed.most(sheet, labels),
         sheet=sheet,
         answers=labels,
     )

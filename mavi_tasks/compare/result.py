@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from decimal import Decimal
 
 from mavi_tasks.compare.answers import Labels
+from mavi_tasks.compare.disputed import Disputed
 from mavi_tasks.compare.read import Sheet
 from mavi_tasks.compare.stats import Estimate
 
@@ -146,6 +147,7 @@ class Comparison:
     method: tuple[str, ...]
     confusion: Mapping[str, tuple[tuple[int, ...], ...]]
     labels: tuple[str, ...]
+    disputed: tuple[Disputed, ...]
     sheet: Sheet
     answers: Labels
 

@@ -3,7 +3,7 @@
 exact          the text as it is
 normalised     without case, outer punctuation, code fences and doubled spaces
 mention        normalised; else the only known label the sentence mentions
-numeric        equal numbers; numeric(0.5) within 0.5, numeric(5%) within 5 % of the expected one
+numeric        equal numbers; numeric:0.5 within 0.5, numeric:5% within 5 % of the expected one
 set            the same labels, in any order
 ignore         not compared
 """
@@ -24,7 +24,7 @@ AIDES = frozenset(
 LABEL_NAMES = ("label", "answer", "class", "category", "value", "result")
 MOST_MENTIONED = 100  # labels beyond which looking for mentions would find accidents
 
-_RULE = re.compile(r"(\w+)\s*(?:\(\s*([0-9.]+)\s*(%)?\s*\))?\s*$")
+_RULE = re.compile(r"(\w+)(?:\s*[:(]\s*(\d+(?:\.\d+)?|\.\d+)\s*(%)?\s*\)?)?\s*$")
 _FENCE = re.compile(r"^\s*```[\w-]*\s*\n?(.*?)\n?\s*```\s*$", re.DOTALL)
 _INNER_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL)
 _NUMBER = re.compile(r"(?<![\w.])[-+−]?\d[\d,]*(?:\.\d+)?(?![\w])")
@@ -43,14 +43,14 @@ class Rule:
         if not self.tolerance:
             return self.kind
         shown = f"{self.tolerance * 100:g}%" if self.relative else f"{self.tolerance:g}"
-        return f"{self.kind}({shown})"
+        return f"{self.kind}:{shown}"
 
 
 def parse(text: str) -> Rule:
     """Return the rule a user wrote. Raises InputError naming the known ones."""
     found = _RULE.match(text.strip())
     if not found or found[1] not in KINDS or (found[2] and found[1] != "numeric"):
-        raise InputError(f"match rule {text!r}: use one of {', '.join(KINDS)}, or numeric(0.5), numeric(5%)")
+        raise InputError(f"match rule {text!r}: use one of {', '.join(KINDS)}, or numeric:0.5, numeric:5%")
     size = float(found[2] or 0)
     return Rule(found[1], size / 100 if found[3] else size, bool(found[3]))
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from mavi_tasks.compare.agree import disagreement
+from mavi_tasks.compare.disputed import worst_first
 from mavi_tasks.compare.names import short
 from mavi_tasks.compare.read import ANSWERED, FAILED, INVALID, NOT_ASKED, SKIPPED
 from mavi_tasks.compare.result import Comparison
@@ -28,7 +29,7 @@ def payload(comparison: Comparison, order: list[str]) -> dict[str, object]:
     sheet, labels = comparison.sheet, comparison.answers
     rows = [sheet.models.index(name) for name in order]
     texts = _Texts()
-    items = _shown(comparison, worst_first(comparison), texts, rows)
+    items = _shown(comparison, worst_first(sheet, labels), texts, rows)
     uris = [sheet.units[at].media_uri for at in items]
     names = short(order)
     pictures = thumbs.embed(uris)
@@ -55,16 +56,6 @@ def payload(comparison: Comparison, order: list[str]) -> dict[str, object]:
             "s": _seconds(sheet.latency_s[rows][:, items].T),
         },
     }
-
-
-def worst_first(comparison: Comparison) -> list[int]:
-    """Order items by how much they tell: most models wrong, then most disagreement, then as they came."""
-    labels, asked = comparison.answers, comparison.sheet.asked
-    split = disagreement(labels.codes, len(labels.names))
-    wrong = ((~labels.right) & asked & labels.judged).sum(0) / np.maximum(asked.sum(0), 1)
-    unanswered = (asked & ~comparison.sheet.answered).sum(0)
-    order: list[int] = np.lexsort((np.arange(len(split)), -unanswered, -split, -wrong)).tolist()
-    return order
 
 
 class _Texts:
