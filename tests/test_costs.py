@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import duckdb
+import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
@@ -140,7 +141,7 @@ def test_sandbox_spend_is_never_mixed_with_real_spend(ledger):
     assert (said["total_usd"], said["sandbox_usd"]) == ("0.500000000000", "99.000000000000")
     assert said["sandbox"] is False
     assert [group["cost_usd"] for group in said["sandbox_groups"]] == ["99.000000000000"]
-    assert any("sandbox" in note for note in said["notes"])
+    assert any("Sandbox calls (1)" in note for note in said["notes"])
 
 
 def test_a_ledger_of_the_sandbox_alone_is_shown_and_called_so(ledger):
@@ -167,7 +168,7 @@ def test_a_call_without_a_price_is_told_and_never_counted_as_zero(ledger):
     assert said["unpriced_calls"] == 1
     assert said["unpriced"] == [{"model": FLASH, "calls": 1, "tokens": 1000}]
     assert said["units"][0]["lower_bound"] is True
-    assert any("the true spend is higher" in note for note in said["notes"])
+    assert any("The true spend is higher" in note for note in said["notes"])
 
 
 def test_error_and_throttling_rates_are_shares_of_all_calls(ledger):
@@ -257,6 +258,16 @@ def test_wrong_arguments_are_named(tmp_path, ledger):
         cost_report([], now=NOW)
 
 
+def test_a_dataset_may_lie_on_any_file_system(ledger):
+    path = ledger.run().both("k1", "0.000325").write()
+    store = fsspec.filesystem("memory")
+    store.put(path, "/bucket/pets", recursive=True)
+    try:
+        assert told("memory://bucket/pets")["total_usd"] == "0.000325000000"
+    finally:
+        store.rm("/bucket", recursive=True)  # the store is one for the whole process
+
+
 def test_an_empty_dataset_cost_nothing(ledger):
     said = told(ledger.write())
     assert (said["total_usd"], said["groups"], said["error_rate"]) == ("0.000000000000", [], None)
@@ -274,7 +285,7 @@ def test_segments_that_are_not_published_yet_are_told(ledger):
     path = ledger.run().both("k1", "0.1").write()
     (ledger.folder / "_journal").mkdir()
     (ledger.folder / "_journal" / "w.1.jsonl").write_text("")
-    assert any("1 journal segments are not published yet" in note for note in told(path)["notes"])
+    assert any("journal segments not published yet: 1 " in note for note in told(path)["notes"])
 
 
 def test_the_terminal_prints_the_exact_total_and_no_markup_of_a_job(ledger):

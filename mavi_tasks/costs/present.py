@@ -251,7 +251,8 @@ def burn_text(burn: project.Burn) -> str:
     budget, left = usd(dollars(burn.budget_pico)), usd(dollars(abs(burn.left_pico)))
     state = f"{left} left" if burn.left_pico >= 0 else f"overrun by {left}"
     end = f"; at this pace it runs out on {burn.runs_out}" if burn.runs_out and burn.left_pico >= 0 else ""
-    chance = "" if burn.chance_over is None else f" (chance of overrun {burn.chance_over:.0%})"
+    known = burn.chance_over is None or burn.left_pico < 0
+    chance = "" if known else f" (chance of overrun {burn.chance_over:.0%})"
     return f"Budget {budget} a month: {state}{end}{chance}."
 
 

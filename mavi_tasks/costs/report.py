@@ -219,15 +219,11 @@ def _notes(
         (is_sandbox, "Nothing here is real spend: every call was answered by the embedded sandbox."),
         (
             not is_sandbox and sandbox.calls > 0,
-            f"{sandbox.calls:,} sandbox calls are not in these sums; they stand in a section of their own.",
+            f"Sandbox calls ({sandbox.calls:,}) are not in these sums; they stand in a section of their own.",
         ),
         (
             shown.unpriced_calls > 0,
-            f"{shown.unpriced_calls:,} calls have no known price: the true spend is higher than these sums.",
-        ),
-        (
-            shown.in_doubt_calls > 0,
-            f"{shown.in_doubt_calls:,} calls are in doubt: they may have been billed, up to their exposure.",
+            f"Calls without a known price: {shown.unpriced_calls:,}. The true spend is higher.",
         ),
         (
             shown.retried_pico < 0,
@@ -236,8 +232,8 @@ def _notes(
     ]
     notes = [text for holds, text in said if holds]
     notes += [
-        f"{path}: {count} journal segments are not published yet (a run is going on, or was killed); "
-        "their spend is not in these sums."
+        f"{path}: journal segments not published yet: {count} (a run is going on, or was killed). "
+        "Their spend is not in these sums."
         for path, count in waiting.items()
         if count
     ]
