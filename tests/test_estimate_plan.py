@@ -8,6 +8,7 @@ from datetime import date
 from decimal import Decimal
 
 import pyarrow as pa
+import pyarrow.dataset as pads
 import pytest
 
 from mavi_tasks.estimate import Estimator, Observed, Setting, text_chars
@@ -310,6 +311,13 @@ def test_record_batches_and_tables_teach_the_same():
     table = _table(rows)
     by_table, by_batches = Observed.from_dataset(table), Observed.from_dataset(iter(table.to_batches()))
     assert by_table.law(FLASH, "image").terms == by_batches.law(FLASH, "image").terms
+
+
+def test_a_large_dataset_is_sampled_evenly():
+    rows = [_row(FLASH, image(1000, 1000), 1_000 + n, 50) for n in range(10_000)]
+    seen = Observed.from_dataset(pads.dataset(_table(rows)))
+    assert seen.rows == {FLASH: 4096}
+    assert seen.law(FLASH, "image").mean == pytest.approx(6_000, rel=0.03)
 
 
 def test_billed_retries_are_part_of_the_cost():

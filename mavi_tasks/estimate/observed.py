@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mavi_tasks.estimate.fit import ENOUGH_ROWS, FEW_ROWS, Kind, Law, Shape, fit
 from mavi_tasks.estimate.formula import (
@@ -92,7 +93,9 @@ class Observed:
         """
         samples = _sample(_batches(results, COLUMNS), gateway, seed)
         observed = _observed(samples)
-        overheads = _overheads(_batches(attempts, ("model", "cost_usd")), results) if attempts else {}
+        overheads = (
+            _overheads(_batches(attempts, ("model", "cost_usd")), results) if attempts is not None else {}
+        )
         return Observed(
             observed.laws, observed.outputs, observed.latencies, observed.costs, overheads, observed.rows
         )
@@ -148,45 +151,51 @@ def _sample(
     """Up to SAMPLE_ROWS usable rows of each model, each with the same chance: the lowest marks win."""
     random = np.random.default_rng(seed)
     kept: dict[str, list[tuple[float, int, dict[str, Any]]]] = defaultdict(list)
-    limits: dict[str, float] = {}
     number = 0
     for batch in batches:
-        models = np.array(_words(batch.column("model")), object)
-        marks = random.random(len(models))
-        wanted = _usable(batch, gateway)
-        for model in set(models[wanted]):
-            limit = limits.get(model, 1.0)
-            at = np.flatnonzero(wanted & (models == model) & (marks < limit))
-            for index, row in zip(at, batch.take(pa.array(at)).to_pylist(), strict=True):
-                kept[model].append((float(marks[index]), number + int(index), row))
-            if len(kept[model]) > 2 * SAMPLE_ROWS:
-                kept[model] = sorted(kept[model], key=lambda row: row[:2])[:SAMPLE_ROWS]
-                limits[model] = kept[model][-1][0]
-        number += len(models)
-    return {
-        model: [row for _, _, row in sorted(rows, key=lambda row: row[:2])[:SAMPLE_ROWS]]
-        for model, rows in kept.items()
-    }
+        marks = random.random(batch.num_rows)
+        usable = _usable(batch, gateway)
+        for model, own in _by_model(batch):
+            rows = kept[model]
+            limit = rows[-1][0] if len(rows) >= SAMPLE_ROWS else 1.0
+            at = np.flatnonzero(usable & own & (marks < limit))
+            at = at[np.argsort(marks[at], kind="stable")][:SAMPLE_ROWS]
+            new = batch.take(pa.array(at)).to_pylist()
+            rows += [(float(marks[i]), number + int(i), row) for i, row in zip(at, new, strict=True)]
+            rows.sort(key=lambda row: row[:2])
+            del rows[SAMPLE_ROWS:]
+        number += batch.num_rows
+    return {model: [row for _, _, row in rows] for model, rows in kept.items() if rows}
+
+
+def _by_model(batch: pa.RecordBatch) -> Iterator[tuple[str, Any]]:
+    """Each model of a batch, with a mask of its rows."""
+    column = batch.column("model")
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    for code, model in enumerate(encoded.dictionary.to_pylist()):
+        own = codes == code
+        if model is not None and own.any():
+            yield model, own
 
 
 def _usable(batch: pa.RecordBatch, gateway: str | None) -> Any:
     """Rows that were billed for an answer of their own: no failures, no copies, no repairs."""
-    status = np.array([word in BILLED for word in _words(batch.column("status"))], bool)
-    tokens = np.nan_to_num(np.asarray(batch.column("input_tokens").to_numpy(zero_copy_only=False), float))
-    usable = status & (tokens > 0)
+    usable = pc.and_(_is_one_of(batch.column("status"), BILLED), pc.greater(batch.column("input_tokens"), 0))
     if gateway is not None:
-        usable &= np.array([word == gateway for word in _words(batch.column("gateway"))], bool)
-    return usable & ~np.array([_is_odd(extra) for extra in batch.column("extra").to_pylist()], bool)
+        usable = pc.and_(usable, _is_one_of(batch.column("gateway"), (gateway,)))
+    for odd in _ODD:
+        is_odd = pc.match_substring(batch.column("extra").cast(pa.string()), odd)
+        usable = pc.and_not(usable, pc.fill_null(is_odd, False))
+    return pc.fill_null(usable, False).to_numpy(zero_copy_only=False)
 
 
-def _is_odd(extra: str | None) -> bool:
-    """A repair's prompt carries the bad answer; a shared answer was not asked for."""
-    return extra is not None and ('"repaired"' in extra or '"shared_from"' in extra)
+# A repair's prompt carries the bad answer; a shared answer was not asked for.
+_ODD = ('"repaired"', '"shared_from"')
 
 
-def _words(column: Any) -> list[str | None]:
-    values: list[str | None] = column.to_pylist()
-    return values
+def _is_one_of(column: Any, words: Iterable[str]) -> Any:
+    return pc.is_in(column.cast(pa.string()), value_set=pa.array(sorted(words), pa.string()))
 
 
 # ---- from samples to laws
@@ -299,9 +308,7 @@ def _overheads(attempts: Iterable[pa.RecordBatch], results: Batches) -> dict[str
 def _sums(batches: Iterable[pa.RecordBatch]) -> dict[str, float]:
     sums: dict[str, float] = defaultdict(float)
     for batch in batches:
-        for model, cost in zip(
-            _words(batch.column("model")), batch.column("cost_usd").to_pylist(), strict=True
-        ):
-            if model is not None and cost is not None:
-                sums[model] += float(cost)
+        costs = batch.column("cost_usd").cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False)
+        for model, own in _by_model(batch):
+            sums[model] += float(costs[own].sum())
     return sums
