@@ -27,6 +27,11 @@ class RateServer:
     def capacity_per_s(self) -> float:
         return self.rate_per_s
 
+    @property
+    def in_flight(self) -> int:
+        """Tries under way at the full rate."""
+        return int(self.rate_per_s * self.latency_s)
+
     def take(self, now: float) -> bool:
         if self._began is None:
             self._began = now

@@ -29,9 +29,16 @@ RATE_SERVERS = {
 
 @pytest.mark.parametrize("name", RATE_SERVERS)
 def test_an_untold_rate_is_found_and_used(name):
-    """>= 90 % of the server's limit after 30 s of warm-up, <= 2 % of all tries refused, warm-up included."""
+    """>= 90 % of the server's limit after 30 s of warm-up, <= 2 % of all tries refused, warm-up included.
+
+    A few holds of 5 s, or a few tries a second, need longer to show a share.
+    """
     server = RateServer(**({"rate_per_s": 100, "burst": 10, "jitter": 0.3} | RATE_SERVERS[name]))
-    seen = ask_many(server, for_s=120.0, workers=300)
+    seen = ask_many(
+        server,
+        for_s=max(120.0, 600 / server.rate_per_s, 60 * (server.retry_after_s or 0)),
+        workers=100 + 2 * server.in_flight,
+    )
     assert seen.warm_use >= 0.90
     assert seen.throttled_share <= 0.02
 
@@ -42,7 +49,7 @@ def test_an_untold_rate_is_found_and_used(name):
 def test_untold_slots_are_found_and_used(slots, latency_s, refusal_s):
     """The same for a server that takes so many at a time, whatever their rate."""
     server = SlotServer(slots=slots, latency_s=latency_s, refusal_s=refusal_s, jitter=0.3)
-    seen = ask_many(server, for_s=120.0, workers=300)
+    seen = ask_many(server, for_s=120.0 * max(1.0, latency_s), workers=3 * slots)
     assert seen.warm_use >= 0.90
     assert seen.throttled_share <= 0.02
 
@@ -88,7 +95,7 @@ def test_a_too_high_told_rate_is_cut_below_what_was_told():
 def test_the_rate_never_outgrows_what_was_told():
     """A server that takes 100/s, told 50/s: 50/s."""
     seen = ask_many(RateServer(100, 10), for_s=60.0, workers=100, requests_per_minute=3000)
-    assert seen.ok / 60 <= 50.5
+    assert seen.ok / seen.wall_s <= 50
     assert seen.throttled == 0
 
 

@@ -299,14 +299,14 @@ class Adaptive:
         self.moved = True
         window_s = burst.cut_at - burst.first_sent_at
         accepted = burst.sent - burst.throttled
-        if burst.rate_blamed and accepted >= 10 and window_s >= 0.5 * (self._latency_s or 1.0):
+        if burst.rate_blamed and accepted >= 10 and window_s >= 0.25 * (self._latency_s or 1.0):
             measured = accepted / window_s
             self.rate.refine(0.96 * measured, ceiling=1.02 * measured)
         if burst.slots_blamed:
             held = max(1, burst.in_flight - burst.back_throttled, self._proven_slots)
             self._proven_slots = held
             # While the rate may as well be to blame there is room above; the next 429 tells.
-            self.concurrency.refine(held, ceiling=1.25 * held + 1 if burst.rate_blamed else held + 1)
+            self.concurrency.refine(held, ceiling=held + 1 + (max(2, held // 4) if burst.rate_blamed else 0))
 
     # -- growth ----------------------------------------------------------------------------------------------
 

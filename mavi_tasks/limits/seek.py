@@ -85,7 +85,8 @@ class Seeker:
     def _target(self) -> float | None:
         if self.ceiling is None:
             return None
-        return self.ceiling - self._unit(self.steps.margin, of=self.ceiling)
+        target = self.ceiling - self._unit(self.steps.margin, of=self.ceiling)
+        return max(self.least, int(target) if self.steps.whole else target)
 
     def _unit(self, amount: float, of: float | None = None) -> float:
         base = self.value if of is None else of
