@@ -4,14 +4,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from mavi_tasks.dataset import open_table
-from mavi_tasks.estimate import Estimate, Estimator, Observed, text_chars
+from mavi_tasks.estimate import Estimate, Estimator, Observed, Setting, text_chars
 from mavi_tasks.estimate.advice import Accuracy, Advice, cheaper, explain, plan_accuracy
 from mavi_tasks.lane import Lane, Request
-from mavi_tasks.plan import Plan
+from mavi_tasks.plan import Listener, Plan
 from mavi_tasks.run import Run
 
 ZERO_USD = {"p10": "0.000000", "p50": "0.000000", "p90": "0.000000"}
@@ -81,9 +82,11 @@ def _nothing(lane: Lane) -> dict[str, Any]:
 def forecast(run: Run, *, retry_invalid: bool = False) -> Forecast:
     """Plan a run and estimate it in the same pass. Raises InputError; sends nothing, writes no dataset."""
     root = run.dataset.root
-    estimator = Estimator.of_lanes(run.lanes, run.job.limits_for, observed(root, run.endpoint.identity))
-    plan = run.make_plan(retry_invalid=retry_invalid, listen=_listener(estimator))
-    return _forecast(run, plan, estimator.result())
+    seen = observed(root, run.endpoint.identity)
+    estimator = Estimator.of_lanes(run.lanes, run.job.limits_for, seen)
+    others = _others(run, seen) if run.job.budget_usd is not None else None
+    plan = run.make_plan(retry_invalid=retry_invalid, listen=_listener(estimator, others))
+    return _forecast(run, plan, estimator.result(), others)
 
 
 def again(run: Run, plan: Plan) -> Forecast:
@@ -91,31 +94,70 @@ def again(run: Run, plan: Plan) -> Forecast:
     estimator = Estimator.of_lanes(
         run.lanes, run.job.limits_for, observed(run.dataset.root, run.endpoint.identity)
     )
-    listen = _listener(estimator)
+    listen = _listener(estimator, None)
     for lane in plan.lanes:
         for request in plan.read(plan.shards[lane.model]):
             listen(lane, request)
-    return _forecast(run, plan, estimator.result())
+    return _forecast(run, plan, estimator.result(), None)
 
 
-def _listener(estimator: Estimator) -> Any:
+@dataclass(frozen=True, slots=True)
+class _Others:
+    """Models that are not in the plan, estimated for the items of its first model: what might be swapped in."""
+
+    first: str
+    models: tuple[str, ...]
+    estimator: Estimator
+
+
+def _others(run: Run, seen: Observed | None) -> _Others:
+    """The two cheapest models of each family that are priced, not shut down and not in the plan."""
+    today = datetime.now(UTC).date()
+    asked = {lane.model for lane in run.lanes}
+    first = run.lanes[0]
+    cheapest: dict[str, list[tuple[int, str, Setting]]] = {}
+    for row in run.prices.models(today):
+        gone = row.retirement is not None and row.retirement.past
+        if row.price is None or gone or row.model in asked:
+            continue
+        tier = row.price.tiers[0]
+        setting = Setting(row.price, max_tokens=first.max_tokens, schema=first.schema, frames=first.frames)
+        rate = tier.input_pico_per_token + tier.output_pico_per_token
+        cheapest.setdefault(row.family, []).append((rate, row.model, setting))
+    chosen = {
+        model: setting
+        for rows in cheapest.values()
+        for _, model, setting in sorted(rows, key=lambda row: row[:2])[:2]
+    }
+    return _Others(first.model, tuple(chosen), Estimator(chosen, seen))
+
+
+def _listener(estimator: Estimator, others: _Others | None) -> Listener:
     def listen(lane: Lane, request: Request) -> None:
         chars = text_chars(request.prompt)
         estimator.add(lane.model, request.medias, chars, request.prompt_id, frames=lane.frames)
+        if others is not None and lane.model == others.first:
+            for model in others.models:
+                others.estimator.add(model, request.medias, chars, request.prompt_id)
 
     return listen
 
 
-def _forecast(run: Run, plan: Plan, estimate: Estimate) -> Forecast:
+def _forecast(run: Run, plan: Plan, estimate: Estimate, others: _Others | None) -> Forecast:
     runs = open_table(run.dataset.root, "runs").to_table() if (run.dataset.root / "runs").is_dir() else []
     budget = run.job.budget_usd
     return Forecast(
         plan=plan,
         estimate=estimate,
         accuracy=plan_accuracy(runs),
-        advice=cheaper(estimate, budget) if budget is not None else None,
+        advice=_advice(estimate, budget, others) if budget is not None else None,
         warnings=tuple(_warnings(run)),
     )
+
+
+def _advice(estimate: Estimate, budget_usd: Decimal, others: _Others | None) -> Advice:
+    swaps = others.estimator.result().models if others is not None else ()
+    return cheaper(estimate, budget_usd, swaps)
 
 
 def observed(root: Path, gateway: str) -> Observed | None:
@@ -130,7 +172,7 @@ def observed(root: Path, gateway: str) -> Observed | None:
 def _warnings(run: Run) -> list[str]:
     """Models without a price, and models whose provider has shut them down or will within a month."""
     today = datetime.now(UTC).date()
-    told = []
+    told = run.job.warnings()
     for lane in run.lanes:
         if lane.price is None:
             told.append(
