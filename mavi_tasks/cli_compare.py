@@ -17,6 +17,11 @@ def options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("dirs", nargs="+", metavar="DIR", help="datasets; DIR@RUN_ID for one run of a dataset")
     sub.add_argument("--html", type=Path, metavar="FILE", help="write the report page")
     sub.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    sub.add_argument("--escalate", type=Path, metavar="FILE", help="write the items that --model left open")
+    sub.add_argument("--model", action="append", default=[], metavar="MODEL", help="with --escalate")
+    sub.add_argument(
+        "--below", action="append", type=float, default=[], metavar="X", help="... by confidence"
+    )
     sub.add_argument(
         "--match",
         action="append",
@@ -42,9 +47,22 @@ def options(sub: argparse.ArgumentParser) -> None:
 def command(args: argparse.Namespace) -> int:
     fields = dict(_field(text) for text in args.match)
     sources = [_source(text) for text in args.dirs]
+    if args.escalate is not None:
+        return _escalate(args, fields)
     if _is_drift(args, sources):
         return _drift(args, sources, fields)
     return _bakeoff(args, [source for source in sources if isinstance(source, Path)], fields)
+
+
+def _escalate(args: argparse.Namespace, fields: dict[str, str]) -> int:
+    """The next step of a cascade: a manifest of the items that the models so far have not settled."""
+    from mavi_tasks.compare import open_items, write_manifest
+
+    if not args.model:
+        raise InputError("--escalate needs --model: the models asked so far")
+    units = open_items([Path(folder) for folder in args.dirs], args.model, below=args.below, fields=fields)
+    print(f"{write_manifest(units, args.escalate)} items -> {args.escalate}")
+    return 0
 
 
 def _field(text: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -11,6 +12,8 @@ from mavi_tasks.errors import InputError
 
 if TYPE_CHECKING:
     from mavi_tasks.costs import CostReport
+    from mavi_tasks.costs.invoice import Reconciled
+    from mavi_tasks.costs.whatif import Repriced
     from mavi_tasks.pricing import Book
 
 
@@ -47,6 +50,7 @@ def command(args: argparse.Namespace) -> int:
     from mavi_tasks import screen
     from mavi_tasks.costs import cost_report, render_terminal
 
+    _publish(args.dirs)
     report = cost_report(
         args.dirs,
         by=tuple(name.strip() for name in args.by.split(",") if name.strip()),
@@ -57,16 +61,22 @@ def command(args: argparse.Namespace) -> int:
     )
     console = screen.console(stderr=args.json)
     render_terminal(report, console)
-    told: dict[str, Any] = report.to_json()
-    if args.what_if or args.as_of or args.prices:
-        told["repriced"] = _reprice(args, report)
-    status = 0
-    if args.invoice is not None:
-        told["invoice"], status = _reconcile(args, report)
-    _write(args, report)
+    repriced = _reprice(args, report) if args.what_if or args.as_of or args.prices else None
+    reconciled = _reconcile(args, report) if args.invoice is not None else None
+    _write(args, report, repriced, reconciled)
     if args.json:
-        _print_json(told)
-    return status
+        told = {"repriced": repriced and repriced.to_json(), "invoice": reconciled and reconciled.to_json()}
+        _print_json(report.to_json() | told)
+    return reconciled.exit_status if reconciled is not None else 0
+
+
+def _publish(dirs: Sequence[str]) -> None:
+    """What dead runs left in the journal of local datasets counts too."""
+    from mavi_tasks.dataset import Dataset
+
+    for folder in dirs:
+        if "://" not in folder and Path(folder, "_journal").is_dir():
+            Dataset(Path(folder)).publish(wait_s=5.0)
 
 
 def _dollars(text: str | None) -> Decimal | None:
@@ -87,20 +97,21 @@ def _book(args: argparse.Namespace) -> "Book":
     return book(args.prices)
 
 
-def _reprice(args: argparse.Namespace, report: "CostReport") -> dict[str, Any]:
+def _reprice(args: argparse.Namespace, report: "CostReport") -> "Repriced":
     from mavi_tasks import screen
     from mavi_tasks.costs.whatif import reprice
 
-    told = reprice(report, _book(args), as_of=args.as_of, what_if=args.what_if).to_json()
+    found = reprice(report, _book(args), as_of=args.as_of, what_if=args.what_if)
+    told = found.to_json()
     console = screen.console(stderr=args.json)
     what = f"as {args.what_if}" if args.what_if else "at these prices"
     console.print(f"The same usage {what}: ${told['repriced_usd']} instead of ${told['recorded_usd']}")
     if told["caveat"]:
         console.print(told["caveat"])
-    return told
+    return found
 
 
-def _reconcile(args: argparse.Namespace, report: "CostReport") -> tuple[dict[str, Any], int]:
+def _reconcile(args: argparse.Namespace, report: "CostReport") -> "Reconciled":
     from mavi_tasks import screen
     from mavi_tasks.costs.bill import read_bill
     from mavi_tasks.costs.invoice import Tolerance, reconcile
@@ -117,7 +128,7 @@ def _reconcile(args: argparse.Namespace, report: "CostReport") -> tuple[dict[str
     screen.plain([row for row in told["lines"] if row["verdict"] != "agrees"], _DRIFTING, console)
     for note in told["notes"]:
         console.print(note)
-    return told, found.exit_status
+    return found
 
 
 _DRIFTING = ("when", "model", "billed_usd", "ledger_usd", "drift_usd", "verdict")
@@ -136,11 +147,18 @@ def _share(text: str) -> Decimal:
     return Decimal(str(share_of(text)))
 
 
-def _write(args: argparse.Namespace, report: "CostReport") -> None:
+def _write(
+    args: argparse.Namespace,
+    report: "CostReport",
+    repriced: "Repriced | None",
+    reconciled: "Reconciled | None",
+) -> None:
     if args.html is not None:
-        from mavi_tasks.report.costs_page import write
+        from mavi_tasks.report.costs_page import costs_page
 
-        write(report, args.html)
+        args.html.parent.mkdir(parents=True, exist_ok=True)
+        page = costs_page(report, repriced=repriced, reconciled=reconciled)
+        args.html.write_text(page, encoding="utf-8")
         print(f"Dashboard: {args.html}", file=sys.stderr)
     if args.to is not None:
         from mavi_tasks.costs.export import export

@@ -103,7 +103,7 @@ def again(run: Run, plan: Plan) -> Forecast:
 
 @dataclass(frozen=True, slots=True)
 class _Others:
-    """Models that are not in the plan, estimated for the items of its first model: what might be swapped in."""
+    """Models that are not in the plan, estimated for the items of its first model: possible swaps."""
 
     first: str
     models: tuple[str, ...]
