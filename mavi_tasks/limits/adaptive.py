@@ -2,12 +2,13 @@
 
 Two controls, because servers limit two things. The rate (paced evenly) meets requests per minute: a cap on
 concurrency alone runs into a rate limit again and again. The concurrency cap meets "N at a time" servers and
-slow ones. A 429 blames whichever control was at its limit when the throttled try was sent.
+slow ones. A 429 blames what was never so high without one: slots when more were in flight than ever before,
+else the rate; both when both were new.
 
-Start: 8 tries at a time, no pacing, doubling each round trip until the first 429, or until latency grows
-without throughput. Then both controls go on like BIC-TCP: half-way back to the level that was throttled, a
-long rest just below it, and now and then a careful step beyond, in case the server allows more than it did;
-the rests double while such steps fail.
+Start: 8 tries at a time, spaced a little, doubling each round trip until the first 429, or until latency
+grows without throughput. Then both controls go on like BIC-TCP: half-way back to the level that was
+throttled, a long rest just below it, and now and then a careful step beyond, in case the server allows more
+than it did; the rests double while such steps fail.
 """
 
 import math

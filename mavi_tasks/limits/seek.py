@@ -20,6 +20,7 @@ class Steps:
 RATE = Steps(margin=0.03, step=0.02, whole=False)
 CONCURRENCY = Steps(margin=1, step=1, whole=True)
 FAR = 1.5
+PROVEN = 1.08  # so far beyond the ceiling no server's burst hides what is too much
 
 
 class Seeker:
@@ -47,6 +48,8 @@ class Seeker:
     def cut(self, value: float, *, ceiling: float, now: float) -> None:
         """Fall to `value`: `ceiling` was too much."""
         if self._probing:
+            # Below the old ceiling all was well for the whole rest; a burst hid that the step was too much.
+            ceiling = min(ceiling, self.ceiling or ceiling)
             self._rest_s = min(2 * self._rest_s, self.steps.rest_cap_s)
         self._probing = False
         self._step = self.steps.step
@@ -78,6 +81,8 @@ class Seeker:
 
     def _probe(self) -> None:
         assert self.value is not None
+        if self.ceiling is not None and self.value > PROVEN * self.ceiling:
+            self.ceiling = self.value
         self._probing = True
         self.set(self.value + max(self._unit(self._step), 1 if self.steps.whole else 0))
         self._step = 1.5 * self._step
