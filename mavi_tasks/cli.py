@@ -17,6 +17,7 @@ from mavi_tasks import __version__, cli_compare, cli_costs
 from mavi_tasks.errors import InputError, MaviError
 
 if TYPE_CHECKING:
+    from mavi_tasks.ending import Report
     from mavi_tasks.forecast import Forecast
     from mavi_tasks.job import Job
     from mavi_tasks.pilot import Measured
@@ -176,26 +177,34 @@ def run(args: argparse.Namespace) -> int:
     if args.pilot is not None and args.pilot < 1:
         raise InputError("--pilot wants the number of items to ask first: 1 or more")
     job = _job(args)
-    if _wants_prefect(args):
-        from flows.label import label_media
-
-        report = label_media(job.model_dump(mode="json"))
-        raise NotImplementedError(report)
     from mavi_tasks import screen
+
+    report = _by_prefect(args, job) if _wants_prefect(args) else _here(args, job)
+    if not args.quiet:
+        screen.ending(report, screen.console(stderr=args.json))
+    if args.json:
+        _print_json(report.to_json())
+    return report.exit_status
+
+
+def _here(args: argparse.Namespace, job: "Job") -> "Report":
     from mavi_tasks.execute import Talk, execute
 
-    report = execute(
+    return execute(
         job,
         os.environ,
         Talk(_planned(args), _go_on(args), quiet=args.quiet),
         retry_invalid=args.retry_invalid,
         pilot_size=args.pilot,
     )
-    if not args.quiet:
-        screen.ending(report, screen.console(stderr=args.json))
-    if args.json:
-        _print_json(report.to_json())
-    return report.exit_status
+
+
+def _by_prefect(args: argparse.Namespace, job: "Job") -> "Report":
+    if args.pilot is not None:
+        raise InputError("--pilot asks you, which a Prefect flow cannot do: add --no-prefect")
+    from flows import label
+
+    return label.run(job, retry_invalid=args.retry_invalid)
 
 
 def _planned(args: argparse.Namespace) -> "Callable[[Forecast], None]":

@@ -7,18 +7,26 @@ stays in this process, in `_RUNS`; parameters hold names only, because Prefect s
 import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+from urllib.parse import parse_qsl, urlsplit
 
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
 from prefect import task
-from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.blocks.system import Secret
 from prefect.runtime import task_run
+from pydantic import BeforeValidator
 
-from mavi_tasks import embedded, settings
+from mavi_tasks import embedded, forecast, settings
 from mavi_tasks.answered import Answered, Known, row_mark
-from mavi_tasks.job import Job
+from mavi_tasks.dataset import open_table
+from mavi_tasks.ending import Report
+from mavi_tasks.errors import InputError, MaviError
+from mavi_tasks.job import Job, load_job
+from mavi_tasks.manifest.reference import without_signature
 from mavi_tasks.run import Run, open_run
 
 SHARDS_AT_ONCE = 2  # per model: the next one fills in while the last calls of one come back
@@ -26,18 +34,84 @@ KEY_SECRET = "mavi-api-key"  # noqa: S105 - the name of a Prefect Secret block, 
 
 _RUNS: dict[str, Run] = {}
 
+# Where whoever called a flow in this very process hears how its runs ended; Prefect need not store it.
+REPORTS: ContextVar[list[Report] | None] = ContextVar("reports", default=None)
+
+
+# -- parameters
+
+
+def _read(value: Any) -> Any:
+    return load_job(Path(value)) if isinstance(value, str) else value
+
+
+# A job as a flow's parameter: its fields (Prefect's UI makes a form of them), or the path of a job file.
+JobParameter = Annotated[Job, BeforeValidator(_read, json_schema_input_type=Job | str)]
+
+
+def refuse_secrets(job: Job) -> None:
+    """Raise InputError when a URL of the job holds a secret: Prefect stores parameters in plain text."""
+    urls = {
+        "manifest": job.manifest,
+        "output": job.output,
+        "gateway.base_url": job.gateway.base_url,
+        "media.base_url": job.media.base_url,
+    }
+    found = [name for name, url in urls.items() if url is not None and _is_signed(url)]
+    if found:
+        raise InputError(
+            f"{name}: holds a signature, token or password, and Prefect stores the parameters of a flow in "
+            "plain text; give s3://, a public URL or a local path (credentials belong in the environment), "
+            "or run it without Prefect: mavi run --no-prefect"
+            for name in found
+        )
+
+
+def _is_signed(url: str) -> bool:
+    if "://" not in url:
+        return False
+    whole, bare = urlsplit(url), urlsplit(without_signature(url))
+    names = [[name for name, _ in parse_qsl(one.query, keep_blank_values=True)] for one in (whole, bare)]
+    return whole.netloc != bare.netloc or names[0] != names[1]
+
+
+# -- the run
+
 
 @asynccontextmanager
 async def run_of(job: Job) -> AsyncIterator[Run]:
-    """The run that the tasks of one flow share, while the flow lasts. Raises MaviError."""
+    """The run that the tasks of one flow share, while the flow lasts. Raises MaviError.
+
+    When the flow is cancelled or fails, what is answered by then is published, and the run's row tells it.
+    """
+    refuse_secrets(job)
     endpoint = settings.endpoint(job.gateway, await _environment(job))
     with embedded.gateway(job, endpoint) as (endpoint, options):
         run = await asyncio.to_thread(open_run, job, endpoint, options=options)
         _RUNS[run.run_id] = run
         try:
             yield run
+        except BaseException:
+            _wind_up(run)
+            raise
         finally:
             del _RUNS[run.run_id]
+
+
+def _wind_up(run: Run) -> None:
+    if run.plan is None or not run.plan.folder.exists():
+        return  # nothing was sent, or it is finished
+    if run.dispatcher is not None:
+        run.dispatcher.stop("interrupted", "interrupted")
+    with suppress(MaviError):  # the first error is the one to be told
+        _tell(run.finish())
+
+
+def _tell(report: Report) -> Report:
+    heard = REPORTS.get()
+    if heard is not None:
+        heard.append(report)
+    return report
 
 
 async def _environment(job: Job) -> Mapping[str, str]:
@@ -52,11 +126,16 @@ async def _environment(job: Job) -> Mapping[str, str]:
     return {**os.environ, name: str(secret.get())}
 
 
+# -- stages
+
+
 @task(name="plan", task_run_name="plan")
-async def plan(run_id: str) -> dict[str, int]:
-    """Read and check the whole input; returns how many requests each model is left to answer."""
-    made = await asyncio.to_thread(_RUNS[run_id].make_plan)
-    return dict(made.to_send)
+async def plan(run_id: str, retry_invalid: bool = False) -> dict[str, Any]:
+    """Read and check the whole input; returns what `mavi plan --json` prints."""
+    run = _RUNS[run_id]
+    told = await asyncio.to_thread(forecast.forecast, run, retry_invalid=retry_invalid)
+    run.planned = told.for_run_row()
+    return told.to_json()
 
 
 @task(task_run_name="{model}-{number}", retries=1)
@@ -103,38 +182,12 @@ async def _ask_model(run: Run, model: str, shards: int) -> None:
 @task(name="publish", task_run_name="publish")
 async def publish(run_id: str) -> dict[str, Any]:
     """Seal, publish, and write the run's row; returns what `mavi run --json` prints."""
-    return (await asyncio.to_thread(_RUNS[run_id].finish)).to_json()
+    return _tell(await asyncio.to_thread(_RUNS[run_id].finish)).to_json()
 
 
-async def show(run: Run, ended: Mapping[str, Any]) -> None:
-    """The model table as artifacts of the flow run."""
-    rows = [{name: model[name] for name in _SHOWN} for model in ended["models"]]
-    key = f"mavi-{_slug(run.job.name)}"
-    await acreate_table_artifact(rows, key=f"{key}-models", description=f"Models of {run.job.name}")
-    await acreate_markdown_artifact(_markdown(run, ended), key=key, description=f"Run of {run.job.name}")
-
-
-_SHOWN = (
-    "model", "answered", "failed", "invalid", "skipped", "unsent", "already_answered", "input_tokens",
-    "output_tokens", "cost_usd", "exposure_usd", "latency_p50_s", "latency_p95_s",
-)  # fmt: skip
-
-
-def _slug(name: str) -> str:
-    return "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower()).strip("-") or "job"
-
-
-def _markdown(run: Run, ended: Mapping[str, Any]) -> str:
-    head = "| " + " | ".join(_SHOWN) + " |\n|" + "---|" * len(_SHOWN) + "\n"
-    body = "".join("| " + " | ".join(_cell(m[n]) for n in _SHOWN) + " |\n" for m in ended["models"])
-    simulated = "**Simulated answers** (gateway: sandbox)\n\n" if ended["gateway"] == "sandbox" else ""
-    return (
-        f"# {run.job.name}: {ended['status']}\n\n{simulated}"
-        f"{ended['answered']} answered, {ended['failed']} failed, {ended['unsent']} unsent; "
-        f"${ended['cost_usd']} spent, at most ${ended['exposure_usd']} more in doubt.\n\n"
-        f"{head}{body}\n{ended['message'] or ''}\n\nParquet: `{ended['output']}/results`\n"
-    )
-
-
-def _cell(value: object) -> str:
-    return "" if value is None else str(value).replace("|", "\\|")
+def failures(root: Path, run_id: str) -> dict[str, int]:
+    """The error codes of one run's failed and invalid rows, the commonest first."""
+    mine = (pads.field("run_id") == run_id) & pads.field("status").isin(["failed", "invalid"])
+    codes = open_table(root, "results").to_table(columns=["error_code"], filter=mine)["error_code"]
+    counted = [(row["values"].as_py(), row["counts"].as_py()) for row in pc.value_counts(codes)]
+    return {code or "unknown": count for code, count in sorted(counted, key=lambda pair: -pair[1])}
