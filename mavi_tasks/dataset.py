@@ -16,6 +16,7 @@ is always in the journal or in a part. Parts are never merged in place: a reader
 import contextlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,9 +54,8 @@ class Dataset:
         with journal.storage(self.root, "write to"):
             for name in ("_journal", "_staging", "results", "attempts", "runs"):
                 (self.root / name).mkdir(parents=True, exist_ok=True)
-            probe = self.root / "_staging" / ".writable"
-            probe.write_bytes(b"")
-            probe.unlink()
+            with tempfile.TemporaryFile(dir=self.root / "_staging"):
+                pass
 
     def publish(self, *, wait_s: float = 60.0) -> int:
         """Turn every sealed or orphaned segment into parts; returns how many were published.
@@ -70,8 +70,9 @@ class Dataset:
         return 0
 
     def _publish_locked(self) -> int:
-        shutil.rmtree(self.root / "_staging", ignore_errors=True)  # we hold the lock: all of it is dead
-        (self.root / "_staging").mkdir(parents=True)
+        for table in ("results", "attempts"):  # we hold the lock: half-written parts are dead
+            for half in (self.root / "_staging").glob(f"*.{table}"):
+                half.unlink(missing_ok=True)
         dead = self._dead_writers()
         done = 0
         crashed: dict[str, dict[str, Any]] = {}
@@ -129,12 +130,12 @@ class Dataset:
 
     def write_run(self, row: Mapping[str, Any], *, date: str) -> None:
         """Write a run's one row; writing it again replaces it."""
-        (self.root / "_staging").mkdir(parents=True, exist_ok=True)
         values = {**row, "schema_version": SCHEMA_VERSION}
         table = _table(TABLES["runs"], list(values), [list(values.values())], {})
         name = f"run-{row['run_id']}.parquet"
         staged = self.root / "_staging" / f"{row['run_id']}.run"
         with journal.storage(self.root, "write to"):
+            staged.parent.mkdir(parents=True, exist_ok=True)
             pq.write_table(table, staged, compression="zstd", store_decimal_as_integer=True)
             _commit(staged, self.root / "runs" / f"run_date={date}" / name)
 
