@@ -83,10 +83,9 @@ class Dataset:
                 done += header is not None
                 if header is not None and orphan:
                     crashed[header["run_id"]] = header
-        for writer in dead:
-            for leftover in self.journal.glob(f"{writer}.*"):
-                if leftover.suffix in (".new", ".ballast", ".lock"):
-                    leftover.unlink(missing_ok=True)
+        for leftover in list(self.journal.iterdir()) if dead else ():
+            if leftover.suffix in (".new", ".ballast", ".lock") and leftover.name.partition(".")[0] in dead:
+                leftover.unlink(missing_ok=True)
         for header in crashed.values():
             self._record_crash(header)
         return done
@@ -94,8 +93,8 @@ class Dataset:
     def _dead_writers(self) -> set[str]:
         """Writers whose lock is free: they ended, or were killed."""
         dead = set()
-        for path in [*self.journal.glob("*.jsonl"), *self.journal.glob("*.new")]:
-            writer = journal.writer_of(path)
+        for path in (p for end in ("jsonl", "new", "ballast") for p in self.journal.glob(f"*.{end}")):
+            writer = path.name.partition(".")[0]
             if writer not in dead and _is_free(self.journal / f"{writer}.lock"):
                 dead.add(writer)
         return dead
@@ -312,9 +311,10 @@ def usd_array(pico: Sequence[int | None]) -> pa.Array:
 # -- reading
 
 
-def open_table(root: Path, table: str) -> pads.Dataset:
+def open_table(root: Path, table: str, names: str = "*.parquet") -> pads.Dataset:
     """One of results, attempts, runs as a pyarrow dataset with the whole schema and `run_date` as a date.
 
+    names: a glob on the files' names, to open only some of them.
     Raises InputError when the folder is no dataset.
     """
     folder = root / table
@@ -324,7 +324,7 @@ def open_table(root: Path, table: str) -> pads.Dataset:
         )
     schema = TABLES[table].append(pa.field("run_date", pa.date32()))
     partition = pads.partitioning(pa.schema([("run_date", pa.date32())]), flavor="hive")
-    files = sorted(str(path) for path in folder.rglob("*.parquet"))
+    files = sorted(str(path) for path in folder.rglob(names))
     if not files:
         return pads.dataset(schema.empty_table())
     return pads.dataset(
@@ -347,9 +347,10 @@ def latest(root: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 def _count(root: Path, run_id: str) -> dict[str, Any]:
     """What the parts say of one run: rows by status, and the money of its tries."""
-    mine = pads.field("run_id") == run_id
-    statuses = open_table(root, "results").to_table(columns=["status"], filter=mine)["status"].to_pylist()
-    tries = open_table(root, "attempts").to_table(columns=["cost_usd", "exposure_usd"], filter=mine)
+    mine, parts = pads.field("run_id") == run_id, f"part-{run_id}-*.parquet"
+    results, attempts = (open_table(root, table, parts) for table in ("results", "attempts"))
+    statuses = results.to_table(columns=["status"], filter=mine)["status"].to_pylist()
+    tries = attempts.to_table(columns=["cost_usd", "exposure_usd"], filter=mine)
     counted: dict[str, Any] = {s: statuses.count(s) for s in ("answered", "failed", "invalid", "skipped")}
     for column in ("cost_usd", "exposure_usd"):
         total = pa.compute.sum(tries[column].cast(pa.decimal128(38, 12))).as_py()
