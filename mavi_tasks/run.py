@@ -159,9 +159,10 @@ class Run:
         assert self.plan is not None
         if self.claims is not None:
             self.claims.close()
-        self.dataset.publish()
         ended = report(self)
+        # The row first: a run killed here has it, and its answers are in the journal for the next run.
         self.dataset.write_run(ended.row(), date=_date(self.started_us))
+        self.dataset.publish()
         self.plan.discard()
         return ended
 
