@@ -9,12 +9,17 @@ cost about 4 us.
 import os
 import struct
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from mavi_tasks import journal
+
+PAID = ("answered", "invalid")
+TICK_NS = 50_000_000  # longer than one tick of any file system's clock
 
 if sys.platform == "win32":
     import msvcrt
@@ -57,6 +62,7 @@ class Claims:
         self._writer = writer
         self._fd = os.open(root / "_claims", os.O_RDWR | os.O_CREAT, 0o644)
         self._folder_seen = 0
+        self._parts: set[str] = set()
         self._others: dict[Path, _Tail] = {}
         self._answered: set[str] = set()
 
@@ -68,12 +74,13 @@ class Claims:
         _lock(self._fd, _offset(key), take=False)
 
     def answered_elsewhere(self, key: str) -> bool:
-        """Has another writer recorded an answer to this since the run began? Ask it with the claim held."""
+        """Has another writer paid for an answer to this since the run began? Ask it with the claim held."""
         self._look()
         return key in self._answered
 
     def start_watching(self) -> None:
         """Begin before the dataset is indexed, so that nothing falls between the two."""
+        self._parts.update(part.name for part in self._published())
         self._look()
 
     def close(self) -> None:
@@ -82,13 +89,26 @@ class Claims:
     def _look(self) -> None:
         changed = os.stat(self._journal).st_mtime_ns
         if changed != self._folder_seen:
-            self._folder_seen = changed
+            # Changes within one tick of the file system's clock look like one: look again until it is past.
+            self._folder_seen = changed if abs(time.time_ns() - changed) > TICK_NS else -1
             for path in journal.segments(self._journal):
                 if journal.writer_of(path) != self._writer:
                     self._others.setdefault(path.with_suffix(""), _Tail(self._root, path))
+            self._look_at_parts()
         for stem, tail in list(self._others.items()):
             if not tail.read_into(self._answered):
                 del self._others[stem]
+
+    def _look_at_parts(self) -> None:
+        """Read the parts that are new: a whole segment may have come and gone since the last look."""
+        for part in self._published():
+            if part.name not in self._parts:
+                self._parts.add(part.name)
+                if not part.name.startswith(f"part-{self._writer}."):
+                    _read_part(part, self._answered)
+
+    def _published(self) -> Iterator[Path]:
+        return (self._root / "results").glob("*/part-*.parquet")
 
 
 class _Tail:
@@ -126,7 +146,7 @@ class _Tail:
             self._names = {name: at for at, name in enumerate(record["results"])}
         elif record["t"] == "o" and record["r"] is not None:
             row = record["r"]
-            if row[self._names["status"]] == "answered":
+            if row[self._names["status"]] in PAID:
                 answered.add(row[self._names["request_key"]])
 
     def _moved_on(self, answered: set[str]) -> bool:
@@ -137,13 +157,15 @@ class _Tail:
             return self.read_into(answered)
         name = f"part-{self._path.stem}.parquet"
         for part in (self._root / "results").glob(f"*/{name}"):
-            table = pq.read_table(part, columns=["request_key", "status"], partitioning=None)
-            for key, status in zip(
-                table["request_key"].to_pylist(), table["status"].to_pylist(), strict=True
-            ):
-                if status == "answered":
-                    answered.add(key)
+            _read_part(part, answered)
         return False
+
+
+def _read_part(part: Path, answered: set[str]) -> None:
+    table = pq.read_table(part, columns=["request_key", "status"], partitioning=None)
+    for key, status in zip(table["request_key"].to_pylist(), table["status"].to_pylist(), strict=True):
+        if status in PAID:
+            answered.add(key)
 
 
 def _offset(key: str) -> int:
