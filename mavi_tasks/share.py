@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mavi_tasks import dataset as store
+from mavi_tasks.claims import Claims
 from mavi_tasks.dataset import COLUMNS, Dataset
 from mavi_tasks.journal import Journal
 from mavi_tasks.lane import Lane, Request
@@ -25,7 +26,12 @@ _COPIED = (
 
 
 def answers(
-    dataset: Dataset, plan: Plan, lanes: Sequence[Lane], journal: Journal, wall_us: Callable[[], int]
+    dataset: Dataset,
+    plan: Plan,
+    lanes: Sequence[Lane],
+    journal: Journal,
+    claims: Claims,
+    wall_us: Callable[[], int],
 ) -> None:
     """Write the rows of a plan that share an answer; those whose answer did not come stay unsent."""
     journal.roll()
@@ -34,9 +40,27 @@ def answers(
         for chunk in _chunks(plan.read_shared(lane)):
             found = _answers(dataset, {request.key for request in chunk})
             for request in chunk:
-                if request.key in found:
-                    journal.record(None, _row(lane, request, found[request.key], wall_us()))
+                if request.key not in found:
+                    continue
+                row = _row(lane, request, found[request.key], wall_us())
+                if _written(row, journal, claims):
                     plan.tallies[lane.model].answered += 1
+                else:
+                    plan.tallies[lane.model].already_answered += 1
+
+
+def _written(row: list[Any], journal: Journal, claims: Claims) -> bool:
+    """Write a shared row; False when another run is at it, or was faster."""
+    key = row[COLUMNS.results.index("request_key")]
+    if not claims.take(key):
+        return False
+    try:
+        if claims.answered_elsewhere(key):
+            return False
+        journal.record(None, row)
+        return True
+    finally:
+        claims.release(key)
 
 
 def _chunks(requests: Iterable[Request]) -> Iterator[list[Request]]:
@@ -50,7 +74,19 @@ def _answers(dataset: Dataset, keys: set[str]) -> dict[str, Mapping[str, Any]]:
     table = store.open_table(dataset.root, "results").to_table(
         columns=["request_key", *_COPIED], filter=wanted
     )
-    return {row["request_key"]: row for row in table.to_pylist()}
+    found = {row["request_key"]: row for row in table.to_pylist()}
+    return found if len(found) == len(keys) else found | _unpublished(dataset, keys - found.keys())
+
+
+def _unpublished(dataset: Dataset, keys: set[str]) -> dict[str, Mapping[str, Any]]:
+    """Answers that another run got just now: they are still in its journal."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for header, record in store.unpublished(dataset.root):
+        if record["t"] == "o" and record["r"] is not None:
+            row = dict(zip(header["results"], record["r"], strict=True))
+            if row["request_key"] in keys and row["status"] == "answered":
+                found[row["request_key"]] = row
+    return found
 
 
 def _row(lane: Lane, request: Request, owner: Mapping[str, Any], at_us: int) -> list[Any]:
