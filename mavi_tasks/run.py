@@ -152,7 +152,8 @@ class Run:
         """Copy answers to the rows that asked the same; when the run stopped, the next one does it."""
         assert self.plan is not None and self.dispatcher is not None
         if self.plan.to_share and not self.dispatcher.stopping:
-            share.answers(self.dataset, self.plan, self.lanes, self.dispatcher.journal, self.wall_us)
+            to = self.dispatcher
+            share.answers(self.dataset, self.plan, self.lanes, to.journal, to.claims, self.wall_us)
 
     def finish(self) -> Report:
         """Publish, write the run's row, and say how it ended."""
