@@ -302,7 +302,7 @@ class _Asking:
             permit = self.throttle.try_acquire(self.request.tokens) or await self.throttle.acquire(
                 self.request.tokens
             )
-            if self.dispatcher.stopping:
+            if self.crew.done:  # since it was let in, a reply may have ended the run or the model
                 raise _UnsentError
             attempt_id, started_us = self._intend(worst)
             settled = True
