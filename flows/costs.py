@@ -45,16 +45,16 @@ async def report_costs(
 
 
 def folders(datasets: Sequence[str]) -> list[str]:
-    """The dataset folders that paths and globs name. Raises InputError when a glob names none."""
+    """The dataset folders that paths and globs name. Raises InputError when they name none."""
     found: list[str] = []
     for name in datasets:
         if "://" in name or not glob.has_magic(name):
             found.append(name)
-            continue
-        some = [path for path in sorted(glob.glob(name, recursive=True)) if Path(path, "attempts").is_dir()]
-        if not some:
-            raise InputError(f"datasets: {name} names no dataset")
-        found += some
+        else:
+            paths = sorted(glob.glob(name, recursive=True))
+            found += [path for path in paths if Path(path, "attempts").is_dir()]
+    if not found:
+        raise InputError(f"datasets: there is none at {', '.join(datasets)}")
     return list(dict.fromkeys(found))
 
 

@@ -1,0 +1,89 @@
+"""Serve the deployments of prefect.yaml from this process: schedules on one machine, without a work pool.
+
+    python -m flows.serve [prefect.yaml]       # needs a Prefect API: prefect server start
+
+Runs are processes of their own, in this folder; Ctrl-C pauses the schedules and stops.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prefect import Flow, serve
+from prefect.client.schemas.objects import ConcurrencyLimitConfig
+from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import MissingFlowError, ScriptError
+from prefect.flows import load_flow_from_entrypoint
+from prefect.schedules import Cron
+
+from mavi_tasks.errors import InputError, MaviError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until stopped; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m flows.serve", description=__doc__.partition("\n")[0])
+    parser.add_argument("file", nargs="?", type=Path, default=Path("prefect.yaml"), metavar="prefect.yaml")
+    parser.add_argument("--only", action="append", metavar="NAME", help="of these deployments; repeat")
+    args = parser.parse_args(argv)
+    try:
+        found = deployments(args.file, args.only)
+    except MaviError as error:
+        print(f"mavi: {error}", file=sys.stderr)
+        return error.exit_status
+    serve(*found)
+    return 0
+
+
+def deployments(file: Path, only: Sequence[str] | None = None) -> list[RunnerDeployment]:
+    """The deployments of a prefect.yaml, as `flow.serve` takes them. Raises InputError."""
+    written = _read(file)
+    names = [one["name"] for one in written]
+    unknown = sorted(set(only or ()) - set(names))
+    if unknown:
+        raise InputError(f"--only {unknown[0]}: {file} has {', '.join(names)}")
+    return [_deployment(one, file.parent) for one in written if only is None or one["name"] in only]
+
+
+def _read(file: Path) -> list[dict[str, Any]]:
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{file}: {error}") from error
+    if not isinstance(found, dict) or not found.get("deployments"):
+        raise InputError(f"{file}: has no deployments")
+    return list(found["deployments"])
+
+
+def _deployment(written: Mapping[str, Any], folder: Path) -> RunnerDeployment:
+    schedules = [
+        Cron(one["cron"], timezone=one.get("timezone"), slug=one.get("slug"), active=one.get("active", True))
+        for one in written.get("schedules", ())
+    ]
+    limit = written.get("concurrency_limit")
+    made: Any = _flow(written["entrypoint"], folder).to_deployment(
+        written["name"],
+        schedules=schedules,
+        parameters=dict(written.get("parameters", {})),
+        description=written.get("description"),
+        tags=list(written.get("tags", ())),
+        concurrency_limit=ConcurrencyLimitConfig(**limit) if isinstance(limit, dict) else limit,
+    )
+    assert isinstance(made, RunnerDeployment)
+    return made
+
+
+def _flow(entrypoint: str, folder: Path) -> "Flow[Any, Any]":
+    """The flow of `flows/label.py:label_media`, loaded from its file."""
+    try:
+        return load_flow_from_entrypoint(str(folder / entrypoint), use_placeholder_flow=False)
+    except (ScriptError, MissingFlowError, OSError) as error:
+        raise InputError(f"entrypoint {entrypoint}: {error}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
