@@ -23,6 +23,7 @@ FAST_PER_S = 1000.0
 RESTS_PER_HOLD = 15
 CLOSED_AFTER_S = 0.9  # the shortest hold, timers being what they are
 LEAST_PER_S = 1 / 60
+TOLD_CUT = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ class Adaptive:
         """`cap` or `pace_per_s` may differ from before; the caller clears it."""
         self.last_seq = 0
         self._slots_told = told_concurrency is not None
+        self._rate_told = told_rate_per_s is not None
         self._sends: deque[float] = deque(maxlen=2048)
         self._burst: _Burst | None = None
         self._cut_seq = 0
@@ -203,9 +205,10 @@ class Adaptive:
             self._straggler(permit, throttled=True)
             return False
         first = self.rate.value is None
+        untold = not self._slots_told and not self._rate_told
         closed = self._is_closed(permit)
         sending = self._sending_rate(permit)
-        slots = not self._slots_told and not closed and self._slots_explain(permit)
+        slots = untold and not closed and self._slots_explain(permit)
         rate = not closed and (first or not slots or sending.mean > 1.1 * self._best_throughput)
         self._weigh(permit, slots=slots, rate=rate)
         self._burst = burst = _Burst(
@@ -287,6 +290,10 @@ class Adaptive:
         The server's bucket was empty at the last burst and is empty now: it filled at least as fast as tries
         were accepted over the whole time (low), at most as fast as over the time without the hold (high).
         """
+        if (
+            self._rate_told
+        ):  # known, but a clump of sends or another user of the account was too much: ease off
+            return TOLD_CUT * (self.rate.value or sending)
         accepted = permit.seq - self._cut_seq - 1
         if not self._cut_seq or not accepted:
             return 0.8 * sending if accepted else 0.5 * sending
@@ -300,7 +307,12 @@ class Adaptive:
         self.moved = True
         window_s = burst.cut_at - burst.first_sent_at
         accepted = burst.sent - burst.throttled
-        if burst.rate_blamed and accepted >= 10 and window_s >= 0.25 * (self._latency_s or 1.0):
+        if (
+            burst.rate_blamed
+            and not self._rate_told
+            and accepted >= 10
+            and window_s >= 0.25 * (self._latency_s or 1.0)
+        ):
             measured = accepted / window_s
             self.rate.refine(0.96 * measured, ceiling=1.02 * measured)
         if burst.slots_blamed:
