@@ -29,7 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status. No error of ours ends in a traceback."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     args = _parser().parse_args(arguments)
+    level = logging.INFO if getattr(args, "verbose", False) else logging.WARNING
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("mavi").setLevel(level)
     try:
         return int(args.command(args))
     except InputError as error:
@@ -99,6 +101,7 @@ def _run_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--yes", action="store_true", help="go on after the pilot without asking")
     sub.add_argument("--retry-invalid", action="store_true", help="ask again what did not fit the schema")
     sub.add_argument("--quiet", action="store_true", help="no progress, no table")
+    sub.add_argument("-v", "--verbose", action="store_true", help="tell every change of a limit")
 
 
 def _price_options(sub: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from mavi_tasks.limits import Throttle
 from mavi_tasks.pricing import usd
 from mavi_tasks.tally import Tally
 
@@ -38,6 +39,9 @@ class ModelFigures:
     truncated: int
     unpriced: int
     stopped: str | None
+    limits_moved: int  # how often its limits were changed by what the gateway said
+    requests_per_minute: float | None  # as paced at the end; None = not paced
+    concurrency: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +133,12 @@ def report(run: "Run") -> Report:
         exposure_pico=sum(t.exposure_pico for t in tallies),
         started_us=run.started_us,
         finished_us=finished_us,
-        models=tuple(_figures(t) for t in tallies),
+        models=tuple(_figures(t, run.throttles.get(t.model)) for t in tallies),
         facts=run.facts(),
     )
 
 
-def _figures(tally: Tally) -> ModelFigures:
+def _figures(tally: Tally, throttle: Throttle | None) -> ModelFigures:
     return ModelFigures(
         model=tally.model,
         requests=tally.requests,
@@ -154,6 +158,9 @@ def _figures(tally: Tally) -> ModelFigures:
         truncated=tally.truncated,
         unpriced=tally.unpriced,
         stopped=tally.stopped,
+        limits_moved=len(throttle.history) if throttle is not None else 0,
+        requests_per_minute=throttle.rate_now if throttle is not None else None,
+        concurrency=throttle.concurrency_now if throttle is not None else None,
     )
 
 
@@ -164,6 +171,13 @@ def advice(ended: Report) -> Sequence[str]:
     if ended.message:
         words.append(f"Stopped: {ended.message}")
     words += [f"{m.model} was given up: {m.stopped}" for m in ended.models if m.stopped and not ended.message]
+    for m in ended.models:
+        if m.throttled:
+            pace = f"{m.requests_per_minute:,.0f} requests/min, " if m.requests_per_minute else ""
+            words.append(
+                f"{m.model} was throttled {m.throttled} times; its limits ended at {pace}{m.concurrency} at a time"
+                " (mavi run -v shows each change; set limits in the job to start there)."
+            )
     if unsent:
         words.append(
             f"{unsent} requests were not sent; nothing is lost: run the same command again to go on."

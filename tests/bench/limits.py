@@ -102,7 +102,7 @@ def warm_use(dataset, rate, warm_s=10.0):
 
 
 def four(count, folder):
-    rules = [f"{model};rate={rate};burst=5;latency_s={latency}" for model, (rate, latency) in FOUR.items()]
+    rules = [f"{model};rate={rate};burst=10;latency_s={latency}" for model, (rate, latency) in FOUR.items()]
     limits = {model: f"requests_per_minute: {rate * 60}" for model, (rate, _) in FOUR.items()}
     per_model = max(50, count // 10)
     with serving("--models", *rules) as served:
