@@ -175,8 +175,8 @@ def advice(ended: Report) -> Sequence[str]:
         if m.throttled:
             pace = f"{m.requests_per_minute:,.0f} requests/min, " if m.requests_per_minute else ""
             words.append(
-                f"{m.model} was throttled {m.throttled} times; its limits ended at {pace}{m.concurrency} at a time"
-                " (mavi run -v shows each change; set limits in the job to start there)."
+                f"{m.model} was throttled {m.throttled} times; it ended at {pace}{m.concurrency} at a time "
+                "(mavi run -v shows each change; set limits in the job to start there)."
             )
     if unsent:
         words.append(
