@@ -360,7 +360,8 @@ class _Asking:
         if answer is not None and reply.verdict.action == "ok" and not answer.text:
             reply = Reply(_empty(billed, answer.finish_reason), reply.status, reply.payload, reply.latency_s)
         verdict = reply.verdict
-        exposure = worst if verdict.outcome == "in_doubt" else None
+        unsaid = verdict.outcome == "answered" and cost.total_pico is None  # billed, and not a word on it
+        exposure = worst if unsaid or verdict.outcome == "in_doubt" else None
         self.throttle.release(
             permit,
             "server_error" if verdict.code == "not_found" else _THROTTLE_OUTCOME[verdict.action],
