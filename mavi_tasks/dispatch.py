@@ -206,7 +206,7 @@ class _Asking:
             crew.throttle,
             crew.tally,
         )
-        self.prompt = request.prompt
+        self.prompt, self.most_tokens = request.prompt, request.most_tokens
         self.way = crew.lane.way(request.medias)
         self.delivery: Delivery | None = None
         self.refused: Refusal | None = self.way if isinstance(self.way, Refusal) else None
@@ -294,7 +294,7 @@ class _Asking:
             self.way = inlined
 
     async def _send(self, body: bytes, delivery: Delivery) -> Verdict:
-        worst = self.lane.worst_pico(self.request.most_tokens)
+        worst = self.lane.worst_pico(self.most_tokens)
         reservation = await self._reserve(worst or 0)
         permit: Permit | None = None
         settled = False
@@ -413,6 +413,7 @@ class _Asking:
             self.repaired = True
             self.counted = 0
             self.prompt = labels.repair_prompt(self.request.prompt, text, error)
+            self.most_tokens += estimate.text_chars(self.prompt)  # a token a character, at the very most
             row = attempt_row(done, self.request, self.lane, "invalid_answer")
             self.dispatcher.journal.record(row, None)
             return _REPAIR
