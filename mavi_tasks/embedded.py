@@ -1,20 +1,29 @@
 """The sandbox inside this process, for jobs that name it as their gateway."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from mavi_tasks.errors import InputError
 from mavi_tasks.job import Job
 from mavi_tasks.media import MediaOptions
 from mavi_tasks.settings import Endpoint
+
+if TYPE_CHECKING:
+    from mavi_tasks.sandbox.vision import Vision
+
+log = logging.getLogger("mavi")
 
 
 @contextmanager
 def gateway(job: Job, endpoint: Endpoint) -> Iterator[tuple[Endpoint, MediaOptions]]:
     """The endpoint to use and the media options that go with it, while the block lasts.
 
-    The sandbox serves the manifest's folder on loopback, so that local videos have a URL there.
+    The sandbox serves the manifest's folder on loopback, so that local videos have a URL there. With the
+    extra `vision` a local classifier answers, else the answers are simulated: `answers()` says which.
     """
     options = MediaOptions.of(job.media)
     if not endpoint.is_sandbox:
@@ -26,11 +35,33 @@ def gateway(job: Job, endpoint: Endpoint) -> Iterator[tuple[Endpoint, MediaOptio
         return
     from mavi_tasks.sandbox import Sandbox
 
-    with Sandbox() as sandbox:
+    answerer = _answerer()
+    with Sandbox(answerer=answerer) as sandbox:
         folder = _folder(job.manifest)
         if options.base_url is None and folder is not None:
             options = replace(options, base_url=sandbox.media_url(folder), root=str(folder))
         yield replace(endpoint, base_url=sandbox.base_url), options
+    for remark in answerer.remarks() if answerer is not None else ():
+        log.warning("local classifier: %s", remark)
+
+
+def answers() -> str:
+    """Who answers in the sandbox of this installation, in words."""
+    from mavi_tasks.sandbox import vision
+
+    return "answers: local classifier" if vision.available() else "simulated answers"
+
+
+def _answerer() -> "Vision | None":
+    """The local classifier, None when its weights are not installed."""
+    from mavi_tasks.sandbox import vision
+
+    if not vision.available():
+        return None
+    try:
+        return vision.Vision()
+    except vision.WeightsError as error:
+        raise InputError(f"gateway sandbox: {error}") from error
 
 
 def _folder(manifest: str) -> Path | None:

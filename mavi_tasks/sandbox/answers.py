@@ -36,6 +36,12 @@ class Answerer(Protocol):
         ...
 
 
+def engine_of(answerer: Answerer) -> str | None:
+    """The name under which replies say who really answered; None for an answerer that has no `engine`."""
+    engine = getattr(answerer, "engine", None)
+    return engine if isinstance(engine, str) else None
+
+
 @dataclass(frozen=True, slots=True)
 class Simulated:
     """Answers made up from hashes of (model, prompt, media): the same on every run, plainly marked."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .answers import Answerer, Question
+from .answers import Answerer, Question, engine_of
 from .bill import cost_pico
 from .families import Call, Completion
 from .refusal import Refusal
@@ -53,6 +53,7 @@ def execute(call: Call, tokens: int, answerer: Answerer, created: int) -> Execut
         output_tokens=spoken + reasoning,
         reasoning_tokens=reasoning,
         created=created,
+        engine=engine_of(answerer),
     )
     pico = cost_pico(call.family.name, call.model, tokens, completion.output_tokens)
     return Executed(call.family.reply(completion), tokens, completion.output_tokens, pico)

@@ -19,7 +19,7 @@ def fill(schema: Json, options: list[str], *words: str) -> Any:
 def _fill(
     root: Json, schema: Json, options: list[str], path: tuple[str, ...], words: tuple[str, ...], depth: int
 ) -> Any:
-    schema = _resolved(root, schema)
+    schema = resolved(root, schema)
     if "const" in schema:
         return schema["const"]
     if schema.get("enum"):
@@ -32,7 +32,7 @@ def _fill(
     return SCALARS.get(kind, _fill_string)(schema, options, path[-1], (*words, *path))
 
 
-def _resolved(root: Json, schema: Json, depth: int = 0) -> Json:
+def resolved(root: Json, schema: Json, depth: int = 0) -> Json:
     """The schema with its references followed, its branches merged and its first alternative taken."""
     if depth > 8:  # it refers to itself
         return {}
@@ -42,7 +42,7 @@ def _resolved(root: Json, schema: Json, depth: int = 0) -> Json:
     for word in ("anyOf", "oneOf"):
         inner += [one for one in schema.get(word, []) if one.get("type") != "null"][:1]
     for one in inner:
-        found = _resolved(root, one, depth + 1)
+        found = resolved(root, one, depth + 1)
         merged = {**rest.get("properties", {}), **found.get("properties", {})}
         required = [*rest.get("required", []), *found.get("required", [])]
         rest = {**found, **rest}

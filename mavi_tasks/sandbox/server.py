@@ -129,7 +129,7 @@ class Sandbox:
 
     def bill(self, bodies: bool = False) -> dict[str, Any]:
         """What came and what it cost, as GET /_sandbox/bill has it. Still readable after the end."""
-        return self._call(lambda service: service.bill.as_json(bodies))
+        return self._call(lambda service: service.as_json(bodies))
 
     def reset(self) -> None:
         """Starts a new bill, with full buckets and the faults of the config."""

@@ -11,7 +11,7 @@ import orjson
 from aiohttp import web
 
 from . import complete, faults, files, request
-from .answers import Simulated
+from .answers import Simulated, engine_of
 from .bill import Bill
 from .config import Limit, SandboxConfig
 from .families import Call, Endpoint
@@ -167,7 +167,11 @@ class Service:
         return spring(404, "Not Found", http.path) if path is None else web.FileResponse(path)
 
     async def get_bill(self, http: web.Request) -> web.Response:
-        return json_reply(self.bill.as_json(bodies="bodies" in http.query))
+        return json_reply(self.as_json(bodies="bodies" in http.query))
+
+    def as_json(self, bodies: bool = False) -> dict[str, Any]:
+        """The bill, and who answered."""
+        return {**self.bill.as_json(bodies), "answered_by": engine_of(self._answerer) or "simulated"}
 
     async def get_faults(self, http: web.Request) -> web.Response:
         return json_reply(self.switchboard.as_json())

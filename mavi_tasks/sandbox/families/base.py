@@ -54,6 +54,12 @@ class Completion:
     output_tokens: int
     reasoning_tokens: int
     created: int
+    engine: str | None = None  # who really answered, when it is not made up
+
+    @property
+    def named(self) -> str:
+        """What a reply calls its model: the one asked for, unless another one answered."""
+        return self.engine or self.call.model
 
 
 @dataclass(frozen=True, slots=True)

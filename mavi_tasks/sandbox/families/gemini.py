@@ -80,7 +80,7 @@ def reply(completion: Completion) -> dict[str, Any]:
         "status": "completed",
         "choices": text_choices(completion),
         "usage": usage(completion, ("input_tokens", "output_tokens")),
-        "meta": {"provider": "gemini", "provider_model": call.model},
+        "meta": {"provider": "gemini", "provider_model": completion.named},
     }
 
 

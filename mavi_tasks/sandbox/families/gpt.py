@@ -106,11 +106,11 @@ def reply(completion: Completion) -> dict[str, Any]:
         "id": "chatcmpl-" + "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(29)),
         "object": "chat.completion",
         "created": completion.created,
-        "model": snapshot(completion.call.model),
+        "model": completion.engine or snapshot(completion.call.model),
         "choices": [choice(index, *one) for index, one in enumerate(said)],
         "usage": details(completion),
         "service_tier": "default",
-        "system_fingerprint": "fp_simulated",
+        "system_fingerprint": f"fp_{(completion.engine or 'simulated').rpartition('/')[2]}",
     }
 
 

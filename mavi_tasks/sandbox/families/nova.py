@@ -75,7 +75,7 @@ def reply(completion: Completion) -> dict[str, Any]:
         "id": f"chatcmpl_{uuid4().hex}",
         "object": "chat.completion",
         "created": completion.created,
-        "model": completion.call.wire_model,
+        "model": completion.engine or completion.call.wire_model,
         "choices": [
             {
                 "index": index,
