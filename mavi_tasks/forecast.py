@@ -4,15 +4,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from mavi_tasks.dataset import open_table
-from mavi_tasks.estimate import Estimate, Estimator, Observed, Setting, text_chars
+from mavi_tasks.estimate import Estimate, Estimator, ModelEstimate, Observed, Setting, text_chars
 from mavi_tasks.estimate.advice import Accuracy, Advice, cheaper, explain, plan_accuracy
 from mavi_tasks.lane import Lane, Request
-from mavi_tasks.plan import Listener, Plan
+from mavi_tasks.plan import Plan
 from mavi_tasks.run import Run
 
 ZERO_USD = {"p10": "0.000000", "p50": "0.000000", "p90": "0.000000"}
@@ -81,24 +80,49 @@ def _nothing(lane: Lane) -> dict[str, Any]:
 
 def forecast(run: Run, *, retry_invalid: bool = False) -> Forecast:
     """Plan a run and estimate it in the same pass. Raises InputError; sends nothing, writes no dataset."""
-    root = run.dataset.root
-    seen = observed(root, run.endpoint.identity)
-    estimator = Estimator.of_lanes(run.lanes, run.job.limits_for, seen)
-    others = _others(run, seen) if run.job.budget_usd is not None else None
-    plan = run.make_plan(retry_invalid=retry_invalid, listen=_listener(estimator, others))
-    return _forecast(run, plan, estimator.result(), others)
+    sums = _Sums(run, with_others=run.job.budget_usd is not None)
+    plan = run.make_plan(retry_invalid=retry_invalid, listen=sums.add)
+    return _forecast(run, plan, sums)
 
 
 def again(run: Run, plan: Plan) -> Forecast:
     """The same plan, estimated anew with what the dataset shows by now (after a pilot)."""
-    estimator = Estimator.of_lanes(
-        run.lanes, run.job.limits_for, observed(run.dataset.root, run.endpoint.identity)
-    )
-    listen = _listener(estimator, None)
+    sums = _Sums(run, with_others=False)
     for lane in plan.lanes:
         for request in plan.read(plan.shards[lane.model]):
-            listen(lane, request)
-    return _forecast(run, plan, estimator.result(), None)
+            sums.add(lane, request)
+    return _forecast(run, plan, sums)
+
+
+class _Sums:
+    """Adds up what will be sent. Past answers are read at the first of it: a finished job needs none."""
+
+    def __init__(self, run: Run, *, with_others: bool) -> None:
+        self._run, self._with_others = run, with_others
+        self._estimator: Estimator | None = None
+        self._others: _Others | None = None
+
+    def add(self, lane: Lane, request: Request) -> None:
+        estimator = self._estimator or self._start()
+        chars = text_chars(request.prompt)
+        estimator.add(lane.model, request.medias, chars, request.prompt_id, frames=lane.frames)
+        others = self._others
+        if others is not None and lane.model == others.first:
+            for model in others.models:
+                others.estimator.add(model, request.medias, chars, request.prompt_id)
+
+    def _start(self) -> Estimator:
+        run = self._run
+        seen = observed(run.dataset.root, run.endpoint.identity)
+        self._estimator = Estimator.of_lanes(run.lanes, run.job.limits_for, seen)
+        self._others = _others(run, seen) if self._with_others else None
+        return self._estimator
+
+    def estimate(self) -> Estimate:
+        return (self._estimator or Estimator({})).result()
+
+    def swaps(self) -> Sequence[ModelEstimate]:
+        return self._others.estimator.result().models if self._others is not None else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,32 +156,17 @@ def _others(run: Run, seen: Observed | None) -> _Others:
     return _Others(first.model, tuple(chosen), Estimator(chosen, seen))
 
 
-def _listener(estimator: Estimator, others: _Others | None) -> Listener:
-    def listen(lane: Lane, request: Request) -> None:
-        chars = text_chars(request.prompt)
-        estimator.add(lane.model, request.medias, chars, request.prompt_id, frames=lane.frames)
-        if others is not None and lane.model == others.first:
-            for model in others.models:
-                others.estimator.add(model, request.medias, chars, request.prompt_id)
-
-    return listen
-
-
-def _forecast(run: Run, plan: Plan, estimate: Estimate, others: _Others | None) -> Forecast:
+def _forecast(run: Run, plan: Plan, sums: _Sums) -> Forecast:
+    estimate = sums.estimate()
     runs = open_table(run.dataset.root, "runs").to_table() if (run.dataset.root / "runs").is_dir() else []
     budget = run.job.budget_usd
     return Forecast(
         plan=plan,
         estimate=estimate,
         accuracy=plan_accuracy(runs),
-        advice=_advice(estimate, budget, others) if budget is not None else None,
+        advice=cheaper(estimate, budget, sums.swaps()) if budget is not None else None,
         warnings=tuple(_warnings(run)),
     )
-
-
-def _advice(estimate: Estimate, budget_usd: Decimal, others: _Others | None) -> Advice:
-    swaps = others.estimator.result().models if others is not None else ()
-    return cheaper(estimate, budget_usd, swaps)
 
 
 def observed(root: Path, gateway: str) -> Observed | None:

@@ -37,6 +37,7 @@ from mavi_tasks.tally import Tally
 READERS = 4  # threads that hash and probe local media
 READ_AT_ONCE = 16  # files a thread is given: one by one, handing them over costs as much as reading them
 REFUSALS_SHOWN = 1000
+NO_VIEW = MediaView(kind="text", name="", uri="", count=0)  # for prompts that do not look at it
 
 # Told of every request that will be sent: the estimate listens.
 Listener = Callable[[Lane, Request], None]
@@ -190,7 +191,8 @@ def _plan_batch(
 ) -> None:
     drafts = []
     for item, units in zip(batch, identified(batch), strict=True):
-        for prompt_id, text in prompts.render(item, _view(item, units)):
+        view = NO_VIEW if prompts.constant else _view(item, units)
+        for prompt_id, text in prompts.render(item, view):
             drafts.append((item, units, prompt_id, text))
     plan.items += len(batch)
     for desk in desks:

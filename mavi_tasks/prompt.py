@@ -74,6 +74,8 @@ class Prompts:
         alias = columns.id if columns is not None else "item_id"
         self._prompts = [_compiled(name, source, alias) for name, source in prompts.items()]
         self._told: dict[tuple[str, str], tuple[str, int]] = {}
+        self.constant = all(one.constant is not None for one in self._prompts)
+        """No template looks at an item or its media."""
 
     @property
     def needed(self) -> frozenset[str]:
