@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -31,10 +32,12 @@ _MODELS: Final = (
     "model", "answered", "failed", "invalid", "skipped", "unsent", "already_answered", "input_tokens",
     "output_tokens", "cost_usd", "exposure_usd", "latency_p50_s", "latency_p95_s",
 )  # fmt: skip
+_MODELS_BRIEF: Final = ("model", "answered", "failed", "invalid", "skipped", "unsent", "cost_usd")
 _COMPARED: Final = (
     "model", "n", "answered", "correct", "accuracy", "accuracy_low", "accuracy_high", "cost_usd",
     "cost_per_1000_usd", "cost_per_correct_usd", "latency_p50_s", "latency_p95_s", "pareto",
 )  # fmt: skip
+_COMPARED_BRIEF: Final = ("model", "n", "accuracy", "accuracy_low", "accuracy_high", "cost_per_1000_usd")
 _DRIFTED: Final = (
     "model", "items", "compared", "flipped", "lost", "gained", "accuracy_before", "accuracy_after",
     "cost_before_usd", "cost_after_usd",
@@ -108,11 +111,12 @@ async def show_models(name: str, ended: Mapping[str, Any], summary: str) -> None
     """How the run ended, model by model."""
     rows = [{column: model[column] for column in _MODELS} for model in ended["models"]]
     await acreate_table_artifact(rows, key=key("mavi", name, "models"), description=f"Models of {name}")
+    in_doubt = Decimal(ended["exposure_usd"])
+    doubt = f"At most ${_trimmed(in_doubt)} more for calls whose reply was lost.\n\n" if in_doubt else ""
     text = (
-        f"# {name}: {ended['status']}\n\n{_simulated(ended['gateway'] == 'sandbox')}{summary}\n\n"
-        f"${ended['cost_usd']} spent, at most ${ended['exposure_usd']} more in doubt; "
-        f"{ended['wall_s']:,.0f} s; run {ended['run_id']}.\n\n"
-        f"{_markdown(rows)}\nParquet: `{ended['output']}/results`\n"
+        f"# {name}: {ended['status']}\n\n{_simulated(ended['gateway'] == 'sandbox')}{summary} "
+        f"in {ended['wall_s']:,.0f} s (run {ended['run_id']}).\n\n{doubt}"
+        f"{_markdown(_only(rows, _MODELS_BRIEF))}\nParquet: `{ended['output']}/results`\n"
     )
     await acreate_markdown_artifact(text, key=key("mavi", name), description=f"Run of {name}")
 
@@ -123,11 +127,15 @@ async def show_comparison(name: str, found: Comparison, page: Path) -> None:
     points = "".join(f"- {point}\n" for point in found.verdict.points)
     text = (
         f"# {name}: bake-off\n\n{_simulated(found.simulated)}**{found.verdict.headline}**\n\n{points}\n"
-        f"{_markdown(rows)}\nThe whole report: `{page}`\n"
+        f"{_markdown(_only(rows, _COMPARED_BRIEF))}\nThe whole report: `{page}`\n"
     )
-    await acreate_table_artifact(rows, key=key("mavi", name, "bakeoff-models"), description="Models compared")
-    await acreate_markdown_artifact(text, key=key("mavi", name, "bakeoff"), description=f"Bake-off of {name}")
-    await _link(name, "bakeoff-report", page)
+    await acreate_table_artifact(
+        rows, key=key("mavi", name, "compared-models"), description=f"Models of {name}, compared"
+    )
+    await acreate_markdown_artifact(
+        text, key=key("mavi", name, "compared"), description=f"Bake-off of {name}"
+    )
+    await _link(name, "compared-page", page)
 
 
 async def show_drift(name: str, found: Drift, page: Path) -> None:
@@ -139,7 +147,7 @@ async def show_drift(name: str, found: Drift, page: Path) -> None:
         f"**{drift_page.headline(found)}**\n\n{points}\n{_markdown(rows)}\nThe whole report: `{page}`\n"
     )
     await acreate_markdown_artifact(text, key=key("mavi", name, "drift"), description=f"Drift of {name}")
-    await _link(name, "drift-report", page)
+    await _link(name, "drift-page", page)
 
 
 async def show_costs(report: CostReport, page: Path) -> None:
@@ -147,11 +155,12 @@ async def show_costs(report: CostReport, page: Path) -> None:
     told = report.to_json()
     totals = ("total_usd", "useful_usd", "invalid_usd", "retried_usd", "exposure_usd")
     rows = [_flat(group, report.by) for group in told["groups"]]
+    brief = (*report.by, "cost_usd", "exposure_usd", "calls")
     notes = [*report.notes, *([burn_text(report.burn)] if report.burn else [])]
     text = (
-        f"# Spend\n\n{_markdown([{name.removesuffix('_usd') + ' $': told[name] for name in totals}])}\n"
+        f"# Spend\n\n{_markdown(_only([told], totals))}\n"
         + "".join(f"- {note}\n" for note in notes)
-        + f"\n{_markdown(rows[-50:])}\nThe whole page: `{page}`\n"
+        + f"\n{_markdown(_only(rows[-50:], brief))}\nThe whole page: `{page}`\n"
     )
     await acreate_table_artifact(
         rows[-MOST_ROWS:], key="mavi-costs-table", description=f"Spend by {', '.join(report.by)}"
@@ -177,6 +186,22 @@ def _url(page: Path) -> str:
 
 def _plain(found: Comparison | Drift) -> Any:
     return found.to_json()
+
+
+def _only(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
+    """The columns that fit a summary; money without its last zeros."""
+    return [
+        {name: _trimmed(Decimal(row[name])) if _is_money(name, row) else row.get(name) for name in names}
+        for row in rows
+    ]
+
+
+def _is_money(name: str, row: Mapping[str, Any]) -> bool:
+    return name.endswith("_usd") and row.get(name) is not None
+
+
+def _trimmed(dollars: Decimal) -> str:
+    return f"{dollars.normalize():f}"
 
 
 def _row(model: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:

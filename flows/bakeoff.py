@@ -109,8 +109,11 @@ async def _check_drift(
         drift.write, found, root / "reports" / "drift.html", title=f"Drift of {job.name}"
     )
     await artifacts.show_drift(job.name, found, page)
-    flipped = fail_if_flips is not None and found.exceeds(fail_if_flips)
     text = f"Since {found.before}: {drift.headline(found)}"
-    if flipped:
-        text = f"Drift: {text} A model changed more than fail_if_flips {fail_if_flips:.1%}. See {page}"
-    return flipped, text
+    if fail_if_flips is None:
+        return False, text
+    if found.flips is None:
+        return True, f"Drift cannot be checked. {text} Free text has no labels: use an answer_schema."
+    if found.exceeds(fail_if_flips):
+        return True, f"Drift: {text} A model changed more than fail_if_flips {fail_if_flips:.1%}. See {page}"
+    return False, text

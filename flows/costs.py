@@ -37,7 +37,7 @@ async def report_costs(
     except MaviError as error:
         return Failed(message=str(error), data=error)
     await artifacts.show_costs(report, path)
-    total = f"${report.to_json()['total_usd']} in all"
+    total = f"${Decimal(report.to_json()['total_usd']).normalize():f} in all"
     if report.burn is None:
         return Completed(message=total)
     words = f"{burn_text(report.burn)} ({total})"
@@ -62,4 +62,4 @@ def _write(report: CostReport, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = path.with_name(f".{path.name}.new")
     staged.write_text(costs_page(report), encoding="utf-8")
-    return staged.replace(path)
+    return staged.replace(path.absolute())

@@ -9,6 +9,7 @@ import asyncio
 import sys
 from collections.abc import Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import State, flow
@@ -83,7 +84,7 @@ def problem(ended: Mapping[str, Any], fail_above: float) -> str | None:
     failed = ended["failed"] + ended["invalid"]
     finished = ended["answered"] + failed
     if finished and failed / finished > fail_above:
-        found = tasks.failures(ended["output"], ended["run_id"])
+        found = tasks.failures(Path(ended["output"]), ended["run_id"])
         codes = ", ".join(f"{code} {count:,}" for code, count in list(found.items())[:CODES_SHOWN])
         return (
             f"{failed:,} of {finished:,} rows failed: {failed / finished:.1%}, more than fail_above "
