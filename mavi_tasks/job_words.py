@@ -101,7 +101,7 @@ def shown(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     text = repr(value) if isinstance(value, str) else str(value)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+    return text if len(text) <= _SHOWN else text[: _SHOWN // 2 - 3] + "..." + text[-_SHOWN // 2 :]
 
 
 def _unknown(key: str, section: type[BaseModel] | None) -> str:
