@@ -66,7 +66,7 @@ def _gateway(value: Any) -> Any:
 class Job(Section):
     """Everything one run needs. Relative paths are relative to the job file, else to the current folder."""
 
-    flags: ClassVar[Mapping[str, str]] = {"output": "--out", "models": "--model"}
+    flags: ClassVar[Mapping[str, str]] = {"output": "--out", "models": "--model", "manifest": "manifest"}
 
     source: str | None = Field(default=None, description="The job file this came from; leave it empty")
     name: Text = Field(
