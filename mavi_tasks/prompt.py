@@ -95,7 +95,8 @@ class Prompts:
             if text is not None:
                 texts.append((one.name, text))
         if not self._prompts:
-            self._tell(item, ROW, "", "there is none: give the job `prompts`, or the row its own prompt")
+            wanted = "give the job `prompts`, or the row its own prompt, or --prompt"
+            self._tell(item, ROW, "", f"there is none: {wanted}")
         return texts
 
     def finish(self) -> None:
