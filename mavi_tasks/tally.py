@@ -56,6 +56,7 @@ class Tally:
     exposure_pico: int = 0  # the most that tries in doubt may have cost
     unpriced: int = 0  # answers without a known price
     stopped: str | None = None  # why this model was given up
+    errors: dict[str, tuple[int, str]] = field(default_factory=dict)  # code: how often, and the first message
     latencies: Latencies = field(default_factory=Latencies)
 
     @property
@@ -69,3 +70,8 @@ class Tally:
 
     def count(self, status: str) -> None:
         setattr(self, status, getattr(self, status) + 1)
+
+    def explain(self, code: str, message: str) -> None:
+        """One more failure, and why."""
+        times, first = self.errors.get(code, (0, message))
+        self.errors[code] = (times + 1, first)
