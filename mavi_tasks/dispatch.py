@@ -462,6 +462,8 @@ class _Asking:
         self.dispatcher.journal.record(attempt, row)
         self.recorded = True
         self.tally.count(outcome.status)
+        if outcome.status in ("failed", "invalid"):
+            self.tally.explain(outcome.code or "unknown", outcome.message or "")
         if outcome.status in ("answered", "invalid") and self.last is not None:
             self.tally.latencies.add(self.last.reply.latency_s)
             self.tally.unpriced += self.last.cost.total_pico is None
