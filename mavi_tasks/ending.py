@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from mavi_tasks.limits import Throttle
@@ -15,6 +16,14 @@ EXIT_ANSWERED: Final = 0
 EXIT_SOME_FAILED: Final = 3
 EXIT_STOPPED: Final = 4
 EXIT_INTERRUPTED: Final = 130
+
+ERRORS_SHOWN: Final = 5
+ERROR_HINTS: Final[Mapping[str, str]] = {
+    "unreachable": "is the gateway up, and its base URL right?",
+    "not_found": "is the base URL right? /vu/chat/completions or /iu/chat/completions is appended to it",
+    "unreadable": "did something else answer, a proxy or a login page? check the base URL",
+    "bad_gateway": "try again later; a proxy on the way may be the cause",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +48,7 @@ class ModelFigures:
     truncated: int
     unpriced: int
     stopped: str | None
+    errors: Mapping[str, tuple[int, str]]  # why requests failed: code, how often, the first message
     limits_moved: int  # how often its limits were changed by what the gateway said
     requests_per_minute: float | None  # as paced at the end; None = not paced
     concurrency: int | None
@@ -158,10 +168,29 @@ def _figures(tally: Tally, throttle: Throttle | None) -> ModelFigures:
         truncated=tally.truncated,
         unpriced=tally.unpriced,
         stopped=tally.stopped,
+        errors=tally.errors,
         limits_moved=len(throttle.history) if throttle is not None else 0,
         requests_per_minute=throttle.rate_now if throttle is not None else None,
         concurrency=throttle.concurrency_now if throttle is not None else None,
     )
+
+
+def _rest(ended: Report) -> str:
+    """What the unsent requests would cost, by what those of the same model have cost; empty when unknown."""
+    left = [m for m in ended.models if m.unsent]
+    if any(not m.answered or m.unpriced for m in left):
+        return ""
+    rest = sum(Decimal(m.cost_usd) / m.answered * m.unsent for m in left)
+    return f" (about ${rest:,.{2 if rest >= 1 else 4}f} more, by what was answered)" if rest else ""
+
+
+def _why(ended: Report) -> Sequence[str]:
+    """The commonest failures, each with its first message and what may help."""
+    all_errors = [(times, code, text) for m in ended.models for code, (times, text) in m.errors.items()]
+    return [
+        f"  {times} x {code}: {text}" + (f" ({ERROR_HINTS[code]})" if code in ERROR_HINTS else "")
+        for times, code, text in sorted(all_errors, reverse=True)[:ERRORS_SHOWN]
+    ]
 
 
 def advice(ended: Report) -> Sequence[str]:
@@ -179,11 +208,14 @@ def advice(ended: Report) -> Sequence[str]:
                 "(mavi run -v shows each change; set limits in the job to start there)."
             )
     if unsent:
+        first = "raise budget_usd and " if ended.stop_reason == "budget" else ""
         words.append(
-            f"{unsent} requests were not sent; nothing is lost: run the same command again to go on."
+            f"{unsent} requests were not sent{_rest(ended)}; nothing is lost: "
+            f"{first}run the same command again to go on."
         )
     if failed:
         words.append(f"{failed} requests failed; see status and error_code in {ended.output}/results.")
+        words += _why(ended)
     if ended.total("truncated"):
         words.append(
             f"{ended.total('truncated')} answers stop short: raise max_tokens, or lower thinking_budget."

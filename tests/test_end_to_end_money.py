@@ -44,7 +44,8 @@ def test_a_budget_is_never_exceeded_and_a_larger_one_goes_on_where_it_stopped(
     assert Decimal(done.told["cost_usd"]) == charged == spent(tmp_path / "out", "attempts")
     assert done.told["unsent"] == 240 - done.told["answered"] > 0
     assert f"{done.told['unsent']} requests were not sent" in words(done.err)
-    assert "budget" in done.err
+    assert "raise budget_usd" in words(done.err)
+    assert "more, by what was answered" in words(done.err)
     again = mavi(*RUN, job, "--budget-usd", "50")
     assert (again.code, again.told["answered"]) == (0, done.told["unsent"]), again.err
     assert gateway.bill()["bodies"]["extra_payments"] == 0

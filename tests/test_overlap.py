@@ -17,6 +17,7 @@ from tests.gateways import (
     one,
     remote_sandbox,
     rows,
+    says,
     spent,
     start,
     url_job,
@@ -37,6 +38,19 @@ def outage(tmp_path_factory):
         job = job_of(folder, gateway, 60, models=ALL_FAMILIES[:3])
         process = start("run", job, "--json")
         yield folder / "out", job, gateway, process
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def astray(tmp_path_factory):
+    """A run whose base URL is wrong, begun first likewise."""
+    not_found = b'{"status": 404, "error": "Not Found"}'
+    with says(not_found, 404, Content_Type="application/json") as base_url:
+        limits = {"*": {"concurrency": 4}}
+        job = url_job(tmp_path_factory.mktemp("astray"), 500, base_url, limits=limits)
+        process = start("run", job, "--json")
+        yield process
         process.kill()
         process.communicate()
 
@@ -324,3 +338,11 @@ def test_one_model_that_is_down_is_given_up_and_the_others_finish(outage):
     assert again.code == 0, again.err
     assert len(answered(out)) == 180
     assert spent(out, "attempts") == spent(out, "results")
+
+
+def test_a_wrong_base_url_does_not_cost_a_call_for_every_row(astray):
+    done = ended(astray)
+    assert done.code == 4, done.err
+    assert done.told["failed"] < 30
+    assert done.told["unsent"] == 500 - done.told["failed"]
+    assert "is the base URL right?" in " ".join(done.err.split())
