@@ -1,0 +1,92 @@
+"""One budget for many workers: dollars handed out in portions, the rest back at the end.
+
+    left       not handed out
+    granted    by holder: what it was given, less what it gave back; at its end that is what it spent
+    open       holders that may still spend or give back
+
+A dead holder's portion counts as spent until its journal is read; then `bury` puts the true figure there.
+left + all that is granted is always the whole budget, in whole pico-dollars.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+
+class Told(NamedTuple):
+    """What an exchange came to. `others`: somebody else may still give something back."""
+
+    granted_pico: int
+    others: bool
+
+
+class Ledger(Protocol):
+    """A budget that several processes draw on. Every method raises StoreError when it cannot be asked."""
+
+    async def open(self, left_pico: int) -> None:
+        """Begin anew with so much to hand out."""
+        ...
+
+    async def exchange(self, holder: str, *, back_pico: int, least_pico: int, parts: int, last: bool) -> Told:
+        """Give back, then take at least `least_pico` (0: nothing), or nothing when there is less.
+
+        What is taken is a `parts`-th of what is left when that is more. last: the holder spends no more.
+        """
+        ...
+
+    async def bury(self, holder: str, spent_pico: int) -> None:
+        """A holder has died having spent so much; the rest of its portion can be had again."""
+        ...
+
+    async def holders(self) -> list[str]:
+        """Who may still spend."""
+        ...
+
+    async def close(self) -> None:
+        """Give up the connection to the store."""
+        ...
+
+
+@dataclass(slots=True)
+class State:
+    """A ledger's figures, in pico-dollars."""
+
+    left: int
+    granted: dict[str, int] = field(default_factory=dict)
+    open: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> "State":
+        return cls(**values)
+
+    def values(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def bury(self, holder: str, spent_pico: int) -> None:
+        if holder in self.open:
+            self.open.remove(holder)
+            self.left += self.granted[holder] - spent_pico
+            self.granted[holder] = spent_pico
+
+
+def opened(left_pico: int) -> State:
+    """A ledger of which nothing is handed out."""
+    return State(left_pico)
+
+
+def exchange(
+    state: State, holder: str, back_pico: int, least_pico: int, parts: int, *, last: bool = False
+) -> Told:
+    """Change `state` as `Ledger.exchange` says."""
+    if holder not in state.open:
+        state.open.append(holder)
+        state.granted.setdefault(holder, 0)
+    state.left += back_pico
+    state.granted[holder] -= back_pico
+    granted = 0
+    if 0 < least_pico <= state.left:
+        granted = max(least_pico, state.left // parts)
+        state.left -= granted
+        state.granted[holder] += granted
+    if last:
+        state.open.remove(holder)
+    return Told(granted, any(other != holder for other in state.open))
