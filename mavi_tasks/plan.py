@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -168,7 +168,7 @@ class _Identifier:
     def __call__(self, batch: Sequence[Item]) -> list[tuple[Unit, ...]]:
         refs = [(ref, _kind(item)) for item in batch for ref in item.media]
         each = iter(self._units(refs))
-        return [tuple(next(each) for _ in item.media) for item in batch]
+        return [tuple(_as_it_is(next(each), item) for _ in item.media) for item in batch]
 
     def _units(self, refs: Sequence[tuple[str, Kind | None]]) -> list[Unit]:
         found = known(refs, self._options, self._probes)
@@ -179,6 +179,14 @@ class _Identifier:
 
     def _read(self, refs: Sequence[tuple[str, Kind | None]]) -> list[Unit]:
         return [identify(ref, self._options, self._probes, kind) for ref, kind in refs]
+
+
+def _as_it_is(unit: Unit, item: Item) -> Unit:
+    """A remote media is another one when the store tells another content mark (the media_etag column)."""
+    etag = item.variables.get("media_etag")
+    if not etag or not isinstance(unit, Media) or unit.place not in ("url", "s3"):
+        return unit
+    return replace(unit, identity=f"{unit.identity}#etag={etag}")
 
 
 def _kind(item: Item) -> Kind | None:

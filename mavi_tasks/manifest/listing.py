@@ -1,7 +1,8 @@
 """Manifests that are no table: a folder, a glob, a bucket prefix, one media file.
 
 A row is (reference, name, folder): the file's name and the last folder above it, which many collections
-name after what is in it (`columns: {truth: folder}`).
+name after what is in it (`columns: {truth: folder}`). Rows of a bucket also tell `media_etag`, which is other
+when the object's content is: what was replaced under its old name is asked again.
 """
 
 import glob
@@ -21,9 +22,11 @@ from mavi_tasks.manifest.source import asked, file_system
 from mavi_tasks.media.sniff import mime_of_name
 
 NAMES: Final = ("media_url", "name", "folder")
+ETAG: Final = "media_etag"
 
-# A reference below the base, and when it was changed (seconds since 1970), asked for only when needed.
-Entry = tuple[str, Callable[[], float]]
+# A reference below the base, when it was changed (seconds since 1970, asked for only when needed), and the
+# mark that a store gives its content; None where there is none.
+Entry = tuple[str, Callable[[], float], str | None]
 
 
 def is_media(name: str) -> bool:
@@ -41,7 +44,8 @@ def read_listing(
     """
     base, entries = _entries(path, problems)
     batches = partial(_batches, path, entries, batch_rows, order, since)
-    return Rows(NAMES, batches, base, _name(path), listing=True, numbered=False)
+    names = (*NAMES, ETAG) if base.remote else NAMES
+    return Rows(names, batches, base, _name(path), listing=True, numbered=False)
 
 
 def _entries(path: str, problems: Problems) -> tuple[Base, Callable[[], Iterable[Entry]]]:
@@ -51,7 +55,7 @@ def _entries(path: str, problems: Problems) -> tuple[Base, Callable[[], Iterable
         return Base(path, trusted=True), partial(_walk, path, "", problems, frozenset())
     if os.path.isfile(path):
         folder, name = os.path.split(path)
-        return Base(folder, trusted=True), lambda: [(name, partial(_changed, path))]
+        return Base(folder, trusted=True), lambda: [(name, partial(_changed, path), None)]
     root = _root(path)
     return Base(root, trusted=True), partial(_glob, path, root)
 
@@ -68,25 +72,33 @@ def _batches(
         moment = since.timestamp()
         found = (entry for entry in found if entry[1]() > moment)
     if order == "newest":
-        dated = sorted((-changed(), ref) for ref, changed in found)
-        refs: Iterator[str] = (ref for _, ref in dated)
+        dated = sorted((-changed(), ref, etag) for ref, changed, etag in found)
+        refs: Iterator[tuple[str, str | None]] = ((ref, etag) for _, ref, etag in dated)
     else:
-        refs = (ref for ref, _ in found)
+        refs = ((ref, etag) for ref, _, etag in found)
+    row = _bucket_row if "://" in path else _row
     rows = 0
     while some := list(islice(refs, batch_rows)):
-        yield range(rows + 1, rows + 1 + len(some)), [_row(ref) for ref in some]
+        yield range(rows + 1, rows + 1 + len(some)), [row(*one) for one in some]
         rows += len(some)
     if not rows and since is None:
         raise InputError(f"{shown(path)}: holds no media, by the names of its files (.jpg, .mp4, ...)")
 
 
-def _row(ref: str) -> tuple[str, str, str]:
+def _row(ref: str, etag: str | None = None) -> tuple[str | None, ...]:
     folder, _, name = ref.rpartition("/")
     return ref, name, folder.rpartition("/")[2]
 
 
+def _bucket_row(ref: str, etag: str | None) -> tuple[str | None, ...]:
+    return *_row(ref), etag
+
+
 def _changed(path: str) -> float:
-    return os.stat(path).st_mtime
+    try:
+        return os.stat(path).st_mtime
+    except OSError:  # it went away since it was listed
+        return 0.0
 
 
 def _walk(root: str, below: str, problems: Problems, above: frozenset[tuple[int, int]]) -> Iterator[Entry]:
@@ -107,7 +119,7 @@ def _walk(root: str, below: str, problems: Problems, above: frozenset[tuple[int,
         if entry.is_dir():
             yield from _walk(root, ref + "/", problems, above | {mark})
         elif is_media(entry.name):
-            yield ref, partial(_changed, entry.path)
+            yield ref, partial(_changed, entry.path), None
 
 
 def _root(pattern: str) -> str:
@@ -123,7 +135,7 @@ def _glob(pattern: str, root: str) -> Iterator[Entry]:
     for ref in sorted(set(found)):
         path = os.path.join(root, ref)
         if (named or is_media(ref)) and os.path.isfile(path):
-            yield Path(ref).as_posix(), partial(_changed, path)
+            yield Path(ref).as_posix(), partial(_changed, path), None
 
 
 def _bucket(url: str) -> tuple[Base, Callable[[], Iterable[Entry]]]:
@@ -133,7 +145,7 @@ def _bucket(url: str) -> tuple[Base, Callable[[], Iterable[Entry]]]:
     folder = url if url.endswith("/") else url + "/"
     if is_media(rest):
         folder, _, name = url.rpartition("/")
-        return Base(folder + "/", remote=True, trusted=True), lambda: [(name, lambda: 0.0)]
+        return Base(folder + "/", remote=True, trusted=True), lambda: [(name, lambda: 0.0, None)]
     return Base(folder, remote=True, trusted=True), partial(_objects, folder)
 
 
@@ -147,7 +159,15 @@ def _objects(folder: str) -> Iterator[Entry]:
     for key in sorted(found):
         ref = key.lstrip("/").removeprefix(prefix)
         if is_media(ref) and not any(part.startswith(".") for part in ref.split("/")):
-            yield ref, partial(_modified, found[key])
+            yield ref, partial(_modified, found[key]), _etag(found[key])
+
+
+def _etag(info: dict[str, Any]) -> str | None:
+    """What is other when an object's content is: its ETag (a store's own word for it) and size."""
+    words = ("ETag", "etag", "md5Hash", "content_md5", "generation")
+    value = next((info[word] for word in words if info.get(word)), None)
+    mark = str(value).strip('"')
+    return None if value is None else f"{mark}-{info.get('size', 0)}"
 
 
 def _modified(info: dict[str, Any]) -> float:
