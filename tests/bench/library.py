@@ -1,0 +1,162 @@
+"""A night over a large library of which little is new: what comes before the first call.
+
+    python -m tests.bench.library [--items 1000000] [--new 1000] [--library DIR]
+
+Makes tiny JPEGs, plans the first night (which reads them all), writes the answers as a run would have left
+them, adds new files, and plans the second night in a process of its own. Prints both, and last one JSON line.
+Stands for: start, the index of what is answered, listing, looking at every file's size and time, probes,
+prompts, keys and the estimate. All of it is removed at the end; --library keeps and reuses a folder of media.
+"""
+
+import argparse
+import io
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from mavi_tasks.schema import RESULTS
+
+PER_FOLDER = 1000
+ROWS_PER_PART = 100_000
+MODEL = "gemini:gemini-2.5-flash"
+PROMPT = "What is in this {{ media.kind }}?"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--items", type=int, default=1_000_000)
+    parser.add_argument("--new", type=int, default=1_000)
+    parser.add_argument("--library", type=Path, help="use this folder of media, and keep it")
+    parser.add_argument("--night", type=Path, help=argparse.SUPPRESS)  # a child: one night in this folder
+    args = parser.parse_args()
+    if args.night is not None:
+        night(args.library, args.night)
+        return
+    folder = Path(tempfile.mkdtemp(prefix="mavi-library-"))
+    library = args.library or folder / "library"
+    try:
+        run(library, folder, args.items, args.new)
+    finally:
+        shutil.rmtree(folder)
+
+
+def run(library: Path, folder: Path, items: int, new: int) -> None:
+    if not library.is_dir():
+        make(library, items)
+    out = folder / "out"
+    first = timed("first night (reads every file)", library, out)
+    answer(out, Path(first.pop("spool")))
+    shutil.rmtree(out / "_plan", ignore_errors=True)
+    fresh = library / f"new-{time.time_ns()}"
+    make(fresh, new, start=items)
+    try:
+        second = timed("second night", library, out)
+    finally:
+        shutil.rmtree(fresh)
+    kept = sum(path.stat().st_size for path in (out / "_library").glob("*"))
+    print(f"probes kept: {kept / 1e6:,.0f} MB")
+    second.pop("spool")
+    assert second["to_send"] == new, second
+    print(
+        json.dumps({"items": items, "new": new, "library_mb": kept / 1e6, "first": first, "second": second})
+    )
+
+
+def make(folder: Path, count: int, start: int = 0) -> None:
+    """Tiny pictures, no two alike, older than a moment."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(buffer, "JPEG")
+    began = time.monotonic()
+    for first in range(0, count, PER_FOLDER):
+        below = folder / f"{first // PER_FOLDER:05d}"
+        below.mkdir(parents=True)
+        for n in range(first, min(first + PER_FOLDER, count)):
+            path = below / f"{n:07d}.jpg"
+            path.write_bytes(buffer.getvalue() + (start + n).to_bytes(8, "big"))
+            os.utime(path, (1_700_000_000 + n, 1_700_000_000 + n))
+    print(f"{count:,} files made in {time.monotonic() - began:.1f} s")
+
+
+def timed(name: str, library: Path, out: Path) -> dict:
+    command = [sys.executable, "-m", "tests.bench.library", "--night", out, "--library", library]
+    began = time.monotonic()
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    wall_s = time.monotonic() - began
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    told = json.loads(done.stdout.splitlines()[-1]) | {"wall_s": round(wall_s, 1)}
+    print(
+        f"{name}: {told['requests']:,} items, {told['to_send']:,} to send: {wall_s:.1f} s wall, "
+        f"{told['cpu_s']:.1f} s CPU, {told['peak_mb']:.0f} MB peak, {told['start_s']:.1f} s of it start"
+    )
+    return told
+
+
+def night(library: Path, out: Path) -> None:
+    """All that a run does before its first call; leaves the plan's spool for the parent."""
+    from mavi_tasks import forecast
+    from mavi_tasks.job import job_of
+    from mavi_tasks.run import open_run
+    from mavi_tasks.settings import endpoint
+
+    job = job_of(manifest=str(library), models=[MODEL], prompt=PROMPT, output=str(out), gateway="sandbox")
+    run = open_run(job, endpoint(job.gateway, os.environ))
+    start_s = time.process_time()
+    told = forecast.forecast(run)
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    found = {
+        "requests": told.plan.requests,
+        "to_send": sum(told.plan.to_send.values()),
+        "start_s": round(start_s, 1),
+        "cpu_s": round(usage.ru_utime + usage.ru_stime, 1),
+        "peak_mb": round(usage.ru_maxrss / 1024, 1),
+        "spool": str(told.plan.folder),
+    }
+    print(json.dumps(found))
+
+
+def answer(out: Path, spool: Path) -> None:
+    """Results for everything in the spool, in parts, as earlier runs would have left them."""
+    rows: list[tuple[str, str, str]] = []
+    parts = 0
+    for shard in sorted(spool.glob("*.jsonl")):
+        with shard.open("rb") as lines:
+            rows += [tuple(json.loads(line)[:3]) for line in lines]
+        if len(rows) >= ROWS_PER_PART:
+            write(out, rows, parts := parts + 1)
+            rows = []
+    if rows:
+        write(out, rows, parts + 1)
+
+
+def write(out: Path, rows: list[tuple[str, str, str]], number: int) -> None:
+    keys, items, prompts = zip(*rows, strict=True)
+    known = {"request_key": keys, "item_id": items, "prompt_id": prompts}
+    same = {"model": MODEL, "gateway": "sandbox", "status": "answered", "run_id": "first", "job": "library"}
+    same |= {"prompt": PROMPT, "answer": "a picture", "finish_reason": "stop", "family": "gemini"}
+    columns = {
+        field.name: pa.array(known[field.name], field.type)
+        if field.name in known
+        else pa.array([same.get(field.name)] * len(rows), pa.string()).cast(field.type)
+        if field.name in same
+        else pa.nulls(len(rows), field.type)
+        for field in RESULTS
+    }
+    folder = out / "results" / "run_date=2026-11-21"
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns, RESULTS), folder / f"part-{number}.parquet", compression="zstd",
+                   row_group_size=10_000, store_decimal_as_integer=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
