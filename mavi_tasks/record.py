@@ -93,7 +93,7 @@ def result_row(
         request.prompt_id,
         lane.model,
         lane.family.name,
-        endpoint,
+        endpoint or None,
         media.uri if media else None,
         media.kind if media else "text",
         delivery.sha256 if delivery else (media.sha256 if media else None),

@@ -23,7 +23,7 @@ RESULTS = pa.schema(
         ("prompt_id", WORD),
         ("model", WORD),  # family:name, as asked for
         ("family", WORD),
-        ("endpoint", WORD),  # /vu | /iu
+        ("endpoint", WORD),  # /vu | /iu; null where the base URL is the only one, or nothing was sent
         ("media_uri", pa.string()),  # without signature
         ("media_kind", WORD),  # image | video | text
         ("media_sha256", pa.string()),  # null for remote media that were not read

@@ -8,6 +8,7 @@ from mavi_tasks.job_sections import Gateway
 
 MAVI_BASE_URL = "https://mavi-backend.memories.ai/serve/api/v2"
 SANDBOX_KEY = "sk-sandbox"
+MAVI_KEYS = ("MAVI_API_KEY", "MEMORIES_API_KEY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,13 @@ def endpoint(gateway: Gateway, env: Mapping[str, str]) -> Endpoint:
 
 
 def _key(gateway: Gateway, env: Mapping[str, str]) -> str | None:
-    if gateway.api_key_env is not None:
-        return _usable(gateway.api_key_env, env)
-    if gateway.dialect != "mavi":
-        return None  # never show the MAVI key to somebody else's server
+    named = gateway.api_key_env
+    if gateway.dialect != "mavi":  # never show the MAVI key to somebody else's server
+        if named in MAVI_KEYS:
+            raise InputError(f"gateway.api_key_env: {named} is for MAVI only, not for {gateway.base_url}")
+        return None if named is None else f"Bearer {_usable(named, env)}"
+    if named is not None:
+        return _usable(named, env)
     name = "MAVI_API_KEY" if env.get("MAVI_API_KEY") else "MEMORIES_API_KEY"
     return _usable(name, env, shown="MAVI_API_KEY")
 
@@ -48,12 +52,17 @@ def _key(gateway: Gateway, env: Mapping[str, str]) -> str | None:
 def _usable(name: str, env: Mapping[str, str], shown: str | None = None) -> str:
     key = env.get(name, "").strip()
     if not key:
-        raise InputError(
-            f"{shown or name} is not set: export {shown or name}=sk-mavi-... "
-            "(made in the console), or try without a key: --gateway sandbox"
-        )
+        raise InputError(_unset(shown or name))
     if key.lower().startswith("bearer "):
         raise InputError(f"{name} begins with 'Bearer ': the gateway wants the raw key, without it")
     if not key.isascii() or not key.isprintable() or " " in key:
         raise InputError(f"{name} holds characters that no key has (spaces, line ends?): copy it again")
     return key
+
+
+def _unset(name: str) -> str:
+    if name in MAVI_KEYS:
+        value, otherwise = "sk-mavi-... (made in the console)", "try without a key: --gateway sandbox"
+    else:
+        value, otherwise = "...", "take gateway.api_key_env out of the job: then no key is sent"
+    return f"{name} is not set: export {name}={value}, or {otherwise}"

@@ -172,6 +172,7 @@ def test_the_documented_ways_of_a_local_video():
         "qwen": "video_needs_url",
         "nova": "inline",
         "gpt": "video_needs_frames",
+        "openai": "video_needs_frames",
     }
 
 

@@ -366,8 +366,8 @@ def test_a_model_row_prints_its_tiers_in_dollars():
 
 
 def test_a_model_of_an_unknown_family_is_listed_without_media():
-    own = book({"openai:llama": {"input_usd_per_mtok": "0", "output_usd_per_mtok": "0"}})
-    assert own.models(TODAY)[-1].model == "openai:llama"
+    own = book({"zephyr:llama": {"input_usd_per_mtok": "0", "output_usd_per_mtok": "0"}})
+    assert own.models(TODAY)[-1].model == "zephyr:llama"
     assert own.models(TODAY)[-1].endpoints == ()
 
 

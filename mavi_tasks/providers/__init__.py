@@ -19,6 +19,7 @@ from mavi_tasks.providers.base import Answer, Ask, Family, MediaKind, Part, Rout
 from mavi_tasks.providers.gemini import Gemini
 from mavi_tasks.providers.gpt import Gpt
 from mavi_tasks.providers.nova import Nova
+from mavi_tasks.providers.openai import OpenAI
 from mavi_tasks.providers.qwen import Qwen
 
 __all__ = [
@@ -26,7 +27,7 @@ __all__ = [
     "family_of", "nearest_model", "split",
 ]  # fmt: skip
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (Gemini(), Qwen(), Nova(), Gpt())}
+FAMILIES: dict[str, Family] = {family.name: family for family in (Gemini(), Qwen(), Nova(), Gpt(), OpenAI())}
 KNOWN_PARAMS: dict[str, frozenset[str]] = {name: family.known_params for name, family in FAMILIES.items()}
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 MediaKind = Literal["image", "video", "text"]
-Endpoint = Literal["/vu", "/iu"]
+Endpoint = Literal["/vu", "/iu", ""]  # "": the base URL itself
 
 
 @dataclass(frozen=True, slots=True)
