@@ -11,6 +11,7 @@ from mavi_tasks import embedded, forecast, pilot, settings
 from mavi_tasks.ending import Report
 from mavi_tasks.forecast import Forecast
 from mavi_tasks.job import Job
+from mavi_tasks.loops import fast_loop
 from mavi_tasks.pilot import Measured
 from mavi_tasks.run import Run, Want, open_run
 from mavi_tasks.screen import Progress
@@ -54,7 +55,7 @@ def execute(
         told = forecast.forecast(run, retry_invalid=retry_invalid)
         run.planned = told.for_run_row()
         talk.planned(told)
-        with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+        with asyncio.Runner(loop_factory=fast_loop()) as runner:
             rest = _pilot(run, runner, talk, pilot_size) if pilot_size is not None else None
             if pilot_size is None or rest is not None:
                 runner.run(_dispatch(run, "w0", rest, quiet=talk.quiet))
@@ -108,11 +109,3 @@ def _on_signals(run: Run, work: "asyncio.Task[None]") -> None:
             loop.add_signal_handler(number, interrupt)
         except NotImplementedError:  # Windows' loop has none: KeyboardInterrupt cancels the work instead
             return
-
-
-def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop

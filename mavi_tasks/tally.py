@@ -2,6 +2,7 @@
 
 import random
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 SAMPLE = 10_000  # latencies kept per model: exact up to here, a uniform sample beyond
@@ -23,6 +24,10 @@ class Latencies:
         at = self._random.randrange(self._seen)
         if at < SAMPLE:
             self._kept[at] = seconds
+
+    def __iter__(self) -> Iterator[float]:
+        """The values that are kept."""
+        return iter(self._kept)
 
     def quantile(self, share: float) -> float | None:
         """By linear interpolation, as numpy and pandas do; None when there is nothing."""
