@@ -50,6 +50,7 @@ Runner = Annotated[
     Literal["threads", "processes", "dask", "ray"],
     BeforeValidator(one_of("threads", "processes", "dask", "ray")),
 ]
+Store = Annotated[Literal["file", "redis", "prefect"], BeforeValidator(one_of("file", "redis", "prefect"))]
 Durability = Annotated[Literal["group", "os", "always"], BeforeValidator(one_of("group", "os", "always"))]
 
 
@@ -112,11 +113,23 @@ class Job(Section):
     durability: Durability = Field(
         default="group", description="What a loss of power may cost; see the README"
     )
+    ship_every_s: Seconds | None = Field(
+        default=None, description="Publish so often; for s3:// output on machines whose disk is not kept"
+    )
     prices: dict[str, ModelPrice] = Field(default_factory=dict, description="Your own prices, by model")
     limit: PositiveInt | None = Field(default=None, description="Only the first so many items")
     since: Since | None = Field(default=None, description="Only media newer than a date or an age (7d)")
     order: Order = Field(default="manifest", description="newest: the newest media first")
-    runner: Runner = Field(default="threads", description="What carries the shards under Prefect")
+    runner: Runner = Field(
+        default="threads",
+        description="Who asks: this process, processes of this machine, a dask or ray cluster",
+    )
+    workers: PositiveInt | None = Field(
+        default=None, description="How many processes; default: one for each processor"
+    )
+    shared_limits: Store = Field(
+        default="file", description="Where workers share limits and budget: file is for one machine only"
+    )
     shard_size: ShardSize = Field(default=1000, description="Requests of one Prefect task")
     output: Text = Field(
         default="", validate_default=False, description="The dataset's folder; default: out/<name>"
