@@ -117,9 +117,14 @@ class Run:
         """Send what the plan has left (of it, what `want` says), all models at once, and record it."""
         assert self.plan is not None
         async with self.working(worker):
-            await asyncio.gather(
-                *(self.ask(model, shards, want) for model, shards in self.plan.shards.items())
-            )
+            if self.job.runner == "threads" or (want is not None and not want.rest):
+                await asyncio.gather(
+                    *(self.ask(model, shards, want) for model, shards in self.plan.shards.items())
+                )
+            else:
+                from mavi_tasks import processes
+
+                await processes.ask_all(self, want)
             if want is None or want.rest:
                 self.share()
 
