@@ -14,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as pads
 
 from mavi_tasks import dataset
+from mavi_tasks.schema import TABLES
 
 Words = npt.NDArray[np.uint64]
 
@@ -56,9 +58,18 @@ class Answered:
         """Index a dataset folder; an absent one is empty."""
         blocks = [_block(rows) for rows in _chunks(_journal_rows(root))]
         if (root / "results").is_dir():
-            blocks += list(_part_blocks(root))
-        if not blocks:
-            blocks = [_block([])]
+            blocks += list(_part_blocks(dataset.open_table(root, "results")))
+        return cls._of(blocks)
+
+    @classmethod
+    def of_parts(cls, paths: Sequence[Path]) -> "Answered":
+        """Index some parts of results."""
+        files = [str(path) for path in paths]
+        return cls._of(list(_part_blocks(pads.dataset(files, schema=TABLES["results"], format="parquet"))))
+
+    @classmethod
+    def _of(cls, blocks: list[tuple[Words, Words, Any, Any]]) -> "Answered":
+        blocks = blocks or [_block([])]
         return cls(*(np.concatenate(columns) for columns in zip(*blocks, strict=True)))
 
     def look_up(self, keys: Sequence[str], rows: Sequence[int]) -> list[Known]:
@@ -120,9 +131,8 @@ def _journal_rows(root: Path) -> Iterator[tuple[str, str, str, str]]:
                 yield key, item, prompt, status
 
 
-def _part_blocks(root: Path) -> Iterator[tuple[Words, Words, Any, Any]]:
+def _part_blocks(table: pads.Dataset) -> Iterator[tuple[Words, Words, Any, Any]]:
     columns = ["request_key", "item_id", "prompt_id", "status"]
-    table = dataset.open_table(root, "results")
     for batch in table.to_batches(columns=columns, batch_size=50_000):
         status = batch["status"].cast("string")
         batch = batch.filter(pc.is_in(status, value_set=pa.array(list(_STATUS))))

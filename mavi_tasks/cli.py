@@ -120,13 +120,13 @@ def _models_options(sub: argparse.ArgumentParser) -> None:
 
 
 def _status_options(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("dir", metavar="DIR", type=Path)
+    sub.add_argument("dir", metavar="DIR", help="a dataset: a folder or s3://BUCKET/PREFIX")
     sub.add_argument("--json", action="store_true")
 
 
 def _export_options(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("dir", metavar="DIR", type=Path)
-    sub.add_argument("--to", required=True, type=Path, metavar="FILE", help=".parquet, .csv or .jsonl")
+    sub.add_argument("dir", metavar="DIR", help="a dataset: a folder or s3://BUCKET/PREFIX")
+    sub.add_argument("--to", required=True, metavar="FILE", help=".parquet, .csv or .jsonl; s3:// too")
     sub.add_argument("--latest", action="store_true", help="one row per request: the one that finished last")
     sub.add_argument("--table", choices=("results", "attempts", "runs"), default="results")
 
@@ -312,9 +312,10 @@ def _check_models(args: argparse.Namespace) -> int:
 
 
 def status(args: argparse.Namespace) -> int:
+    from mavi_tasks.objects import existing
     from mavi_tasks.status import of
 
-    found = of(args.dir)
+    found = of(existing(args.dir))
     if args.json:
         _print_json(found.to_json())
         return 0
@@ -326,8 +327,9 @@ def status(args: argparse.Namespace) -> int:
 
 def export(args: argparse.Namespace) -> int:
     from mavi_tasks.export import export as write
+    from mavi_tasks.objects import existing
 
-    rows = write(args.dir, args.to, table=args.table, latest=args.latest)
+    rows = write(existing(args.dir), args.to, table=args.table, latest=args.latest)
     print(f"{rows} rows -> {args.to}")
     return 0
 

@@ -57,10 +57,13 @@ def command(args: argparse.Namespace) -> int:
 def _escalate(args: argparse.Namespace, fields: dict[str, str]) -> int:
     """The next step of a cascade: a manifest of the items that the models so far have not settled."""
     from mavi_tasks.compare import open_items, write_manifest
+    from mavi_tasks.objects import existing
 
     if not args.model:
         raise InputError("--escalate needs --model: the models asked so far")
-    units = open_items([Path(folder) for folder in args.dirs], args.model, below=args.below, fields=fields)
+    units = open_items(
+        [existing(folder) for folder in args.dirs], args.model, below=args.below, fields=fields
+    )
     print(f"{write_manifest(units, args.escalate)} items -> {args.escalate}")
     return 0
 
@@ -74,9 +77,10 @@ def _field(text: str) -> tuple[str, str]:
 
 def _source(text: str) -> "Path | Run":
     from mavi_tasks.compare import Run
+    from mavi_tasks.objects import existing
 
     folder, found, run_id = text.rpartition("@")
-    return Run(Path(folder), run_id) if found and not Path(text).exists() else Path(text)
+    return Run(existing(folder), run_id) if found and not Path(text).exists() else existing(text)
 
 
 def _is_drift(args: argparse.Namespace, sources: "list[Path | Run]") -> bool:

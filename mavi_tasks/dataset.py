@@ -8,6 +8,8 @@
     DIR/_quarantine/                segments with damaged lines, as they were found
     DIR/_claims                     byte-range locks of requests being asked now (claims.py)
 
+A dataset in a bucket is a folder like that too, its spool: parts go to the bucket first (objects/).
+
 Publishing is idempotent: the name of a part is that of its segment, so doing it twice writes the same file.
 The order is staging file, fsync, rename, fsync of the folder, and only then the segment is deleted; so a row
 is always in the journal or in a part. Parts are never merged in place: a reader's glob would see rows twice.
@@ -17,6 +19,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,7 @@ from filelock import FileLock, Timeout
 from mavi_tasks import journal
 from mavi_tasks.errors import InputError
 from mavi_tasks.labels import label_columns, label_rows
+from mavi_tasks.objects import mirror_of
 from mavi_tasks.schema import ATTEMPTS, RESULTS, SCHEMA_VERSION, TABLES, USD
 
 ROWS_PER_GROUP = 10_000
@@ -136,7 +140,11 @@ class Dataset:
         with journal.storage(self.root, "write to"):
             staged.parent.mkdir(parents=True, exist_ok=True)
             pq.write_table(table, staged, compression="zstd", store_decimal_as_integer=True)
-            _commit(staged, self.root / "runs" / f"run_date={date}" / name)
+            final = self.root / "runs" / f"run_date={date}" / name
+            mirror = mirror_of(self.root)
+            if mirror is not None:
+                mirror.ship_run(staged, final)
+            _commit(staged, final)
 
     def _record_crash(self, header: Mapping[str, Any]) -> None:
         """A run whose process died has no row of its own yet: write what is known of it."""
@@ -160,6 +168,7 @@ class _Parts:
     def __init__(self, root: Path, name: str, header: Mapping[str, Any]) -> None:
         self._root, self._name, self._header = root, name, header
         self._writers: dict[str, pq.ParquetWriter] = {}
+        self._written: Counter[str] = Counter()
         answer_schema = header.get("answer_schema")
         self._labels = label_columns(answer_schema, _newest_labels(root)) if answer_schema else None
         self._rows: dict[str, list[list[Any]]] = {"results": [], "attempts": []}
@@ -212,16 +221,19 @@ class _Parts:
                 self._staged(table), rows.schema, compression="zstd", store_decimal_as_integer=True
             )
         self._writers[table].write_table(rows)
+        self._written[table] += rows.num_rows
 
     def finish(self) -> None:
         date = self._header["date"]
         for table in self._rows:
             self._flush(table)
+        mirror = mirror_of(self._root)
         for table, writer in self._writers.items():
             writer.close()
-            _commit(
-                self._staged(table), self._root / table / f"run_date={date}" / f"part-{self._name}.parquet"
-            )
+            final = self._root / table / f"run_date={date}" / f"part-{self._name}.parquet"
+            if mirror is not None:
+                mirror.ship(self._staged(table), final, self._written[table])
+            _commit(self._staged(table), final)
 
     def _staged(self, table: str) -> Path:
         return self._root / "_staging" / f"{self._name}.{table}"
@@ -229,6 +241,9 @@ class _Parts:
 
 def _newest_labels(root: Path) -> pa.Schema | None:
     """The schema of the last labels part: it has every column that any part before it had."""
+    mirror = mirror_of(root)
+    if mirror is not None:
+        mirror.refresh("labels")
     newest = max((root / "labels").rglob("*.parquet"), key=lambda path: path.stat().st_mtime_ns, default=None)
     return pq.read_schema(newest) if newest is not None else None
 
@@ -317,6 +332,9 @@ def open_table(root: Path, table: str, names: str = "*.parquet") -> pads.Dataset
     names: a glob on the files' names, to open only some of them.
     Raises InputError when the folder is no dataset.
     """
+    mirror = mirror_of(root)
+    if mirror is not None:
+        mirror.refresh(table)
     folder = root / table
     if not folder.is_dir():
         raise InputError(

@@ -137,7 +137,7 @@ def report(run: "Run") -> Report:
         stop_reason=reason,
         message=message,
         gateway=run.endpoint.identity,
-        output=str(run.dataset.root),
+        output=run.job.output,
         wall_s=(finished_us - run.started_us) / 1e6,
         cost_pico=sum(t.cost_pico for t in tallies),
         exposure_pico=sum(t.exposure_pico for t in tallies),

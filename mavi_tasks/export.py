@@ -2,6 +2,7 @@
 
 import csv
 import json
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -12,13 +13,26 @@ import pyarrow.parquet as pq
 
 from mavi_tasks import dataset
 from mavi_tasks.errors import InputError, StorageError
+from mavi_tasks.objects import Bucket, is_url, url
+from mavi_tasks.schema import TABLES
 
 
-def export(root: Path, to: Path, *, table: str = "results", latest: bool = False) -> int:
-    """Write a table of a dataset to one file by its suffix; returns the number of rows.
+def export(root: Path, to: str | Path, *, table: str = "results", latest: bool = False) -> int:
+    """Write a table of a dataset to one file, here or s3://, by its suffix; returns the number of rows.
 
     Raises InputError for a suffix that is not known, StorageError when the file cannot be written.
     """
+    if not is_url(str(to)):
+        return _export(root, Path(to), table=table, latest=latest)
+    place, _, name = str(to).rpartition("/")
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder, name)
+        rows = _export(root, made, table=table, latest=latest)
+        Bucket(url(place)).put(name, made)
+    return rows
+
+
+def _export(root: Path, to: Path, *, table: str, latest: bool) -> int:
     write = _WRITERS.get(to.suffix.lower())
     if write is None:
         raise InputError(f"{to}: --to must end in {', '.join(_WRITERS)}")
@@ -29,7 +43,7 @@ def export(root: Path, to: Path, *, table: str = "results", latest: bool = False
     staged = to.with_name(f".{to.name}.part")
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
-        rows = write(batches, source.schema if not latest else dataset.TABLES[table], staged)
+        rows = write(batches, source.schema if not latest else TABLES[table], staged)
         staged.replace(to)
     except OSError as error:
         staged.unlink(missing_ok=True)

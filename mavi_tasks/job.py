@@ -28,6 +28,7 @@ from mavi_tasks.errors import InputError
 from mavi_tasks.job_fields import (
     Budget,
     PositiveInt,
+    Seconds,
     ShardSize,
     Since,
     Text,

@@ -118,8 +118,8 @@ def _similar(missing: Path) -> str:
 
 def output(text: str, base: Path) -> str:
     """The dataset's absolute folder, or a bucket prefix."""
-    if "://" in text and not text.startswith(("s3://", "gs://")):
-        raise wrong("must be a folder or an s3:// or gs:// prefix")
+    if "://" in text and not (text.startswith("s3://") and text[5:].strip("/") and "?" not in text):
+        raise wrong("must be a folder or s3://BUCKET/PREFIX")
     if "\0" in text:
         raise wrong("must be a folder")
     found = Path(path(text, base)) if "://" not in text else None

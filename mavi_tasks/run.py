@@ -12,12 +12,12 @@ import platform
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mavi_tasks import __version__, share
 from mavi_tasks import plan as planning
@@ -35,10 +35,14 @@ from mavi_tasks.lane import Lane, Request, lanes
 from mavi_tasks.library import Library
 from mavi_tasks.limits import Clock, LimitChange, MonotonicClock, Throttle
 from mavi_tasks.media import MediaOptions, MediaStore, Probes
+from mavi_tasks.objects import folder, mirror_of
 from mavi_tasks.pricing import Book, book, pico
 from mavi_tasks.record import Outcome, result_row
 from mavi_tasks.settings import Endpoint
 from mavi_tasks.tally import Tally
+
+if TYPE_CHECKING:
+    from mavi_tasks.objects.turns import Turns
 
 log = logging.getLogger("mavi")
 
@@ -74,6 +78,7 @@ class Run:
     plan: planning.Plan | None = None
     claims: Claims | None = None
     planned: str | None = None  # the forecast, as JSON for the run's row
+    turns: "Turns | None" = None  # of a dataset in a bucket
     _refused_recorded: bool = False
     dispatcher: Dispatcher | None = None
     throttles: dict[str, Throttle] = field(default_factory=dict)
@@ -96,6 +101,7 @@ class Run:
         if not self.dry:  # watched from before the index is read, so that nothing falls between
             self.claims = Claims(self.dataset.root, self._writer("w0"))
             self.claims.start_watching()
+            self._begin_turns()
         with Library(self.dataset.root / "_library", keep=self.dataset.root.is_dir()) as library:
             self.plan = planning.make(
                 self.job,
@@ -107,7 +113,18 @@ class Run:
                 listen=listen,
                 probes=probes or Probes(library),
             )
+        if self.turns is not None:
+            self.turns.cut(self.plan)
         return self.plan
+
+    def _begin_turns(self) -> None:
+        """A dataset in a bucket: other machines may ask the same, so requests are asked under leases."""
+        mirror = mirror_of(self.dataset.root)
+        if mirror is not None:
+            from mavi_tasks.objects.turns import Turns
+
+            self.turns = Turns(mirror, self.dataset, self.run_id, shard_size=self.job.shard_size)
+            self.turns.begin()
 
     @property
     def plan_folder(self) -> Path:
@@ -141,6 +158,8 @@ class Run:
                 yield dispatcher
             finally:
                 publisher.cancel()
+        if self.turns is not None:
+            await self.turns.settle()
         if dispatcher.error is not None:
             raise dispatcher.error
 
@@ -148,10 +167,16 @@ class Run:
         """Send these shards of one model, or what `want` says of them."""
         assert self.plan is not None and self.dispatcher is not None
         lane = next(lane for lane in self.lanes if lane.model == model)
-        requests = self.plan.read(shards)
-        if want is not None:
-            requests = filter(want, requests)
-        await self.dispatcher.run(lane, self._throttle(lane), requests, self.plan.tallies[model])
+        dispatcher, tally = self.dispatcher, self.plan.tallies[model]
+
+        async def send(requests: Iterator[Request]) -> None:
+            wanted = requests if want is None else filter(want, requests)
+            await dispatcher.run(lane, self._throttle(lane), wanted, tally)
+
+        if self.turns is None:
+            await send(self.plan.read(shards))
+        else:
+            await self.turns.ask(lane, tally, shards, dispatcher, send)
 
     def share(self) -> None:
         """Copy answers to the rows that asked the same; when the run stopped, the next one does it."""
@@ -169,6 +194,8 @@ class Run:
         # The row first: a run killed here has it, and its answers are in the journal for the next run.
         self.dataset.write_run(ended.row(), date=_date(self.started_us))
         self.dataset.publish()
+        if self.turns is not None:
+            self.turns.close()
         self.plan.discard()
         return ended
 
@@ -178,9 +205,7 @@ class Run:
     async def _dispatcher(self, worker: str) -> AsyncIterator[Dispatcher]:
         assert self.endpoint.base_url is not None
         writer = self._writer(worker)
-        journal = Journal(
-            self.dataset.journal, writer, self._header(), COLUMNS, durability=self.job.durability
-        )
+        journal = self._journal(writer)
         claims = self.claims = self.claims or Claims(self.dataset.root, writer)
         try:
             timeout_s = self.job.gateway.timeout_s or 180.0
@@ -201,6 +226,14 @@ class Run:
                 )
         finally:
             journal.close()
+
+    def _journal(self, writer: str) -> Journal:
+        told: dict[str, Any] = {"durability": self.job.durability}
+        if self.job.ship_every_s is not None:
+            told["roll_after_s"] = self.job.ship_every_s
+        if self.turns is None:
+            return Journal(self.dataset.journal, writer, self._header(), COLUMNS, **told)
+        return self.turns.journal(writer, self._header(), **told)
 
     def _budget(self) -> Budget:
         """The job's budget, less what this run has spent already (in a pilot)."""
@@ -274,8 +307,12 @@ class Run:
 
     async def _publish_along(self) -> None:
         """Publish sealed segments while the run goes on, so that answers can be read meanwhile."""
+        every_s, rolled_s = self.job.ship_every_s, time.monotonic()
         while True:
-            await asyncio.sleep(PUBLISH_EVERY_S)
+            await asyncio.sleep(min(PUBLISH_EVERY_S, every_s or PUBLISH_EVERY_S))
+            if every_s is not None and self.dispatcher is not None and time.monotonic() - rolled_s >= every_s:
+                rolled_s = time.monotonic()
+                self.dispatcher.journal.roll()
             if any(self.dataset.journal.glob("*.sealed")):
                 try:
                     await asyncio.to_thread(self.dataset.publish, wait_s=0.0)
@@ -304,7 +341,10 @@ def open_run(
     options = options or MediaOptions.of(job.media)
     found = lanes(job, prices, gateway=endpoint.identity, options=options, on=today)
     _check_budget(job, found, prices)
-    dataset = Dataset(Path(job.output))
+    dataset = Dataset(folder(job.output))
+    mirror = mirror_of(dataset.root)
+    if mirror is not None:
+        mirror.check(writes=not dry)
     if not dry:
         dataset.create()
         dataset.publish()
