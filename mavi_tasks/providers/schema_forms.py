@@ -301,5 +301,6 @@ def _members(node: Mapping[str, Any], depth: int) -> dict[str, Any]:
         return {}
     forms = {name: _part(inner, depth + 1) for name, inner in properties.items()}
     required = node.get("required")
-    names = [name for name in required if name in forms] if isinstance(required, list) else []
+    listed = required if isinstance(required, list) else []
+    names = [name for name in listed if isinstance(name, str) and name in forms]
     return {"properties": forms, "required": names} if names else {"properties": forms}
