@@ -7,7 +7,7 @@ sees a quarter of the resolution, an expensive one averages several views; betwe
 |---|---|---|---|
 | lite | lite, mini, nano, micro | the whole at 56 px, enlarged again to 224 | 2 |
 | plain | no such word | the whole at 224 px | 4 |
-| pro | pro, premier, max, plus, 4o, o1, o3 | the whole and its middle, both also mirrored | 4 |
+| pro | pro, premier, max, plus, 4o, o1, o3 | the whole and its middle, both also mirrored | 8 |
 """
 
 import re
@@ -27,7 +27,7 @@ class Level:
 
 LITE = Level("lite", 56, (1.0,), mirrored=False, frames=2)
 PLAIN = Level("plain", 224, (1.0,), mirrored=False, frames=4)
-PRO = Level("pro", 224, (1.0, 0.8), mirrored=True, frames=4)
+PRO = Level("pro", 224, (1.0, 0.8), mirrored=True, frames=8)
 
 _WORDS = (
     (LITE, frozenset({"lite", "mini", "nano", "micro"})),

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -37,7 +37,9 @@ def look(network: Network, media: SeenMedia, level: Level) -> Sight | None:
     pictures = _frames(media, level.frames) if media.kind == "video" else _image(media)
     if not pictures:
         return None
-    views = [view for picture in pictures for view in _views(picture, level)]
+    # the frames of a video are views enough
+    plain = replace(level, middles=(1.0,), mirrored=False) if media.kind == "video" else level
+    views = [view for picture in pictures for view in _views(picture, plain)]
     small = np.stack([_array(picture.resize((FACTS_PX, FACTS_PX))) for picture in pictures])
     luma = small @ np.array([0.299, 0.587, 0.114], np.float32)
     return Sight(network.probabilities(views), _colours(small), round(float(luma.mean()) / 255, 3))
