@@ -19,6 +19,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ from mavi_tasks.objects import mirror_of
 from mavi_tasks.schema import ATTEMPTS, RESULTS, SCHEMA_VERSION, TABLES, USD
 
 ROWS_PER_GROUP = 10_000
+HALF_WRITTEN_ROW_S = 3600  # older than this, nobody is writing it any more
 HEADER_COLUMNS = ("run_id", "job", "gateway")  # the same for a whole segment
 
 COLUMNS = journal.Columns(
@@ -74,9 +76,7 @@ class Dataset:
         return 0
 
     def _publish_locked(self) -> int:
-        for table in ("results", "attempts"):  # we hold the lock: half-written parts are dead
-            for half in (self.root / "_staging").glob(f"*.{table}"):
-                half.unlink(missing_ok=True)
+        self._clear_staging()
         dead = self._dead_writers()
         done = 0
         crashed: dict[str, dict[str, Any]] = {}
@@ -93,6 +93,16 @@ class Dataset:
         for header in crashed.values():
             self._record_crash(header)
         return done
+
+    def _clear_staging(self) -> None:
+        """Half-written parts are dead, because we hold the lock; a run's row is written without it."""
+        staging, old_s = self.root / "_staging", time.time() - HALF_WRITTEN_ROW_S
+        for half in [path for table in (*TABLES, "labels") for path in staging.glob(f"*.{table}")]:
+            half.unlink(missing_ok=True)
+        for row in staging.glob("*.run"):
+            with contextlib.suppress(FileNotFoundError):
+                if row.stat().st_mtime < old_s:
+                    row.unlink()
 
     def _dead_writers(self) -> set[str]:
         """Writers whose lock is free: they ended, or were killed."""
