@@ -102,6 +102,16 @@ class Run:
             self.claims = Claims(self.dataset.root, self._writer("w0"))
             self.claims.start_watching()
             self._begin_turns()
+        try:
+            return self._make_plan(retry_invalid, listen, probes)
+        except BaseException:
+            if self.turns is not None:
+                self.turns.leases.close()
+            raise
+
+    def _make_plan(
+        self, retry_invalid: bool, listen: planning.Listener | None, probes: Probes | None
+    ) -> planning.Plan:
         with Library(self.dataset.root / "_library", keep=self.dataset.root.is_dir()) as library:
             self.plan = planning.make(
                 self.job,
@@ -153,11 +163,16 @@ class Run:
             if not self._refused_recorded:
                 self._refused_recorded = True
                 self._record_refused(dispatcher)
-            publisher = asyncio.create_task(self._publish_along())
+            along = [asyncio.create_task(self._publish_along())]
             try:
+                if self.turns is not None:
+                    along.append(asyncio.create_task(self.turns.watch(dispatcher)))
+                    if self.job.runner != "threads" and self.plan is not None:
+                        await self.turns.hold_all(self.plan, self.lanes, dispatcher)
                 yield dispatcher
             finally:
-                publisher.cancel()
+                for task in along:
+                    task.cancel()
         if self.turns is not None:
             await self.turns.settle()
         if dispatcher.error is not None:

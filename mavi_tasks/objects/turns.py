@@ -33,6 +33,7 @@ log = logging.getLogger("mavi")
 GIVE_BACK_REQUESTS: Final = 20_000
 GROUPS_AT_ONCE: Final = 2  # the next one fills in while the last calls of one come back
 POLL_S: Final = 2.0
+WATCH_S: Final = 1.0
 LOOK_UP_ROWS: Final = 1_000
 _SHARD: Final = re.compile(r"-b(\d+)-(\d+)-\d+\.")
 
@@ -147,11 +148,46 @@ class Turns:
                 dispatcher.journal.roll()
                 await asyncio.to_thread(self._ship_and_release, idle)
 
+    async def hold_all(self, plan: Plan, lanes: Sequence[Lane], dispatcher: Dispatcher) -> None:
+        """For shards that worker processes will ask: wait until the leases of all of them are had, and take
+        out what another run has paid for since the plan.
+        """
+        shards = {lane.model: list(plan.shards[lane.model]) for lane in lanes}
+        names = {lane.model: lane.key("", ())[:12] for lane in lanes}
+        wanted = {name for lane in lanes for shard in shards[lane.model]
+                  for name in _slices(names[lane.model], shard)}  # fmt: skip
+        while wanted and not dispatcher.stopping:
+            async with self._turn:
+                taken = await asyncio.to_thread(self.leases.take, [wanted], 1)
+                self._tell(taken)
+                if taken.groups:
+                    self._held |= wanted
+                    if taken.releases != self.leases.seen_releases:
+                        await asyncio.to_thread(self._look_again, taken.releases)
+                        await asyncio.to_thread(self._strip, plan)
+                    return
+            await dispatcher.sleep(POLL_S)
+
+    def _strip(self, plan: Plan) -> None:
+        for model, shards in plan.shards.items():
+            for shard in shards:
+                left = b"".join(r.to_json() + b"\n" for r in self._unanswered([shard], plan.tallies[model]))
+                shard.write_bytes(left)
+
+    async def watch(self, dispatcher: Dispatcher) -> None:
+        """Stop the run, its worker processes too, when its leases may have passed to others."""
+        while not dispatcher.stopping:
+            try:
+                self.leases.check()
+            except StorageError as error:
+                dispatcher.stop("storage", str(error))
+            await dispatcher.sleep(WATCH_S)
+
     async def settle(self) -> None:
-        """After the journal is closed: ship everything and give it back. Raises StorageError."""
+        """After the journals are closed: ship everything and give it back. Raises StorageError."""
         async with self._turn:
             idle = self._idle()
-            if idle:
+            if idle and not any(self._dataset.journal.glob(f"{self._run_id}-*.jsonl")):
                 await asyncio.to_thread(self._ship_and_release, idle)
 
     def _idle(self) -> set[str]:
