@@ -33,18 +33,16 @@ def spent_pico(root: Path, writer: str) -> int:
 def _add_results(found: dict[str, Tally], root: Path, run_id: str) -> None:
     columns = ["model", "status", "latency_s", "extra", "cost_usd", "error_code", "error_message"]
     for batch in _mine(root, "results", run_id, columns):
-        model, status = _words(batch["model"]), _words(batch["status"])
-        for pair in pc.value_counts(pa.StructArray.from_arrays([model, status], ["m", "s"])).to_pylist():
-            tally = _tally(found, pair["values"]["m"])
-            name = pair["values"]["s"]
-            setattr(tally, name, getattr(tally, name) + pair["counts"])
+        model = _words(batch["model"])
         for name in pc.unique(model).to_pylist():
-            rows = batch.filter(pc.equal(model, name))
-            _add_answers(_tally(found, name), rows)
+            _add_answers(_tally(found, name), batch.filter(pc.equal(model, name)))
 
 
 def _add_answers(tally: Tally, rows: pa.RecordBatch) -> None:
     status = _words(rows["status"])
+    for pair in pc.value_counts(status).to_pylist():
+        name = pair["values"]
+        setattr(tally, name, getattr(tally, name) + pair["counts"])
     paid = rows.filter(pc.is_in(status, value_set=pa.array(["answered", "invalid"])))
     for latency_s in paid["latency_s"].drop_null().to_pylist():
         tally.latencies.add(latency_s)

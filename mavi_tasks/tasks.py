@@ -6,7 +6,9 @@ stays in this process, in `_RUNS`; parameters hold names only, because Prefect s
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+import pickle
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -17,10 +19,13 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 from prefect import task
 from prefect.blocks.system import Secret
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.runtime import task_run
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import BeforeValidator
 
-from mavi_tasks import embedded, forecast, settings
+from mavi_tasks import cluster, embedded, forecast, processes, settings, workers
 from mavi_tasks.answered import Answered, Known, row_mark
 from mavi_tasks.dataset import open_table
 from mavi_tasks.ending import Report
@@ -28,8 +33,10 @@ from mavi_tasks.errors import InputError, MaviError
 from mavi_tasks.job import Job, load_job
 from mavi_tasks.manifest.reference import without_signature
 from mavi_tasks.run import Run, open_run
+from mavi_tasks.workers import Setting, Told, setting_of
 
 SHARDS_AT_ONCE = 2  # per model: the next one fills in while the last calls of one come back
+BURY_EVERY_S = 5.0
 KEY_SECRET = "mavi-api-key"  # noqa: S105 - the name of a Prefect Secret block, read when the environment has no key
 
 _RUNS: dict[str, Run] = {}
@@ -163,7 +170,18 @@ def _unanswered(run: Run, shard: Path) -> Path:
 
 
 async def ask_all(run: Run) -> None:
-    """All shards of all models, a few of each model at a time."""
+    """All shards of all models, by the job's runner."""
+    ask_by: Mapping[str, Callable[[Run], Awaitable[None]]] = {
+        "threads": _ask_here,
+        "processes": processes.ask_all,
+        "dask": _ask_by_cluster,
+        "ray": _ask_by_cluster,
+    }
+    await ask_by[run.job.runner](run)
+
+
+async def _ask_here(run: Run) -> None:
+    """A few shards of each model at a time."""
     assert run.plan is not None
     await asyncio.gather(*(_ask_model(run, model, len(s)) for model, s in run.plan.shards.items()))
 
@@ -177,6 +195,77 @@ async def _ask_model(run: Run, model: str, shards: int) -> None:
                 await ask(run.run_id, model, number)
 
     await asyncio.gather(*(one(number) for number in range(shards)))
+
+
+# -- shards on a cluster
+
+
+@task(task_run_name="{model}-{number}", retries=1, cache_policy=NO_CACHE)
+def ask_elsewhere(setting: bytes, shard: str, model: str, number: int) -> Told:
+    """One shard of one model, in whatever process this runs; safe to run again there or elsewhere."""
+    told: Setting = pickle.loads(setting)  # noqa: S301 - of the flow that submitted it
+    return workers.ask(told, model, Path(shard), asyncio.run(_environment(told.job)))
+
+
+async def _ask_by_cluster(run: Run) -> None:
+    """Submit every shard to Prefect's Dask or Ray runner, not many more than it has hands for."""
+    assert run.plan is not None and run.dispatcher is not None
+    setting = setting_of(run)
+    await processes.share_out_budget(run, setting)
+    base = {tally.model: processes.copy_of(tally) for tally in run.tallies}
+    at_once = 2 * setting.workers * SHARDS_AT_ONCE
+    undertaker = asyncio.create_task(_bury_along(run, setting))
+    try:
+        with (
+            temporary_settings({PREFECT_API_URL: await _api_url()}),  # else each worker starts a server
+            cluster.runner(run.job, setting.workers) as runner,
+            ThreadPoolExecutor(at_once) as pool,
+        ):
+            await _submit_all(run, setting, runner, pool, asyncio.Semaphore(at_once))
+    except BaseException:
+        workers.stop(run.plan.folder, "interrupted", "interrupted")
+        raise
+    finally:
+        undertaker.cancel()
+        processes.count_again(run, base)  # the cluster runs a dead worker's shards again, finished ones too
+
+
+async def _submit_all(
+    run: Run, setting: Setting, runner: Any, pool: ThreadPoolExecutor, turn: asyncio.Semaphore
+) -> None:
+    assert run.plan is not None and run.dispatcher is not None
+    value, loop = pickle.dumps(setting.without_key()), asyncio.get_running_loop()
+    dispatcher, tallies = run.dispatcher, run.plan.tallies
+
+    async def one(model: str, number: int, shard: Path) -> None:
+        async with turn:
+            if dispatcher.stopping or tallies[model].stopped is not None:
+                return
+            parameters = {"setting": value, "shard": str(shard), "model": model, "number": number}
+            future = runner.submit(ask_elsewhere, parameters=parameters)
+            told: Told = await loop.run_in_executor(pool, future.result)
+        workers.add(told, tallies[model])
+        if told.run_stopped is not None:
+            dispatcher.stop(*told.run_stopped)
+
+    shards = run.plan.shards.items()
+    async with asyncio.TaskGroup() as group:
+        for model, paths in shards:
+            for number, shard in enumerate(paths):
+                group.create_task(one(model, number, shard))
+
+
+async def _api_url() -> str:
+    """Where this flow's Prefect API answers, a temporary one too."""
+    async with get_client() as client:
+        return str(client.api_url)
+
+
+async def _bury_along(run: Run, setting: Setting) -> None:
+    """Give back what dead workers had of the budget, while the others go on."""
+    while setting.on_ledger:
+        await asyncio.sleep(BURY_EVERY_S)
+        await processes.bury(run, setting)
 
 
 @task(name="publish", task_run_name="publish")

@@ -13,7 +13,7 @@ import asyncio
 import os
 import secrets
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from mavi_tasks.dispatch import Dispatcher
 from mavi_tasks.job import Job
 from mavi_tasks.lane import Lane, Request
 from mavi_tasks.limits import Throttle
+from mavi_tasks.loops import fast_loop
 from mavi_tasks.media import MediaOptions
 from mavi_tasks.plan import Plan
 from mavi_tasks.run import Run, open_run
@@ -67,8 +68,12 @@ class Setting:
 
 
 def setting_of(run: Run) -> Setting:
-    """What the workers of this run are told. They are never more than a told concurrency allows."""
+    """What the workers of this run are told. They are never more than a told concurrency allows.
+
+    Raises InputError when the store they are to share cannot be used.
+    """
     assert run.plan is not None
+    permits(run.job.shared_limits, os.environ)
     told = [run.job.limits_for(lane.model).concurrency for lane in run.lanes]
     workers = min([run.job.workers or os.cpu_count() or 1, *(limit for limit in told if limit is not None)])
     return Setting(
@@ -164,11 +169,11 @@ class Part(Run):
     _seen: "dict[Path, set[str]]" = field(default_factory=dict)
 
     @classmethod
-    def open(cls, setting: Setting) -> "Part":
+    def open(cls, setting: Setting, env: Mapping[str, str] = os.environ) -> "Part":
         """Make ready; raises InputError when a key or a package is missing here."""
         endpoint = setting.endpoint
         if endpoint.api_key is None:
-            key = settings.endpoint(setting.job.gateway, os.environ).api_key
+            key = settings.endpoint(setting.job.gateway, env).api_key
             endpoint = replace(endpoint, api_key=key)
         run = open_run(setting.job, endpoint, run_id=setting.run_id, options=setting.options, dry=True)
         part = cls(**{one.name: getattr(run, one.name) for one in fields(Run)})
@@ -176,7 +181,7 @@ class Part(Run):
         part.plan = Plan(
             setting.plan_folder, part.lanes, {lane.model: Tally(lane.model) for lane in part.lanes}
         )
-        part.permits = permits(setting.job.shared_limits, os.environ)
+        part.permits = permits(setting.job.shared_limits, env)
         part.ledger = ledger_of(setting) if setting.on_ledger else None
         return part
 
@@ -301,12 +306,12 @@ class Part(Run):
 class _Open:
     """The part of one run in this process: opened by its first shard, closed when none is in hand."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Setting, env: Mapping[str, str]) -> None:
         self.users = 0
-        self.loop = asyncio.new_event_loop()
+        self.part = Part.open(setting, env)
+        self.loop = (fast_loop() or asyncio.new_event_loop)()
         self._thread = threading.Thread(target=self.loop.run_forever, name="mavi-worker", daemon=True)
         self._thread.start()
-        self.part = Part.open(setting)
         self._working = self.part.working(f"w{secrets.token_hex(3)}")
         self.dispatcher = self.run(self._working.__aenter__())
 
@@ -327,11 +332,11 @@ _GUARD = threading.Lock()
 
 
 @contextmanager
-def _part(setting: Setting) -> Iterator[_Open]:
+def _part(setting: Setting, env: Mapping[str, str]) -> Iterator[_Open]:
     with _GUARD:
         opened = _OPEN.get(setting.run_id)
         if opened is None:
-            opened = _OPEN[setting.run_id] = _Open(setting)
+            opened = _OPEN[setting.run_id] = _Open(setting, env)
         opened.users += 1
     try:
         yield opened
@@ -343,11 +348,11 @@ def _part(setting: Setting) -> Iterator[_Open]:
                 opened.close()
 
 
-def ask(setting: Setting, model: str, shard: Path) -> Told:
+def ask(setting: Setting, model: str, shard: Path, env: Mapping[str, str] = os.environ) -> Told:
     """Ask one shard in this process and return its counts. Safe to run again, here or elsewhere."""
     again = not _begin(shard)
     tally = Tally(model)
-    with _part(setting) as opened:
+    with _part(setting, env) as opened:
         opened.run(opened.part.ask_shard(model, shard, tally, again=again))
         return Told.of(tally, opened.dispatcher)
 

@@ -14,7 +14,9 @@ from typing import Any, Final
 import httpx
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.exceptions import PrefectException
+from prefect.settings import PREFECT_API_URL
 
+from mavi_tasks.errors import InputError
 from mavi_tasks.shared.permits import StoreError
 
 SLOTS_PER_S: Final = 10_000
@@ -25,6 +27,9 @@ class PrefectPermits:
     """Leases of the Prefect API that is configured."""
 
     def __init__(self) -> None:
+        """Raises InputError without a configured API: each process would start a server of its own."""
+        if not PREFECT_API_URL.value():
+            raise InputError("shared_limits: prefect needs a Prefect server: set PREFECT_API_URL")
         self._client: PrefectClient | None = None
         self._known: set[str] = set()
 
