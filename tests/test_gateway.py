@@ -1,4 +1,4 @@
-"""Every reply is judged once, as data: what it means, whether to try again, whether it may have cost money."""
+"""Every reply is judged once, as data: its meaning, whether to try again, whether it may have cost money."""
 
 import asyncio
 import json
