@@ -182,7 +182,7 @@ def run(args: argparse.Namespace) -> int:
     job = _job(args)
     from mavi_tasks import screen
 
-    report = _by_prefect(args, job) if _wants_prefect(args) else _here(args, job)
+    report = _by_prefect(args, job) if _wants_prefect(args, job) else _here(args, job)
     if not args.quiet:
         screen.ending(report, screen.console(stderr=args.json))
     if args.json:
@@ -247,10 +247,12 @@ def plan(args: argparse.Namespace) -> int:
     return 0
 
 
-def _wants_prefect(args: argparse.Namespace) -> bool:
+def _wants_prefect(args: argparse.Namespace, job: "Job") -> bool:
+    from mavi_tasks.job import BY_PREFECT
+
     if args.prefect is not None:
         return bool(args.prefect)
-    return bool(os.environ.get("PREFECT_API_URL"))
+    return job.runner in BY_PREFECT or bool(os.environ.get("PREFECT_API_URL"))
 
 
 def price(args: argparse.Namespace) -> int:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from mavi_tasks import embedded, forecast, pilot, settings
 from mavi_tasks.ending import Report
+from mavi_tasks.errors import InputError
 from mavi_tasks.forecast import Forecast
-from mavi_tasks.job import Job
+from mavi_tasks.job import BY_PREFECT, Job
 from mavi_tasks.loops import fast_loop
 from mavi_tasks.pilot import Measured
 from mavi_tasks.run import Run, Want, open_run
@@ -51,6 +52,8 @@ def execute(
     pilot_size: int | None = None,
 ) -> Report:
     """Run a job to its end and report. Raises MaviError for what stops it before anything is sent."""
+    if job.runner in BY_PREFECT:
+        raise InputError(f"runner: {job.runner} needs Prefect: leave --no-prefect out, or take processes")
     with opened(job, env) as run:
         told = forecast.forecast(run, retry_invalid=retry_invalid)
         run.planned = told.for_run_row()

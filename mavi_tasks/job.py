@@ -51,6 +51,7 @@ Runner = Annotated[
     Literal["threads", "processes", "dask", "ray"],
     BeforeValidator(one_of("threads", "processes", "dask", "ray")),
 ]
+BY_PREFECT = ("dask", "ray")  # runners that only a flow has
 Store = Annotated[Literal["file", "redis", "prefect"], BeforeValidator(one_of("file", "redis", "prefect"))]
 Durability = Annotated[Literal["group", "os", "always"], BeforeValidator(one_of("group", "os", "always"))]
 
