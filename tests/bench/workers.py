@@ -1,0 +1,226 @@
+"""Many workers on one account's limit: how much of it they use, never more, and what a killed one costs.
+
+    python -m tests.bench.workers [--requests 20000] [--rate 200] [--workers 4]
+                                  [--runner processes dask ray] [--store file redis prefect] [--no-kill]
+                                  [--output s3://bucket/prefix] [--budget-usd 5]
+
+Each pair of runner and store asks all requests of a server that takes `--rate` a second. Half-way, one worker
+is killed with signal 9. Told at the end: how many are answered, what was paid twice, and how much of the
+limit was used between the first and the last tenth of the requests, the kill included, and in the most busy
+second. `--store redis` needs a server (MAVI_REDIS_URL, or redis-server in the PATH); `prefect` starts one.
+The documented size is `--requests 200000 --rate 400`.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+
+from tests.bench.dispatch import write_manifest
+from tests.bench.server import serving
+from tests.gateways import one
+
+MODEL = "gemini:gemini-2.5-flash"
+QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "WARNING"}
+
+
+def free_port():
+    with socket.socket() as one_socket:
+        one_socket.bind(("127.0.0.1", 0))
+        return one_socket.getsockname()[1]
+
+
+@contextlib.contextmanager
+def ended_after(command, **env):
+    with subprocess.Popen(
+        command, env={**os.environ, **QUIET, **env}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+@contextlib.contextmanager
+def store_of(name, folder):
+    """The environment in which workers find the store, running while the block lasts."""
+    if name == "redis" and "MAVI_REDIS_URL" not in os.environ:
+        server, port = shutil.which("redis-server") or shutil.which("valkey-server"), free_port()
+        if server is None:
+            raise SystemExit("--store redis: set MAVI_REDIS_URL, or install redis-server")
+        command = [server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+        with ended_after(command):
+            yield {"MAVI_REDIS_URL": f"redis://127.0.0.1:{port}/0"}
+    elif name == "prefect":
+        port = free_port()
+        url = f"http://127.0.0.1:{port}/api"
+        command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
+        with ended_after(command, PREFECT_HOME=str(folder / "prefect"), PREFECT_UI_ENABLED="false"):
+            wait_for_url(f"{url}/health")
+            yield {"PREFECT_API_URL": url}
+    else:
+        yield {}
+
+
+def wait_for_url(url):
+    for _ in range(600):
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        time.sleep(0.2)
+    raise SystemExit(f"{url} does not answer")
+
+
+# -- one run
+
+
+def write_job(folder, options, base_url, runner, store):
+    manifest = write_manifest(folder / "manifest.csv", options.requests)
+    job = {
+        "manifest": str(manifest),
+        "prompts": {"p": "What is in this picture?"},
+        "models": [MODEL],
+        "limits": {"*": {"requests_per_minute": options.rate * 60}},
+        "gateway": {"base_url": base_url},
+        "runner": runner,
+        "workers": options.workers,
+        "shared_limits": store,
+        "shard_size": options.shard_size,
+        "output": options.output or str(folder / "out"),
+    }
+    if options.budget_usd:
+        job["budget_usd"] = options.budget_usd
+    path = folder / "job.yaml"
+    path.write_text(json.dumps(job))
+    return path
+
+
+def a_worker(process, journal):
+    """A process that has a segment of this run open and is not the parent."""
+    for child in process.children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if any(str(journal) in file.path for file in child.open_files() if ".jsonl" in file.path):
+                return child
+    return None
+
+
+def time_run(options, runner, store, folder):
+    with store_of(store, folder) as env, serving(*server_options(options)) as served:
+        job = write_job(folder, options, served.base_url, runner, store)
+        env = {**os.environ, **QUIET, "MAVI_API_KEY": "sk-bench", **env}
+        command = [sys.executable, "-m", "mavi_tasks", "run", str(job), "--json", "--quiet"]
+        if runner == "processes":
+            command.append("--no-prefect")
+        log = (folder / "stderr.log").open("w+")
+        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=log, text=True)
+        seen = Watch(served, options, process, folder)
+        out, _ = process.communicate()
+        seen.stop()
+        stats = served.stats()
+        log.seek(0)
+        told = json.loads(out.splitlines()[-1]) if out.strip() else {}
+        if not told:
+            raise SystemExit(f"{runner}/{store}: no report; {log.read()[-3000:]}")
+    return figures(options, runner, store, folder, told, stats, seen)
+
+
+def server_options(options):
+    burst = max(1, round(options.rate * options.burst_s))
+    return ("--latency-s", options.latency_s, "--rate", options.rate, "--burst", burst)
+
+
+class Watch:
+    """Looks at the server a few times a second; kills a worker half-way."""
+
+    def __init__(self, served, options, process, folder):
+        self.samples, self.killed, self._over = [], None, threading.Event()
+        self._served, self._options = served, options
+        self._process, self._journal = psutil.Process(process.pid), folder / "out" / "_journal"
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def _look(self):
+        while not self._over.wait(0.2):
+            billed = self._served.stats()["billed"]
+            self.samples.append((time.monotonic(), billed))
+            if self._options.kill and self.killed is None and billed >= self._options.requests / 2:
+                with contextlib.suppress(psutil.Error):
+                    worker = a_worker(self._process, self._journal)
+                    if worker is not None:
+                        worker.kill()
+                        self.killed = billed
+
+    def stop(self):
+        self._over.set()
+        self._thread.join()
+
+    def rate_between(self, low, high):
+        """Requests a second from the first sample with `low` to the first with `high`."""
+        first, last = (next(s for s in self.samples if s[1] >= count) for count in (low, high))
+        return (last[1] - first[1]) / max(1e-9, last[0] - first[0])
+
+
+def figures(options, runner, store, folder, told, stats, seen):
+    count, model = options.requests, stats["models"][MODEL]
+    out = folder / "out"
+    local = not options.output
+    rate = seen.rate_between(count * 0.1, count * 0.9)
+    return {
+        "runner": runner,
+        "store": store,
+        "requests": count,
+        "answered": told["answered"],
+        "rows": one(out, "results", "count(*)") if local else None,
+        "unsent": told["unsent"],
+        "status": told["status"],
+        "killed_at": seen.killed,
+        "in_doubt": one(out, "attempts", "count(*)", "outcome = 'in_doubt'") if local else None,
+        "paid_twice": stats["billed_again"],
+        "throttled": stats["throttled"],
+        "used": round(rate / options.rate, 3),
+        "most_in_a_second": model["max_per_s"],
+        "limit_per_s": options.rate,
+        "wall_s": told["wall_s"],
+        "cost_usd": told["cost_usd"],
+        "exposure_usd": told["exposure_usd"],
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--rate", type=float, default=200)
+    parser.add_argument(
+        "--burst-s", type=float, default=0.1, help="what the server takes at once, in seconds"
+    )
+    parser.add_argument("--latency-s", type=float, default=0.2)
+    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--shard-size", type=int, default=500)
+    parser.add_argument("--runner", nargs="+", default=["processes", "dask"])
+    parser.add_argument("--store", nargs="+", default=["file"])
+    parser.add_argument("--no-kill", dest="kill", action="store_false")
+    parser.add_argument("--output", help="instead of a local folder")
+    parser.add_argument("--budget-usd")
+    options = parser.parse_args()
+    for runner in options.runner:
+        for store in options.store:
+            with tempfile.TemporaryDirectory() as folder:
+                found = time_run(options, runner, store, Path(folder))
+            print(json.dumps({"bench": "workers", **found}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
