@@ -83,28 +83,28 @@ def answered(out):
 
 
 def test_two_runs_of_one_job_together_pay_for_nothing_twice(tmp_path, gateway):
-    job = job_of(tmp_path, gateway, 400)
+    job = job_of(tmp_path, gateway, 250)
     both = [start(*RUN, job), start(*RUN, job)]
     told = [ended(process) for process in both]
     assert [one.code for one in told] == [0, 0], [one.err for one in told]
     assert gateway.bill()["bodies"]["extra_payments"] == 0
     assert [one.told["unsent"] for one in told] == [0, 0]
-    assert sum(one.told["answered"] for one in told) == 400
-    assert one(tmp_path / "out", "results", "count(*)") == len(answered(tmp_path / "out")) == 400
+    assert sum(one.told["answered"] for one in told) == 250
+    assert one(tmp_path / "out", "results", "count(*)") == len(answered(tmp_path / "out")) == 250
 
 
 def test_what_a_killed_run_was_asking_the_other_one_asks(tmp_path, gateway):
-    job = job_of(tmp_path, gateway, 600)
+    job = job_of(tmp_path, gateway, 300)
     out = tmp_path / "out"
     victim, other = start(*RUN, job), start(*RUN, job)
     wait_for(lambda: len(list((out / "_journal").glob("*.jsonl"))) == 2 and gateway.bill()["calls"] > 60)
     kill(victim)
     assert ended(other).code == 0
     last = mavi(*RUN, job)  # publishes what the dead one left; has nothing to ask
-    assert (last.code, last.told["already_answered"]) == (0, 600)
+    assert (last.code, last.told["already_answered"]) == (0, 300)
     crashed = one(out, "attempts", "count(*)", "error_code = 'crashed'")
     assert gateway.bill()["bodies"]["extra_payments"] <= crashed <= 8
-    assert one(out, "results", "count(*)") == len(answered(out)) == 600
+    assert one(out, "results", "count(*)") == len(answered(out)) == 300
     assert {row["status"] for row in rows(out, "runs")} == {"finished", "crashed"}
 
 
@@ -167,7 +167,7 @@ def test_two_runs_together_share_one_answer_once(tmp_path, gateway):
 
 
 def test_ctrl_c_once_waits_for_what_is_in_flight_publishes_and_ends_130(tmp_path, gateway):
-    job = job_of(tmp_path, gateway, 1000)
+    job = job_of(tmp_path, gateway, 300)
     process = start("run", job, "--json")
     wait_for(lambda: gateway.bill()["calls"] > 30)
     process.send_signal(signal.SIGINT)
@@ -269,14 +269,14 @@ def test_hundreds_of_segments_are_published_whole(tmp_path):
     from mavi_tasks.journal import line, parse
 
     record = parse(body.removesuffix(b"\n"))
-    for number in range(1, 500):
+    for number in range(1, 300):
         record["r"][0] = record["a"][1] = key(number)
         record["a"][0] = f"a{number}"
         (store.journal / f"run-w0.{number + 1:05d}.sealed").write_bytes(head + b"\n" + line(record))
-    assert len(Answered.read(tmp_path)) == 500
-    assert store.publish() == 500
-    assert len(Answered.read(tmp_path)) == 500
-    assert one(tmp_path, "results", "count(distinct request_key)") == 500
+    assert len(Answered.read(tmp_path)) == 300
+    assert store.publish() == 300
+    assert len(Answered.read(tmp_path)) == 300
+    assert one(tmp_path, "results", "count(distinct request_key)") == 300
 
 
 def test_the_plans_of_dead_runs_are_removed_and_those_of_living_ones_are_not(tmp_path, gateway):
