@@ -118,7 +118,7 @@ def _similar(missing: Path) -> str:
 
 def output(text: str, base: Path) -> str:
     """The dataset's absolute folder, or a bucket prefix."""
-    if "://" in text and not (text.startswith("s3://") and text[5:].strip("/") and "?" not in text):
+    if "://" in text and (not text.startswith("s3://") or text[5:6] in ("", "/") or "?" in text):
         raise wrong("must be a folder or s3://BUCKET/PREFIX")
     if "\0" in text:
         raise wrong("must be a folder")

@@ -57,9 +57,11 @@ class S3:
 
 
 @contextlib.contextmanager
-def s3_server() -> Iterator[S3]:
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **KEYS}) as process:
+def s3_server(port: str = "0", **env: str) -> Iterator[S3]:
+    """Serve until the block ends; what is stored is in memory."""
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port]
+    env = {**os.environ, **KEYS, **env}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as process:
         try:
             url = next(line.split()[-1] for line in process.stderr if "Running on" in line)
             threading.Thread(target=process.stderr.read, daemon=True).start()

@@ -73,7 +73,7 @@ def _read(path: Path) -> dict[str, Any]:
 def url(text: str) -> str:
     """An s3:// URL as it is written everywhere else. Raises InputError when it is none."""
     scheme, _, rest = text.partition("://")
-    if scheme != "s3" or not rest.strip("/") or "?" in text:
+    if scheme != "s3" or not rest.strip("/") or rest.startswith("/") or "?" in text:
         raise InputError(f"{text.partition('?')[0]}: a dataset lies in a folder or under s3://BUCKET/PREFIX")
     return f"s3://{rest.strip('/')}"
 

@@ -143,28 +143,28 @@ class Bucket:
     def _told(self) -> Iterator[None]:
         """Turn whatever the store or the way to it raises into a StorageError with words."""
         try:
-            from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+            from botocore import exceptions as boto
             from urllib3.exceptions import HTTPError
         except ImportError as error:
             raise InputError(f"{self.url}: s3:// needs more: pip install 'mavi[s3]'") from error
         try:
             yield
-        except ClientError as error:
+        except boto.ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", ""))
             words = _WORDS.get(code) or f"the store answered {code}: {error.response['Error'].get('Message')}"
             raise (WrongPlaceError if code in _WORDS else StorageError)(
                 f"s3://{self.name}: {words}"
             ) from error
-        except NoCredentialsError as error:
+        except boto.NoCredentialsError as error:
             hint = (
                 "no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
             )
             raise WrongPlaceError(f"{self.url}: {hint}") from error
-        except (HTTPClientError, HTTPError, OSError) as error:
+        except (boto.ConnectionError, boto.HTTPClientError, HTTPError, OSError) as error:
             where = self._client.meta.endpoint_url
             why = f"{type(error).__name__}; endpoint {where}"
             raise StorageError(f"{self.url}: the store cannot be reached ({why})") from error
-        except BotoCoreError as error:
+        except boto.BotoCoreError as error:
             raise WrongPlaceError(f"{self.url}: {error}") from error
 
 
