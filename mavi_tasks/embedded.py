@@ -40,7 +40,7 @@ def gateway(job: Job, endpoint: Endpoint) -> Iterator[tuple[Endpoint, MediaOptio
         folder = _folder(job.manifest)
         if options.base_url is None and folder is not None:
             options = replace(options, base_url=sandbox.media_url(folder), root=str(folder))
-        yield replace(endpoint, base_url=sandbox.base_url), options
+        yield replace(endpoint, base_url=sandbox.base_url, answers=answers()), options
     for remark in answerer.remarks() if answerer is not None else ():
         log.warning("local classifier: %s", remark)
 

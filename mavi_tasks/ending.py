@@ -71,6 +71,7 @@ class Report:
     finished_us: int
     models: tuple[ModelFigures, ...]
     facts: Mapping[str, Any]
+    answers: str | None  # who spoke for the sandbox, in words
 
     def total(self, name: str) -> int:
         return sum(getattr(model, name) for model in self.models)
@@ -98,6 +99,7 @@ class Report:
             "stop_reason": self.stop_reason,
             "message": self.message,
             "gateway": self.gateway,
+            "answers": self.answers,
             "output": self.output,
         }
 
@@ -145,6 +147,7 @@ def report(run: "Run") -> Report:
         finished_us=finished_us,
         models=tuple(_figures(t, run.throttles.get(t.model)) for t in tallies),
         facts=run.facts(),
+        answers=run.endpoint.answers,
     )
 
 

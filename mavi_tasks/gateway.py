@@ -129,7 +129,8 @@ _WORDS: Final[tuple[tuple[tuple[str, ...], tuple[Action, Outcome, str]], ...]] =
 )  # fmt: skip
 
 FATAL_HINTS: Final[Mapping[str, str]] = {
-    "unauthorized": "the key was refused: check MAVI_API_KEY (it is sent raw, without 'Bearer')",
+    "unauthorized": "the key was refused: check MAVI_API_KEY (sent raw, without 'Bearer'), or the variable "
+    "that the job's gateway.api_key_env names",
     "no_balance": "the balance is used up: top it up in the console, then run the same command again",
     "forbidden": "the account is disabled, or this machine's address is not on its allow-list",
 }

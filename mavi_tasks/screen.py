@@ -174,8 +174,8 @@ def _printable(text: str) -> str:
 
 def ending(report: Report, console: Console) -> None:
     """The table of models, what to do about what is left, and where the answers lie."""
-    simulated = " (simulated answers)" if report.gateway == "sandbox" else ""
-    table = Table(title=f"{report.facts['job']}: {report.status}{simulated}", title_justify="left")
+    answers = f" ({report.answers})" if report.answers is not None else ""
+    table = Table(title=f"{report.facts['job']}: {report.status}{answers}", title_justify="left")
     table.add_column("model", overflow="fold")
     for name in ("answered", "failed", "skipped", "unsent", "tokens in", "tokens out", "cost", "p50", "p95"):
         table.add_column(name, justify="right", no_wrap=True)

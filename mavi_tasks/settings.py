@@ -15,12 +15,14 @@ MAVI_KEYS = ("MAVI_API_KEY", "MEMORIES_API_KEY")
 class Endpoint:
     """Where requests go. `identity` is what the dataset's gateway column says: mavi, sandbox or a base URL.
 
-    base_url None: the sandbox inside this process.
+    base_url None: the sandbox inside this process. answers: who speaks for the sandbox, in words; None = the
+    gateway itself answers.
     """
 
     identity: str
     base_url: str | None
     api_key: str | None = field(repr=False)
+    answers: str | None = None
 
     @property
     def is_sandbox(self) -> bool:
@@ -30,7 +32,7 @@ class Endpoint:
 def endpoint(gateway: Gateway, env: Mapping[str, str]) -> Endpoint:
     """Resolve a job's gateway. Raises InputError when the key it needs is not set."""
     if gateway.name == "sandbox":
-        return Endpoint("sandbox", gateway.base_url, SANDBOX_KEY)
+        return Endpoint("sandbox", gateway.base_url, SANDBOX_KEY, "answers of a sandbox")
     base_url = gateway.base_url or env.get("MAVI_BASE_URL") or MAVI_BASE_URL
     base_url = base_url.rstrip("/")
     identity = "mavi" if base_url == MAVI_BASE_URL else base_url
