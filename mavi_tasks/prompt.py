@@ -102,8 +102,8 @@ class Prompts:
     def finish(self) -> None:
         """Tell what was wrong, each thing once, and raise InputError when there is anything to tell."""
         for text, times in self._told.values():
-            more = f" (and {times - 1:,} more items)" if times > 1 else ""
-            self.problems.add(text + more, times)
+            more = f" (and {times - 1:,} more item{'s' if times > 2 else ''})" if times > 1 else ""
+            self.problems.add(text + more)
         self._told.clear()
         self.problems.raise_any()
 

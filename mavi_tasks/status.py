@@ -37,7 +37,8 @@ class Status:
             "exposure_usd": money(self.exposure_pico),
             "results_usd": money(self.answers_pico),
             "waste_usd": money(self.cost_pico - self.answers_pico),
-            "runs": self.runs,
+            "runs": len(self.runs),
+            "run_rows": self.runs,
             "quarantined": self.quarantined,
         }
 
