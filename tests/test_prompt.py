@@ -115,7 +115,6 @@ def test_missing_column_is_told_once_for_a_million_items():
         " (and 999 more items)",
         "pets.csv:0: item 'a': prompts.q: there is no variable 'titel'; did you mean title?"
         " (and 999 more items)",
-        "and 1,998 more problems",
     )
 
 
