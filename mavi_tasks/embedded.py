@@ -35,13 +35,13 @@ def gateway(job: Job, endpoint: Endpoint) -> Iterator[tuple[Endpoint, MediaOptio
         return
     from mavi_tasks.sandbox import Sandbox
 
-    answerer = _answerer()
-    with Sandbox(answerer=answerer) as sandbox:
+    looking = answerer()
+    with Sandbox(answerer=looking) as sandbox:
         folder = _folder(job.manifest)
         if options.base_url is None and folder is not None:
             options = replace(options, base_url=sandbox.media_url(folder), root=str(folder))
         yield replace(endpoint, base_url=sandbox.base_url, answers=answers()), options
-    for remark in answerer.remarks() if answerer is not None else ():
+    for remark in looking.remarks() if looking is not None else ():
         log.warning("local classifier: %s", remark)
 
 
@@ -52,7 +52,7 @@ def answers() -> str:
     return "answers: local classifier" if vision.available() else "simulated answers"
 
 
-def _answerer() -> "Vision | None":
+def answerer() -> "Vision | None":
     """The local classifier, None when its weights are not installed."""
     from mavi_tasks.sandbox import vision
 

@@ -91,6 +91,8 @@ class Vision:
             try:
                 mine.set_result(look(self._network, media, level))
             except BaseException as error:
+                with self._lock:
+                    self._seen.pop(key, None)
                 mine.set_exception(error)
                 raise
         return kept.result()
