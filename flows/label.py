@@ -18,6 +18,7 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from flows import artifacts
+from flows.cancel import gently
 from mavi_tasks import tasks
 from mavi_tasks.ending import Report
 from mavi_tasks.errors import MaviError, StoppedError
@@ -49,11 +50,12 @@ async def label(job: Job, *, retry_invalid: bool = False) -> dict[str, Any]:
     """The stages of a run; returns what `mavi run --json` prints. Raises MaviError."""
     async with tasks.run_of(job) as run:
         await artifacts.show_plan(job.name, await tasks.plan(run.run_id, retry_invalid))
-        async with run.working(), artifacts.progress(run):
-            await tasks.ask_all(run)
-            run.share()
-        ended = await tasks.publish(run.run_id)
-        await artifacts.show_models(job.name, ended, summary(ended))
+        with gently(run):
+            async with run.working(), artifacts.progress(run):
+                await tasks.ask_all(run)
+                run.share()
+            ended = await tasks.publish(run.run_id)
+            await artifacts.show_models(job.name, ended, summary(ended))
     return ended
 
 

@@ -3,6 +3,9 @@
 import asyncio
 import gc
 import json
+import os
+import signal
+import time
 import warnings
 from datetime import date
 from pathlib import Path
@@ -21,7 +24,7 @@ from mavi_tasks import tasks
 from mavi_tasks.dataset import open_table
 from mavi_tasks.errors import InputError
 from mavi_tasks.job import job_of, load_job
-from tests.gateways import ALL_FAMILIES, REPOSITORY, mavi, remote_sandbox, rows
+from tests.gateways import ALL_FAMILIES, REPOSITORY, ended, mavi, remote_sandbox, rows, start
 
 # Prefect's clients leave the closing of some sockets to the collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
@@ -202,6 +205,28 @@ def test_an_api_that_is_not_there_is_told_in_words(library):
     asked = ("--model", MODEL, "--prompt", "x", "--gateway", "sandbox", "--out", library.parent / "out")
     told = mavi("run", library, *asked, PREFECT_API_URL="http://127.0.0.1:9/api")
     assert told.code == 4 and "--no-prefect" in told.err and "Traceback" not in told.err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_cancelled_flow_waits_for_its_calls_and_publishes(prefect_server, library, number):
+    with remote_sandbox(latency_s=0.3) as gateway:
+        job = library.parent / "job.yaml"
+        fields = {"manifest": "library", "prompts": "Which word?", "models": [MODEL], "output": "out"}
+        fields |= {"gateway": {"name": "sandbox", "base_url": gateway.base_url}}
+        job.write_text(json.dumps(fields | {"limits": {"*": {"concurrency": 2}}}))
+        going = start("run", job, "--json", "--quiet", PREFECT_API_URL=prefect_server)
+        while gateway.bill()["billed_calls"] < 2:
+            time.sleep(0.02)
+        going.send_signal(number)
+        told = ended(going)
+        billed = gateway.bill()["billed_calls"]
+    answered = rows(library.parent / "out", where="status = 'answered'")
+    assert 2 <= len(answered) == billed < 10, told.err
+    assert [row["status"] for row in rows(library.parent / "out", "runs")] == ["interrupted"]
+    assert told.code != 0
+    if number == signal.SIGINT:
+        assert (told.code, told.told["status"], told.told["unsent"]) == (130, "interrupted", 10 - billed)
 
 
 # -- bake_off

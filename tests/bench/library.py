@@ -1,11 +1,11 @@
 """A night over a large library of which little is new: what comes before the first call.
 
-    python -m tests.bench.library [--items 1000000] [--new 1000] [--library DIR]
+    python -m tests.bench.library [--items 1000000] [--new 1000] [--library DIR] [--out DIR]
 
 Makes tiny JPEGs, plans the first night (which reads them all), writes the answers as a run would have left
 them, adds new files, and plans the second night in a process of its own. Prints both, and last one JSON line.
 Stands for: start, the index of what is answered, listing, looking at every file's size and time, probes,
-prompts, keys and the estimate. All of it is removed at the end; --library keeps and reuses a folder of media.
+prompts, keys and the estimate. All is removed at the end; --library and --out keep media and dataset.
 """
 
 import argparse
@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--new", type=int, default=1_000)
     parser.add_argument("--library", type=Path, help="use this folder of media, and keep it")
+    parser.add_argument("--out", type=Path, help="use this dataset, and keep it")
     parser.add_argument("--night", type=Path, help=argparse.SUPPRESS)  # a child: one night in this folder
     args = parser.parse_args()
     if args.night is not None:
@@ -45,17 +46,18 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="mavi-library-"))
     library = args.library or folder / "library"
     try:
-        run(library, folder, args.items, args.new)
+        run(library, args.out or folder / "out", args.items, args.new)
     finally:
         shutil.rmtree(folder)
 
 
-def run(library: Path, folder: Path, items: int, new: int) -> None:
+def run(library: Path, out: Path, items: int, new: int) -> None:
     if not library.is_dir():
         make(library, items)
-    out = folder / "out"
-    first = timed("first night (reads every file)", library, out)
-    answer(out, Path(first.pop("spool")))
+    first = None
+    if not (out / "results").is_dir():
+        first = timed("first night (reads every file)", library, out)
+        answer(out, Path(first.pop("spool")))
     shutil.rmtree(out / "_plan", ignore_errors=True)
     fresh = library / f"new-{time.time_ns()}"
     make(fresh, new, start=items)
