@@ -96,7 +96,7 @@ BAD = {
     "answer schema is empty": ("answer_schema: {}\n", "answer_schema: is empty"),
     "system as a number": ("system: 5\n", "system: 5 must be text; put it in quotes"),
     "output is a file": ("output: pets.csv\n", "output: 'pets.csv' is a file; a dataset is a folder"),
-    "output on the web": ("output: https://h/x\n", "output: 'https://h/x' must be a folder or an s3://"),
+    "output on the web": ("output: https://h/x\n", "output: 'https://h/x' must be a folder or s3://"),
     "prices without an output price": (
         "prices: {'gpt:x': {input_usd_per_mtok: 1}}\n",
         "prices.gpt:x: needs input_usd",
