@@ -17,9 +17,11 @@ such a try may have cost money.
 
 import asyncio
 import email.utils
+import json
+import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, cast
 
 import aiohttp
@@ -153,6 +155,7 @@ class Gateway:
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._headers = {"content-type": "application/json", "accept": "application/json"}
+        self._secret = (api_key or "").removeprefix("Bearer ")
         if api_key:
             self._headers["authorization"] = api_key
         self._connections = connections
@@ -194,7 +197,16 @@ class Gateway:
             return Reply(verdict, response.status_code, None, time.perf_counter() - began)
         finally:
             await response.aclose()
-        return read_reply(response.status_code, response.headers, raw, time.perf_counter() - began)
+        reply = read_reply(response.status_code, response.headers, raw, time.perf_counter() - began)
+        return reply if reply.verdict.message is None else self._without_key(reply)
+
+    def _without_key(self, reply: Reply) -> Reply:
+        """An error that quotes the key it refused goes into rows and onto screens: not with the key."""
+        message = reply.verdict.message or ""
+        if not self._secret or self._secret not in message:
+            return reply
+        verdict = replace(reply.verdict, message=message.replace(self._secret, "[the key]"))
+        return replace(reply, verdict=verdict)
 
 
 async def _read(response: httpx.Response) -> bytes | None:
@@ -244,8 +256,23 @@ def _json_object(raw: bytes | None) -> dict[str, Any] | None:
     try:
         payload = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        return None
+        payload = _with_half_characters(raw)
     return payload if isinstance(payload, dict) else None
+
+
+def _with_half_characters(raw: bytes) -> Any:
+    r"""JSON that escapes half a character (`"\ud83d"`), read with `?` for it; None when it is no JSON.
+
+    orjson refuses it, but an answer cut by max_tokens in the middle of an emoji is paid for, and would be
+    paid for again with every new try.
+    """
+    if rb"\ud" not in raw.lower():
+        return None
+    try:
+        whole = json.dumps(json.loads(raw), ensure_ascii=False).encode("utf-8", "replace")
+        return orjson.loads(whole)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _plainly_good(payload: Mapping[str, Any]) -> bool:
@@ -264,15 +291,14 @@ def judge(
 ) -> Verdict:
     """The verdict on a reply that is not plainly good."""
     if payload is None and status < 400:
-        what = "is larger than 32 MiB" if raw is None else "is no JSON object"
-        return Verdict("again", "in_doubt", "unreadable", f"the reply {what}: {_snippet(raw)}")
+        return Verdict("again", "in_doubt", "unreadable", f"the reply {_unreadable(raw)}")
     if status < 400 and payload is not None and not _says_error(payload):
         return Verdict("refetch", "failed", "empty_answer", "the reply holds no answer")
     code, message = _error_of(payload)
     action, outcome, name = _meaning(status, code, message)
     message = message or _snippet(raw) or f"HTTP {status}"
     retry_after_s = retry_after(headers) if action in ("throttled", "again") else None
-    return Verdict(action, outcome, name, message[:MAX_MESSAGE_CHARS], retry_after_s)
+    return Verdict(action, outcome, name, _unsigned(message)[:MAX_MESSAGE_CHARS], retry_after_s)
 
 
 def _says_error(payload: Mapping[str, Any]) -> bool:
@@ -334,7 +360,24 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return max(0.0, seconds) if seconds < 86_400 * 7 else None
 
 
+def _unreadable(raw: bytes | None) -> str:
+    if raw is None:
+        return "is larger than 32 MiB"
+    if raw.lstrip()[:1] in (b"{", b"["):  # no snippet: it may hold an answer
+        return f"is no whole JSON object ({len(raw)} bytes)"
+    return f"is no JSON object: {_snippet(raw)}"
+
+
+_QUERY: Final = re.compile(r"""(https?://[^\s?#"'<>]*)[?#][^\s"'<>)\]]*""", re.IGNORECASE)
+_USER: Final = re.compile(r"(https?://)[^\s/@\"'<>]*@", re.IGNORECASE)
+
+
+def _unsigned(message: str) -> str:
+    """A message whose URLs have lost query and user: gateways quote the URL they could not fetch."""
+    return _USER.sub(r"\1", _QUERY.sub(r"\1?...", message))
+
+
 def _snippet(raw: bytes | None) -> str:
-    """The start of a body, printable, for an error message; answers never come here."""
-    text = (raw or b"")[:200].decode("utf-8", "replace")
+    """The start of a body that is no JSON, or of an error's, printable, for an error message."""
+    text = _unsigned((raw or b"")[:2000].decode("utf-8", "replace"))[:200]
     return "".join(c if c.isprintable() else " " for c in text).strip()

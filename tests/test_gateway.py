@@ -187,3 +187,28 @@ def test_nobody_listening_was_never_sent():
 
     verdict = asyncio.run(main()).verdict
     assert (verdict.action, verdict.outcome, verdict.code) == ("again", "failed", "unreachable")
+
+
+def test_an_answer_that_ends_in_half_a_character_is_an_answer():
+    raw = rb'{"choices": [{"text": "a cat \ud83d"}], "usage": {"input_tokens": 1, "output_tokens": 1}}'
+    reply = read_reply(200, {}, raw, 0.1)
+    assert reply.verdict.action == "ok"
+    assert reply.payload["choices"] == [{"text": "a cat ?"}]
+
+
+def test_a_message_quotes_no_signature_of_a_url():
+    told = "failed to download https://u:pw@b.example/x.jpg?X-Amz-Signature=5ec4e7, try again"
+    body = json.dumps(envelope(400, told)).encode()
+    message = read_reply(400, {}, body, 0.1).verdict.message
+    assert message == "failed to download https://b.example/x.jpg?... try again"
+
+
+def test_an_answer_that_broke_off_is_not_quoted():
+    message = read_reply(200, {}, b'{"choices": [{"text": "the patient has', 0.1).verdict.message
+    assert message == "the reply is no whole JSON object (38 bytes)"
+
+
+def test_a_refused_key_is_not_quoted():
+    body = json.dumps(envelope(401, "Incorrect API key provided: sk-x")).encode()
+    head = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: %d\r\n\r\n" % len(body)
+    assert ask(head + body).verdict.message == "Incorrect API key provided: [the key]"
