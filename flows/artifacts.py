@@ -213,7 +213,7 @@ def _rounded(value: Any) -> Any:
 
 
 def _simulated(simulated: bool) -> str:
-    return "**Simulated answers** (gateway: sandbox)\n\n" if simulated else ""
+    return "**Answered by the sandbox**, not by these models\n\n" if simulated else ""
 
 
 def _markdown(rows: Sequence[Mapping[str, Any]]) -> str:

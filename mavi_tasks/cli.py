@@ -337,13 +337,15 @@ def export(args: argparse.Namespace) -> int:
 
 
 def sandbox(args: argparse.Namespace) -> int:
+    from mavi_tasks import embedded
     from mavi_tasks.sandbox import serve
 
     def announce(url: str) -> None:
-        print(f"sandbox: {url}  (simulated answers; any key that begins with sk-)", flush=True)
+        print(f"sandbox: {url}  ({embedded.answers()}; any key that begins with sk-)", flush=True)
 
+    options = {"latency_s": args.latency_s, "media_root": args.media_root, "answerer": embedded.answerer()}
     try:
-        serve(args.host, args.port, announce=announce, latency_s=args.latency_s, media_root=args.media_root)
+        serve(args.host, args.port, announce=announce, **options)
     except OSError as error:
         raise InputError(f"cannot serve on {args.host}:{args.port}: {error.strerror}") from error
     return 0

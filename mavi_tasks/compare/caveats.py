@@ -12,6 +12,14 @@ from mavi_tasks.compare.result import Cascades, ModelScore
 FEW = 30  # items with an expected answer
 
 
+def not_theirs(sheet: Sheet) -> str:
+    """Where the sandbox's answers come from: made up, or from the pixels by a classifier of its own."""
+    said = [name for names in sheet.provider_models for name in names]
+    if said and all(name.startswith("local/") for name in said):
+        return f"come from the SANDBOX's small local classifier ({said[0]})"
+    return "are SIMULATED by the sandbox"
+
+
 def warnings(
     sheet: Sheet, labels: Labels, models: Sequence[ModelScore], *, unlike: int, like_for_like: bool
 ) -> tuple[str, ...]:
@@ -21,7 +29,7 @@ def warnings(
     if any(sheet.simulated):
         whom = [name[m] for m, fake in zip(sheet.models, sheet.simulated, strict=True) if fake]
         which = "All answers" if len(whom) == len(sheet.models) else f"The answers of {', '.join(whom)}"
-        out.append(f"{which} are SIMULATED by the sandbox: they show how this works, not how models perform.")
+        out.append(f"{which} {not_theirs(sheet)}: they show how this works, not how these models perform.")
     if labels.stands_in:
         out.append(f"Right means here: the same answer as {name[labels.stands_in]}. No truth was used.")
     if unlike:

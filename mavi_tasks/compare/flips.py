@@ -13,6 +13,7 @@ import pyarrow as pa
 from mavi_tasks import dataset
 from mavi_tasks.compare import answers, pairs, read, rules, score, stats
 from mavi_tasks.compare.answers import Labels
+from mavi_tasks.compare.caveats import not_theirs
 from mavi_tasks.compare.pairs import same_answer
 from mavi_tasks.compare.read import Sheet, Unit
 from mavi_tasks.compare.result import Pair, as_json, flat
@@ -254,10 +255,10 @@ def _count(where: Bools) -> int:
 
 def _warnings(models: Sequence[ModelDrift], made: Mapping[str, tuple[Sheet, Labels]]) -> tuple[str, ...]:
     out = []
-    if any(any(sheet.simulated) for sheet, _ in made.values()):
-        out.append(
-            "Answers are SIMULATED by the sandbox: they show how this works, not how the model performs."
-        )
+    sandboxed = [sheet for sheet, _ in made.values() if any(sheet.simulated)]
+    if sandboxed:
+        whence = not_theirs(sandboxed[0])
+        out.append(f"Answers {whence}: they show how this works, not how the model performs.")
     for one in models:
         if one.versions_before != one.versions_after:
             was, now = (
