@@ -30,14 +30,14 @@ class Talk:
 @contextmanager
 def opened(job: Job, env: Mapping[str, str], *, dry: bool = False) -> Iterator[Run]:
     """A run with its gateway, the sandbox included when the job names it. Raises MaviError."""
-    endpoint = settings.endpoint(job.gateway, env)
+    endpoint = settings.endpoint(job.gateway, env, sends=not dry)
     with embedded.gateway(job, endpoint) as (endpoint, options):
         yield open_run(job, endpoint, options=options, dry=dry)
 
 
 def plan(job: Job, env: Mapping[str, str], *, retry_invalid: bool = False) -> Forecast:
     """What a run would do and cost; sends nothing, needs no key, leaves no trace."""
-    with opened(job, {"MAVI_API_KEY": "sk-plan", **env}, dry=True) as run:
+    with opened(job, env, dry=True) as run:
         told = forecast.forecast(run, retry_invalid=retry_invalid)
         told.plan.discard()
     return told

@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pydantic import TypeAdapter, ValidationError
+
 from mavi_tasks.errors import InputError
+from mavi_tasks.job_fields import BaseUrl
 from mavi_tasks.job_sections import Gateway
 
 MAVI_BASE_URL = "https://mavi-backend.memories.ai/serve/api/v2"
@@ -29,14 +32,26 @@ class Endpoint:
         return self.identity == "sandbox"
 
 
-def endpoint(gateway: Gateway, env: Mapping[str, str]) -> Endpoint:
-    """Resolve a job's gateway. Raises InputError when the key it needs is not set."""
+def endpoint(gateway: Gateway, env: Mapping[str, str], *, sends: bool = True) -> Endpoint:
+    """Resolve a job's gateway; without its key when nothing is sent.
+
+    Raises InputError when the key it needs is not set, or MAVI_BASE_URL is no base URL.
+    """
     if gateway.name == "sandbox":
         return Endpoint("sandbox", gateway.base_url, SANDBOX_KEY, "answers of a sandbox")
-    base_url = gateway.base_url or env.get("MAVI_BASE_URL") or MAVI_BASE_URL
-    base_url = base_url.rstrip("/")
+    base_url = (gateway.base_url or _base_url(env) or MAVI_BASE_URL).rstrip("/")
     identity = "mavi" if base_url == MAVI_BASE_URL else base_url
-    return Endpoint(identity, base_url, _key(gateway, env))
+    return Endpoint(identity, base_url, _key(gateway, env) if sends else None)
+
+
+def _base_url(env: Mapping[str, str]) -> str | None:
+    given = env.get("MAVI_BASE_URL")
+    if not given:
+        return None
+    try:
+        return TypeAdapter[str](BaseUrl).validate_python(given)
+    except ValidationError as error:  # the value is not shown: it may hold a password
+        raise InputError(f"MAVI_BASE_URL {error.errors()[0]['msg']}") from None
 
 
 def _key(gateway: Gateway, env: Mapping[str, str]) -> str | None:

@@ -227,6 +227,27 @@ def test_a_wrong_key_is_told_and_never_shown(call, gateway, monkeypatch, name):
     refused(call(*MANIFEST), gateway, *words)
 
 
+BASE_URLS = {
+    "no scheme": "localhost:8000",
+    "a port that is none": "http://host:port",
+    "a password": "https://me:s3cret@gateway.example/v2",
+}
+
+
+@pytest.mark.parametrize("name", BASE_URLS)
+def test_a_wrong_base_url_of_the_environment_is_told_and_never_shown(call, gateway, monkeypatch, name):
+    monkeypatch.setenv("MAVI_BASE_URL", BASE_URLS[name])
+    assert "s3cret" not in refused(call(*MANIFEST), gateway, "MAVI_BASE_URL must")
+
+
+def test_a_plan_needs_no_key(call, gateway, monkeypatch, tmp_path):
+    monkeypatch.setenv("MAVI_API_KEY", "")
+    done = call("plan", "items.csv", "--model", MODEL, "--prompt", "?")
+    assert done.code == 0, done.err
+    (tmp_path / "job.yaml").write_text(job_text(gateway={"api_key_env": "NOT_SET_HERE"}))
+    assert call("plan", "job.yaml").code == 0
+
+
 # -- the output
 
 
