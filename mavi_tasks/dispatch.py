@@ -212,6 +212,7 @@ class _Asking:
         self.refused: Refusal | None = self.way if isinstance(self.way, Refusal) else None
         self.recorded = False
         self.repaired = False
+        self.unfit: tuple[Try, Outcome] | None = None  # paid for; kept should its repair fail
         self.tries = 0
         self.counted = 0
         self.refetched = False
@@ -258,13 +259,17 @@ class _Asking:
             raise _UnsentError
         if self.dispatcher.stopping and verdict.action in RETRIED and not self._is_final(verdict):
             raise _UnsentError
+        if verdict.action == "stop_model":
+            self.tally.stopped = f"{self.lane.model}: {verdict.message}"
+            self.throttle.stop(self.tally.stopped)
+        if self.unfit is not None:  # its repair failed: the answer that was paid for is still the result
+            self.last, outcome = self.unfit
+            self._record_result(None, outcome)
+            return
         if self.refused is not None:
             status = "failed" if self.refused.code in PASSING_REFUSALS else "skipped"
             self._record_result(None, Outcome(status, self.refused.code, self.refused.reason))
             return
-        if verdict.action == "stop_model":
-            self.tally.stopped = f"{self.lane.model}: {verdict.message}"
-            self.throttle.stop(self.tally.stopped)
         self._record_result(None, Outcome("failed", verdict.code, verdict.message))
 
     # -- one try
@@ -409,15 +414,15 @@ class _Asking:
     def _take_invalid(self, done: Try, text: str, checked: labels.Checked) -> Verdict:
         error = checked.error or ""
         extra = self._remarks(done, text)
+        outcome = Outcome("invalid", "invalid_answer", error, text, checked.json_text, extra)
         if self.dispatcher.repair and not self.repaired and not (extra or {}).get("truncated"):
-            self.repaired = True
+            self.repaired, self.unfit = True, (done, outcome)
             self.counted = 0
             self.prompt = labels.repair_prompt(self.request.prompt, text, error)
             self.most_tokens += estimate.text_chars(self.prompt)  # a token a character, at the very most
             row = attempt_row(done, self.request, self.lane, "invalid_answer")
             self.dispatcher.journal.record(row, None)
             return _REPAIR
-        outcome = Outcome("invalid", "invalid_answer", error, text, checked.json_text, extra)
         self._record_result(done, outcome)
         return done.reply.verdict
 

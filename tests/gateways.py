@@ -1,6 +1,7 @@
 """Gateways in processes of their own, and the command line as its users run it."""
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -78,17 +79,21 @@ def remote_sandbox(**config: Any) -> Iterator[Remote]:
 
 
 @contextlib.contextmanager
-def says(body: bytes, status: int = 200, **headers: str) -> Iterator[str]:
-    """The base URL of a server that says the same to every call."""
+def says(
+    body: bytes, status: int = 200, then: tuple[bytes, int] | None = None, **headers: str
+) -> Iterator[str]:
+    """The base URL of a server that says the same to every call, or `then` to all but the first."""
+    calls = itertools.count()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
+            said, code = (body, status) if then is None or next(calls) == 0 else then
             self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_response(code)
+            for name, value in {**headers, "Content-Length": str(len(said))}.items():
                 self.send_header(name.replace("_", "-"), value)
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(said)
 
         def log_message(self, *_: object) -> None:
             pass

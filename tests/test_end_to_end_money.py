@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from tests.gateways import ALL_FAMILIES, mavi, one, remote_sandbox, rows, spent, url_job
+from tests.gateways import ALL_FAMILIES, mavi, one, remote_sandbox, rows, says, spent, url_job
 
 RUN = ("run", "--json", "--quiet")
 
@@ -180,3 +180,16 @@ def test_an_invalid_answer_is_repaired_once_counted_and_asked_again_only_when_to
     assert again.told["invalid"] + again.told["already_answered"] == 6
     third = mavi(*RUN, "--retry-invalid", job)
     assert (third.code, gateway.bill()["billed_calls"]) == (3, 24), third.err
+
+
+def test_an_answer_whose_repair_fails_is_kept_with_its_cost(tmp_path):
+    usage = {"prompt_tokens": 1000, "completion_tokens": 10}
+    unfit = json.dumps({"choices": [{"message": {"content": "a cat"}}], "usage": usage}).encode()
+    with says(unfit, then=(b'{"error": {"code": 400, "message": "too long"}}', 400)) as base_url:
+        job = url_job(tmp_path, 1, base_url, answer_schema=PET, gateway={"base_url": base_url})
+        done = mavi(*RUN, job)
+    assert (done.code, done.told["invalid"], done.told["failed"]) == (3, 1, 0), done.err
+    (row,) = rows(tmp_path / "out")
+    assert (row["answer"], row["error_code"], row["attempts"]) == ("a cat", "invalid_answer", 2)
+    assert row["cost_usd"] == Decimal("0.000325")  # 1000*0.30/1e6 + 10*2.50/1e6
+    assert spent(tmp_path / "out", "attempts") == Decimal("0.000325")
