@@ -2,12 +2,14 @@
 
 import gzip
 import os
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from mavi_tasks import manifest
+from mavi_tasks.errors import InputError
 from mavi_tasks.manifest import Problems
 from tests.test_manifest import URL, problems, written
 
@@ -226,3 +228,10 @@ def test_twenty_problems_are_told_and_all_counted(tmp_path):
 def test_signature_of_a_bad_reference_is_not_shown(tmp_path):
     path = written(tmp_path, "t.csv", "media_url\nftp://u:hunter2@h/a?X-Amz-Signature=hunter2\n")
     assert "hunter2" not in str(problems(path))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' file names are always text")
+def test_a_file_name_that_is_no_utf8_is_told(tmp_path):
+    (tmp_path / os.fsdecode(b"caf\xe9.png")).write_bytes(b"x")
+    with pytest.raises(InputError, match="no UTF-8: rename it"):
+        list(manifest.read(str(tmp_path)))

@@ -137,9 +137,13 @@ class Maker:
 
     def _one(self, ref: str, name: str) -> str:
         try:
-            return self._absolute(ref)
+            found = self._absolute(ref)
+            found.encode()
         except BadReference as problem:
             raise _Wrong(f"{name} {shown(ref)!r} {problem}") from None
+        except UnicodeEncodeError:  # Parquet and JSON could not hold it
+            raise _Wrong(f"{name} {shown(ref)!r} is a file name that is no UTF-8: rename it") from None
+        return found
 
     def _numbered(self, name: str) -> str:
         """A name of its own for a media that is there again: cat.jpg#2."""
