@@ -267,15 +267,17 @@ class _Desk:
             self._refuse(
                 Request(key, item.item_id, prompt_id, text, medias, item.truth, 0, 0), way, knows, item
             )
-        elif knows is Known.ANSWERED_FOR_ANOTHER or (repeated and knows in self.again):
+        elif knows is Known.ANSWERED_FOR_ANOTHER:
             self._share(Request(key, item.item_id, prompt_id, text, medias, item.truth, 0, 0))
         elif knows in self.again:
             request = self._request(key, item, prompt_id, text, medias)
             dear = self._too_dear(request)
-            if dear is None:
-                self._send(request)
-            else:
+            if dear is not None:
                 self._refuse(request, dear, knows, item)
+            elif repeated:
+                self._share(request)
+            else:
+                self._send(request)
         else:
             self.tally.already_answered += 1
 

@@ -128,6 +128,17 @@ def test_the_same_media_under_many_names_is_asked_once_and_never_again(tmp_path,
     assert one(out, "results", "count(*)") == 24
 
 
+def test_copies_of_what_is_too_dear_are_skipped_like_it_not_left_unsent(tmp_path, gateway):
+    from PIL import Image
+
+    (tmp_path / "media").mkdir()
+    for name in ("a", "b"):
+        Image.new("RGB", (32, 32)).save(tmp_path / "media" / f"{name}.png")
+    job = url_job(tmp_path, 1, gateway.base_url, manifest="media", max_cost_per_item_usd="0.000001")
+    done = mavi(*RUN, job)
+    assert (done.code, done.told["skipped"], done.told["unsent"]) == (0, 2, 0), done.err
+
+
 def test_a_copy_that_comes_later_shares_the_answer_of_an_earlier_run(tmp_path, gateway):
     job = url_job(tmp_path, 5, gateway.base_url)
     assert mavi(*RUN, job).code == 0
