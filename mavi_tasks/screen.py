@@ -31,9 +31,12 @@ PLAIN_EVERY_S = 10.0
 
 
 def console(*, stderr: bool = False) -> Console:
-    """As wide as the terminal; wide enough for our tables where there is none."""
-    found = Console(stderr=stderr, highlight=False)
-    return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=160)
+    """As wide as the terminal; wide enough for our tables where there is none.
+
+    What is printed is text, never markup: a job may be named "[/]" and a model "x:v:0".
+    """
+    width = None if Console(stderr=stderr).is_terminal else 160
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=width)
 
 
 class Progress:
@@ -98,10 +101,12 @@ class Progress:
 
 def planned(told: Forecast, console: Console, *, brief: bool = True) -> None:
     """What a run will do and cost: a line when brief, with a table of models otherwise."""
+    from mavi_tasks.plan import REFUSALS_SHOWN  # here: `mavi models` must not wait for pyarrow
+
     plan, estimate = told.plan, told.estimate
     before = f", {plan.already_answered:,} answered before" if plan.already_answered else ""
-    refused = sum(1 for _ in plan.refused)
-    more = f", {refused:,}{'+' if refused >= 1000 else ''} refused" if refused else ""
+    refused = len(plan.refused)
+    more = f", {refused:,}{'+' if refused >= REFUSALS_SHOWN else ''} refused" if refused else ""
     line = f"{plan.items:,} items, {plan.requests:,} requests{before}{more}: {told.to_send:,} to send"
     if told.to_send:
         line += f", about {_band(estimate.known_cost_usd)} in {_seconds_band(estimate.wall_s)}"
@@ -189,7 +194,7 @@ def ending(report: Report, console: Console) -> None:
             str(m.unsent),
             f"{m.input_tokens:,}",
             f"{m.output_tokens:,}",
-            "unknown" if m.unpriced and m.cost_usd == "0" * len(m.cost_usd) else "$" + _trim(m.cost_usd),
+            "unknown" if m.unpriced and not Decimal(m.cost_usd) else "$" + _trim(m.cost_usd),
             _seconds(m.latency_p50_s),
             _seconds(m.latency_p95_s),
         )

@@ -326,6 +326,14 @@ def test_a_model_without_a_price_runs_and_its_cost_is_unknown_not_zero(call, tmp
     assert done.code == 0, done.err
     assert done.told["models"][0]["cost_usd"] is None
     assert "gpt-99" in done.err + done.out
+    body = json.dumps({"choices": [{"text": "a cat"}], "usage": {"input_tokens": 9, "output_tokens": 1}})
+    with says(body.encode()) as base_url:
+        ran = call("run", quick_job(tmp_path, base_url, name="[/]", models=["gpt:gpt-99"]))
+    assert ran.code == 0, ran.err
+    line = next(line for line in ran.out.splitlines() if "gpt:gpt-99" in line)
+    assert "unknown" in line, ran.out
+    assert "$" not in line
+    assert "[/]: finished" in ran.out  # a name is no markup
 
 
 def test_the_real_entry_says_the_same_without_a_traceback(tmp_path):
