@@ -29,7 +29,8 @@ class Ledger(Protocol):
     async def exchange(self, holder: str, *, back_pico: int, least_pico: int, parts: int, last: bool) -> Told:
         """Give back, then take at least `least_pico` (0: nothing), or nothing when there is less.
 
-        What is taken is a `parts`-th of what is left when that is more. last: the holder spends no more.
+        What is taken is a `parts`-th of what is left when that is more. last: the holder has nothing
+        more to give back, unless it gets something now.
         """
         ...
 
@@ -87,6 +88,6 @@ def exchange(
         granted = max(least_pico, state.left // parts)
         state.left -= granted
         state.granted[holder] += granted
-    if last:
+    if last and not granted:
         state.open.remove(holder)
     return Told(granted, any(other != holder for other in state.open))
