@@ -185,13 +185,13 @@ class Run:
         dispatcher, tally = self.dispatcher, self.plan.tallies[model]
 
         async def send(requests: Iterator[Request]) -> None:
-            wanted = requests if want is None else filter(want, requests)
-            await dispatcher.run(lane, self._throttle(lane), wanted, tally)
+            await dispatcher.run(lane, self._throttle(lane), requests, tally)
 
         if self.turns is None:
-            await send(self.plan.read(shards))
+            requests = self.plan.read(shards)
+            await send(requests if want is None else filter(want, requests))
         else:
-            await self.turns.ask(lane, tally, shards, dispatcher, send)
+            await self.turns.ask(lane, tally, shards, dispatcher, send, want)
 
     def share(self) -> None:
         """Copy answers to the rows that asked the same; when the run stopped, the next one does it."""

@@ -91,7 +91,7 @@ class Leases:
     def start(self) -> None:
         """Say that this run lives, before it looks at what is answered. Raises StorageError."""
         self._lock.acquire(timeout=0)
-        self._sweep_locks()
+        self._sweep()
         self._beat()
         self.seen_releases = self._read()[0]["releases"]
         self._mirror.forget()
@@ -195,10 +195,10 @@ class Leases:
     # -- the dead
 
     def _free_the_dead(self, table: dict[str, Any], wanted: Collection[str]) -> list[str]:
-        """Take dead runs out of the table when they are in the way; their run ids."""
+        """Take dead runs out of the table when one of them is in the way; their run ids."""
         held = table["held"]
-        others = {held[name] for name in wanted if name in held} - {self.run_id}
-        dead = self._dead(others) if others else []
+        in_the_way = {held[name] for name in wanted if name in held} - {self.run_id}
+        dead = self._dead(set(held.values()) - {self.run_id}, in_the_way) if in_the_way else []
         if dead:
             table["held"] = {name: run_id for name, run_id in held.items() if run_id not in dead}
             table["releases"] += 1
@@ -207,7 +207,7 @@ class Leases:
             )
         return dead
 
-    def _dead(self, runs: Collection[str]) -> list[str]:
+    def _dead(self, runs: Collection[str], in_the_way: Collection[str]) -> list[str]:
         beats = {one.key: one.modified for one in self._bucket.list(BEATS)}
         mine = beats.get(_beat_key(self.run_id))
 
@@ -215,7 +215,9 @@ class Leases:
             theirs = beats.get(_beat_key(run_id))
             if theirs is None or mine is None:
                 return theirs is None
-            return (mine - theirs).total_seconds() > self.ttl_s or self._died_here(run_id)
+            if (mine - theirs).total_seconds() > self.ttl_s:
+                return True
+            return run_id in in_the_way and self._died_here(run_id)
 
         return [run_id for run_id in runs if is_dead(run_id)]
 
@@ -229,8 +231,12 @@ class Leases:
             return False
         return _is_free(self._mirror.root / "_owners" / f"{run_id}.lock")
 
-    def _sweep_locks(self) -> None:
-        """Lock files of runs that were killed here, and heartbeats that nobody is held up by."""
+    def _sweep(self) -> None:
+        """Locks and half-fetched parts of runs that were killed here; heartbeats that went out of use."""
+        for path in (self._mirror.root / "_fetch").glob("*"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > SWEPT_AFTER_S:
+                    path.unlink()
         for path in (self._mirror.root / "_owners").glob("*.lock"):
             if (
                 path.stem != self.run_id

@@ -38,6 +38,7 @@ LOOK_UP_ROWS: Final = 1_000
 _SHARD: Final = re.compile(r"-b(\d+)-(\d+)-\d+\.")
 
 Send = Callable[[Iterator[Request]], Awaitable[None]]
+Want = Callable[[Request], bool] | None
 
 
 class Turns:
@@ -80,9 +81,12 @@ class Turns:
     # -- asking
 
     async def ask(
-        self, lane: Lane, tally: Tally, shards: Sequence[Path], dispatcher: Dispatcher, send: Send
+        self, lane: Lane, tally: Tally, shards: Sequence[Path], dispatcher: Dispatcher, send: Send, want: Want
     ) -> None:
-        """Ask these shards as their leases can be had; returns when all are asked or the run has stopped."""
+        """Ask these shards (of them, what `want` says) as their leases can be had.
+
+        Returns when all are asked or the run has stopped.
+        """
         left, name = list(shards), lane.key("", ())[:12]
         most = max(1, min(GIVE_BACK_REQUESTS // self._shard_size, len(left) // 4))
         active: set[asyncio.Task[None]] = set()
@@ -92,7 +96,7 @@ class Turns:
                 group = await self._take(name, left, most) if room else []
                 if group:
                     left = [shard for shard in left if shard not in group]
-                    requests = self._unanswered(group, tally)
+                    requests = self._unanswered(group, tally, want)
                     active.add(asyncio.create_task(self._asking(name, group, send(requests), dispatcher)))
                 elif active:
                     done, active = await asyncio.wait(active, return_when=asyncio.FIRST_COMPLETED)
@@ -223,9 +227,11 @@ class Turns:
             self._since.append(Answered.of_parts(new))
         self.leases.seen_releases = releases
 
-    def _unanswered(self, shards: Sequence[Path], tally: Tally) -> Iterator[Request]:
+    def _unanswered(self, shards: Sequence[Path], tally: Tally, want: Want = None) -> Iterator[Request]:
         """The requests of shards, but for those that another run has paid for since the plan."""
         requests = (Request.from_json(line) for shard in shards for line in _lines(shard))
+        if want is not None:
+            requests = (request for request in requests if want(request))
         while chunk := list(islice(requests, LOOK_UP_ROWS)):
             known = self._look_up(chunk)
             tally.already_answered += sum(known)

@@ -1,12 +1,14 @@
 """What a dataset in a bucket costs: small parts, shipping, leases, listing; the numbers plans rest on.
 
-    python -m tests.bench.objects [--parts 3000] [--rows 100] [--only reads|leases|ship|plan] [--json-only]
+    python -m tests.bench.objects [--parts 3000] [--rows 100] [--only NAME] [--json-only]
 
 * reads: a table of many small parts read by pyarrow, DuckDB and polars from disk, and from an S3-compatible
   server (moto: one Python process on this machine, far slower than S3): once from nothing, once again.
 * leases: requests of a run that takes and gives back all slices, alone and with others at the same time.
-* ship: segments made into parts and PUT, in rows a second; and what a lost disk loses, by the interval.
-* plan: keys indexed and looked up, in seconds and bytes for each million: what 100 million a day rest on.
+* ship: segments made into parts and PUT, in rows a second.
+* losses: a machine killed together with its disk: what was paid and is not in the bucket.
+* plan: keys indexed and looked up, in seconds and bytes for each million.
+* simulate: the index of 20 million keys, slice by slice; with all these, 100 million a day on paper.
 """
 
 import argparse
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import polars as pl
 
 from mavi_tasks import objects
@@ -224,6 +227,31 @@ def plan(folder: Path, rows: int = 1_000_000) -> dict[str, Any]:
     }
 
 
+def simulate(keys: int = 20_000_000) -> dict[str, Any]:
+    """The index of a fifth of 100 million requests, in 64 slices one after the other: its time and memory."""
+    draw = np.random.default_rng(1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds, asked = 0.0, 0
+    each = keys // SLICES
+    for _ in range(SLICES):
+        high, low = draw.integers(0, 2**64, (2, each), np.uint64)
+        mark, known = np.zeros(each, np.uint32), np.ones(each, np.uint8)
+        took_s, index = timed(lambda columns=(high, low, mark, known): Answered(*columns))
+        hexes = [
+            f"{a:016x}{b:016x}" for a, b in zip(high[:5_000].tolist(), low[:5_000].tolist(), strict=True)
+        ]
+        look_s, found = timed(lambda index=index, hexes=hexes: index.look_up(hexes, [0] * len(hexes)))
+        assert all(found)
+        seconds += took_s + look_s * each / len(hexes)
+        asked += each
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "keys": asked,
+        "sort_and_ask_all_s": round(seconds, 1),
+        "peak_rss_grew_mb": round((after - before) / 1024),
+    }
+
+
 # -- 100 million a day, on paper
 
 
@@ -264,7 +292,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--parts", type=int, default=3_000)
     parser.add_argument("--rows", type=int, default=100, help="of one part")
-    parser.add_argument("--only", choices=("reads", "leases", "ship", "losses", "plan"))
+    parser.add_argument("--only", choices=("reads", "leases", "ship", "losses", "plan", "simulate"))
     parser.add_argument("--json-only", action="store_true")
     args = parser.parse_args()
     found: dict[str, Any] = {"bench": "objects"}
@@ -275,6 +303,7 @@ def main() -> None:
             "ship": lambda: ship(server, folder),
             "losses": lambda: losses(server, folder),
             "plan": lambda: plan(folder),
+            "simulate": simulate,
         }
         for name, measure in work.items():
             if args.only in (None, name):
