@@ -232,7 +232,10 @@ def _go_on(args: argparse.Namespace) -> "Callable[[Measured, Forecast], bool]":
             print("mavi: not a terminal: give --yes to go on after a pilot", file=sys.stderr)
             return False
         print("Go on with the rest? [y/N] ", end="", file=sys.stderr, flush=True)
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
+        try:
+            return sys.stdin.readline().strip().lower() in ("y", "yes")
+        except KeyboardInterrupt:  # a no like any other: the run still ends with its row and its report
+            return False
 
     return ask
 
@@ -346,8 +349,9 @@ def sandbox(args: argparse.Namespace) -> int:
     options = {"latency_s": args.latency_s, "media_root": args.media_root, "answerer": embedded.answerer()}
     try:
         serve(args.host, args.port, announce=announce, **options)
-    except OSError as error:
-        raise InputError(f"cannot serve on {args.host}:{args.port}: {error.strerror}") from error
+    except (OSError, OverflowError) as error:  # the latter: no port is so large
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot serve on {args.host}:{args.port}: {why}") from error
     return 0
 
 

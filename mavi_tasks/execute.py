@@ -83,9 +83,9 @@ def _pilot(run: Run, runner: asyncio.Runner, talk: Talk, size: int) -> Want | No
 async def _dispatch(run: Run, worker: str, want: Want | None, *, quiet: bool) -> None:
     progress = asyncio.create_task(Progress(run.tallies, run.throttles, quiet=quiet).show())
     work = asyncio.create_task(run.dispatch(worker, want))
-    _on_signals(run, work)
     try:
-        await work
+        with _signals(run, work):
+            await work
     except asyncio.CancelledError:
         if run.dispatcher is None or not run.dispatcher.stopping:
             raise
@@ -95,8 +95,12 @@ async def _dispatch(run: Run, worker: str, want: Want | None, *, quiet: bool) ->
             await progress
 
 
-def _on_signals(run: Run, work: "asyncio.Task[None]") -> None:
-    """Once: send no more, wait for what is in flight. Twice: stop now; what was in flight is in doubt."""
+@contextmanager
+def _signals(run: Run, work: "asyncio.Task[None]") -> Iterator[None]:
+    """Once: send no more, wait for what is in flight. Twice: stop now; what was in flight is in doubt.
+
+    Only while the block lasts: at the question after a pilot, Ctrl-C is the user's answer.
+    """
 
     def interrupt() -> None:
         if run.dispatcher is None or run.dispatcher.stop_reason == "interrupted":
@@ -107,8 +111,14 @@ def _on_signals(run: Run, work: "asyncio.Task[None]") -> None:
         run.dispatcher.stop("interrupted", "interrupted")
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        try:
+    numbers: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
+    try:
+        for number in numbers:
             loop.add_signal_handler(number, interrupt)
-        except NotImplementedError:  # Windows' loop has none: KeyboardInterrupt cancels the work instead
-            return
+    except NotImplementedError:  # Windows' loop has none: KeyboardInterrupt cancels the work instead
+        numbers = ()
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

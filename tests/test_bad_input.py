@@ -81,6 +81,7 @@ COMMAND_LINES = {
     "budget abc": ((*MANIFEST, "--budget-usd", "abc"), ["--budget-usd", "'abc'"]),
     "budget -1": ((*MANIFEST, "--budget-usd", "-1"), ["--budget-usd"]),
     "budget nan": ((*MANIFEST, "--budget-usd", "nan"), ["--budget-usd"]),
+    "no such port": (("sandbox", "--port", "99999"), ["99999"]),
     "pilot 0": ((*MANIFEST, "--pilot", "0"), ["--pilot"]),
     "unknown family": (("run", "items.csv", "--model", "claude:opus", "--prompt", "?"), ["claude"]),
     "family with a typo": (("run", "items.csv", "--model", "gemmini:x", "--prompt", "?"), ["gemini"]),

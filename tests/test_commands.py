@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 from decimal import Decimal
 from pathlib import Path
 
@@ -89,6 +90,27 @@ def test_a_pilot_stops_with_the_numbers_and_is_not_paid_again(job, capsys, tmp_p
     assert main(["run", str(job), *out, "--pilot", "1", "--yes"]) == 0
     second = told(capsys)
     assert (second["answered"], second["already_answered"]) == (6, 6)
+
+
+class CtrlC(io.StringIO):
+    """A terminal at which Ctrl-C is pressed where an answer is wanted."""
+
+    def isatty(self):
+        return True
+
+    def readline(self, *_):
+        signal.raise_signal(signal.SIGINT)
+        return "y\n"
+
+
+def test_ctrl_c_at_the_question_after_a_pilot_is_a_no_and_the_run_has_its_row(
+    job, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("sys.stdin", CtrlC())
+    assert main(["run", str(job), "--out", str(tmp_path / "x"), "--json", "--pilot", "1"]) == 4
+    assert told(capsys)["stop_reason"] == "pilot"
+    runs = duckdb.sql(f"select stop_reason from '{tmp_path}/x/runs/**/*.parquet'").fetchall()
+    assert runs == [("pilot",)]
 
 
 def test_a_dear_request_is_skipped_with_its_reason(job, capsys, tmp_path):
