@@ -158,6 +158,7 @@ def test_while_the_store_is_out_of_reach_answers_stay_in_the_journal(url, monkey
     written(dataset, 3)
     mirror = objects.mirror_of(dataset.root)
     there = mirror.bucket
+    assert there.is_empty()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     mirror.bucket = Bucket(url)
     with pytest.raises(StorageError, match="cannot be reached"):
