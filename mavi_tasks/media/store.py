@@ -31,7 +31,7 @@ from mavi_tasks.media.identify import identify
 from mavi_tasks.media.workers import ByteBudget, Workers
 
 THREADS: Final = 3
-BUDGET_BYTES: Final = 256 * MB
+BUDGET_BYTES: Final = 192 * MB
 CACHE_BYTES: Final = 64 * MB
 DECODE_BYTES: Final = 160 * MB
 # What one raw byte takes in flight: 4/3 as base64 text, and as much again in the body that is sent.
