@@ -46,6 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `mavi ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a file that an option names, as --html: datasets raise StorageError
+        if error.filename is None:
+            raise
+        _complain([f"{error.filename}: {error.strerror}"])
+        return MaviError.exit_status
 
 
 def _complain(problems: Sequence[str]) -> None:

@@ -175,6 +175,13 @@ def test_costs_writes_a_page_and_reprices(dataset, tmp_path, capsys):
     assert "<html" in (tmp_path / "c.html").read_text()
 
 
+@pytest.mark.parametrize("command", ["compare", "costs"])
+def test_a_page_that_cannot_be_written_is_told(dataset, tmp_path, capsys, command):
+    (tmp_path / "file").write_text("")
+    assert main([command, str(dataset), "--html", str(tmp_path / "file" / "x.html")]) == 4
+    assert f"mavi: {tmp_path / 'file'}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
 def test_export_writes_every_row(dataset, tmp_path, suffix, capsys):
     target = tmp_path / f"all.{suffix}"
