@@ -60,7 +60,8 @@ class Claims:
         self._root = root
         self._journal = root / "_journal"
         self._writer = writer
-        self._fd = os.open(root / "_claims", os.O_RDWR | os.O_CREAT, 0o644)
+        with journal.storage(root, "write to"):
+            self._fd = os.open(root / "_claims", os.O_RDWR | os.O_CREAT, 0o644)
         self._folder_seen = 0
         self._parts: set[str] = set()
         self._others: dict[Path, _Tail] = {}
