@@ -17,6 +17,7 @@ EXIT_SOME_FAILED: Final = 3
 EXIT_STOPPED: Final = 4
 EXIT_INTERRUPTED: Final = 130
 
+COUNTS: Final = ("requests", "answered", "failed", "invalid", "skipped", "unsent", "already_answered")
 ERRORS_SHOWN: Final = 5
 ERROR_HINTS: Final[Mapping[str, str]] = {
     "unreachable": "is the gateway up, and its base URL right?",
@@ -87,11 +88,10 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """What `mavi run --json` prints; dollars are text, so that no digit is lost."""
-        counts = ("requests", "answered", "failed", "invalid", "skipped", "unsent", "already_answered")
         return {
             "run_id": self.run_id,
             "status": self.status,
-            **{name: self.total(name) for name in counts},
+            **{name: self.total(name) for name in COUNTS},
             "cost_usd": money(self.cost_pico),
             "exposure_usd": money(self.exposure_pico),
             "wall_s": round(self.wall_s, 3),
@@ -105,13 +105,12 @@ class Report:
 
     def row(self) -> dict[str, Any]:
         """The run's row of `runs/`."""
-        counts = ("requests", "answered", "failed", "invalid", "skipped", "unsent", "already_answered")
         return {
             **self.facts,
             "finished_at": self.finished_us,
             "status": self.status,
             "stop_reason": self.stop_reason,
-            **{name: self.total(name) for name in counts},
+            **{name: self.total(name) for name in COUNTS},
             "cost_usd": self.cost_pico,
             "exposure_usd": self.exposure_pico,
         }
