@@ -1,9 +1,9 @@
 """One run of a job, in this process: plan, dispatch, share, publish, and the run's own row.
 
-async with Run.open(job, endpoint) as run:
-    run.plan()                 # raises InputError before anything is sent
+    run = open_run(job, endpoint)
+    run.make_plan()            # raises InputError before anything is sent
     await run.dispatch()
-report = run.report            # after the block: everything is published
+    report = run.finish()      # everything is published then
 """
 
 import asyncio
