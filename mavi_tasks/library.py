@@ -4,9 +4,9 @@
         library.look_up(paths, stamps)    # what reading each file told once; None: read it
 
 `DIR/_library/*.arrow` holds a row for each path: a hash of the path, the size and time of the file when it
-was read, and what was in it (sha256, MIME type, pixels, seconds). The rows are sorted by hash and mapped
-into memory: 81 bytes a file. A file is taken for unchanged while its size and modification time are the
-same, as rsync and make take it.
+was read, and what was in it (sha256, MIME type, pixels, seconds): 82 bytes, mapped into memory. An index by
+hash is made when it is opened, 12 bytes a row. A file is taken for unchanged while its size and modification
+time are the same, as rsync and make take it.
 
 Tables are immutable: written under a hidden name, then renamed; small ones are merged into one, the newest
 row of a path counts. All of it can be deleted at any time: the next run reads every file once more.
@@ -15,12 +15,12 @@ row of a path counts. All of it can be deleted at any time: the next run reads e
 import contextlib
 import logging
 import math
+import mmap
 import os
 import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +35,7 @@ log = logging.getLogger("mavi")
 
 KEEP_AFTER_ROWS: Final = 50_000
 KEEP_AFTER_S: Final = 30.0  # a kill loses at most what was read in this time
+LET_GO_AFTER: Final = 50_000  # rows looked up
 # A file that may still be written to within the tick of its own clock (2 s on FAT) is read again next time.
 SETTLED_NS: Final = 2_000_000_000
 
@@ -125,7 +126,7 @@ class Library:
         while old and len(old[0]) <= 2 * sum(len(table) for table in merged):
             merged.append(old.pop(0))
         try:
-            self._tables = [_written(self._folder, _merged(merged)), *old]
+            self._tables = [_written(self._folder, _merged(merged[::-1])), *old]
         except OSError as error:
             self._read_only = True
             log.warning("%s: what was read of the media cannot be kept: %s", self._folder, error)
@@ -135,16 +136,20 @@ class Library:
             table.delete()
 
 
-@dataclass(frozen=True)
 class _Table:
-    """Rows sorted by (path_high, path_low), each path once."""
+    """Rows in the order in which they were learned, which is about the order in which they are looked up."""
 
-    columns: Columns
-    mimes: Sequence[str]
-    path: Path | None = None
+    def __init__(
+        self, columns: Columns, mimes: Sequence[str], path: Path | None = None, held: Any = None
+    ) -> None:
+        self.columns, self.mimes, self.path = columns, mimes, path
+        self._held = held  # the file, mapped into memory
+        self._looked_up = 0
+        order = np.argsort(columns["path_high"], kind="stable").astype(np.uint32)
+        self._high, self._rows = columns["path_high"][order], order
 
     def __len__(self) -> int:
-        return len(self.columns["path_high"])
+        return len(self._rows)
 
     @classmethod
     def of(cls, rows: Mapping[str, tuple[int, int, Probe]]) -> Self:
@@ -153,7 +158,8 @@ class _Table:
         mimes = sorted({probe.mime for probe in probes})
         high, low = _hashed(list(rows))
         raw = b"".join(bytes.fromhex(probe.sha256) for probe in probes)
-        unsorted = {
+        seconds = [math.nan if probe.duration_s is None else probe.duration_s for probe in probes]
+        columns = {
             "path_high": high,
             "path_low": low,
             "bytes": np.array([size for size, _, _ in rows.values()], np.int64),
@@ -162,33 +168,30 @@ class _Table:
             "mime": np.array([mimes.index(probe.mime) for probe in probes], np.int16),
             "width": np.array([probe.width or 0 for probe in probes], np.int32),
             "height": np.array([probe.height or 0 for probe in probes], np.int32),
-            "duration_s": np.array(
-                [math.nan if probe.duration_s is None else probe.duration_s for probe in probes]
-            ),
+            "duration_s": np.array(seconds, np.float64),
         }
-        order = np.lexsort((low, high))
-        return cls({name: column[order] for name, column in unsorted.items()}, mimes)
+        return cls(columns, mimes)
 
     def look_up(self, words: tuple[Any, Any], marks: Any, found: list[Probe | None]) -> None:
         """Fill in what this table knows and nothing newer did."""
         if not len(self):
             return
         high, low = words
-        columns = self.columns
-        at = np.minimum(np.searchsorted(columns["path_high"], high), len(self) - 1)
-        hits = (columns["path_high"][at] == high) & (columns["path_low"][at] == low)
-        hits &= (columns["bytes"][at] == marks[:, 0]) & (columns["mtime_ns"][at] == marks[:, 1])
-        where = np.flatnonzero(hits)
-        for place, probe in zip(where.tolist(), self._probes(at[where]), strict=True):
+        at = np.minimum(np.searchsorted(self._high, high), len(self) - 1)
+        places = np.flatnonzero(self._high[at] == high)
+        rows = self._rows[at[places]]
+        same = self.columns["path_low"][rows] == low[places]
+        same &= self.columns["bytes"][rows] == marks[places, 0]
+        same &= self.columns["mtime_ns"][rows] == marks[places, 1]
+        for place, probe in zip(places[same].tolist(), self._probes(rows[same]), strict=True):
             if found[place] is None:
                 found[place] = probe
+        self._let_go(len(high))
 
     def _probes(self, rows: Any) -> Iterator[Probe]:
-        taken = {name: self.columns[name][rows] for name in ("mime", "width", "height", "duration_s")}
+        taken = [self.columns[name][rows].tolist() for name in ("mime", "width", "height", "duration_s")]
         digests = self.columns["sha256"][rows].tobytes().hex()
-        for at, (mime, width, height, duration_s) in enumerate(
-            zip(*(column.tolist() for column in taken.values()), strict=True)
-        ):
+        for at, (mime, width, height, duration_s) in enumerate(zip(*taken, strict=True)):
             yield Probe(
                 self.mimes[mime],
                 digests[64 * at : 64 * at + 64],
@@ -196,6 +199,13 @@ class _Table:
                 height or None,
                 None if math.isnan(duration_s) else duration_s,
             )
+
+    def _let_go(self, looked_up: int) -> None:
+        """Now and then give the pages back that were read: they are the system's to keep, not ours."""
+        self._looked_up += looked_up
+        if self._looked_up >= LET_GO_AFTER and self._held is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._held.madvise(mmap.MADV_DONTNEED)
+            self._looked_up = 0
 
     def delete(self) -> None:
         """Remove the file; where another process holds it open and that forbids it, it stays."""
@@ -205,23 +215,22 @@ class _Table:
 
 
 def _merged(tables: Sequence[_Table]) -> _Table:
-    """One table of several, the first of which is the newest."""
+    """One table of several, the last of which is the newest and counts."""
     if len(tables) == 1:
         return tables[0]
     mimes = sorted({mime for table in tables for mime in table.mimes})
     high, low = (np.concatenate([table.columns[name] for table in tables]) for name in _SCHEMA.names[:2])
-    order = np.lexsort((low, high))  # stable: the newest row of a path stays the first
-    high, low = high[order], low[order]
-    first = np.ones(len(order), bool)
-    first[1:] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
-    order = order[first]
-    columns = {"path_high": high[first], "path_low": low[first]}
+    order = np.lexsort((low, high))  # stable: the newest row of a path is the last of its kind
+    last = np.ones(len(order), bool)
+    last[:-1] = (high[order[1:]] != high[order[:-1]]) | (low[order[1:]] != low[order[:-1]])
+    kept = np.sort(order[last])
+    columns = {"path_high": high[kept], "path_low": low[kept]}
     for name in _SCHEMA.names[2:]:
         parts = [table.columns[name] for table in tables]
         if name == "mime":
             codes = [np.array([mimes.index(mime) for mime in table.mimes], np.int16) for table in tables]
             parts = [code[part] for code, part in zip(codes, parts, strict=True)]
-        columns[name] = np.concatenate(parts)[order]
+        columns[name] = np.concatenate(parts)[kept]
     return _Table(columns, mimes)
 
 
@@ -236,48 +245,51 @@ def _paths(folder: Path) -> list[Path]:
 def _read(path: Path) -> _Table | None:
     """A table, mapped into memory; None when another process merged it away, or it is damaged."""
     try:
-        with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
-            if reader.schema != _SCHEMA or reader.num_record_batches != 1:
-                return None
-            batch = reader.get_batch(0)
+        with path.open("rb") as file:
+            held = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        with pa.ipc.open_file(pa.py_buffer(held)) as reader:
+            batch = reader.get_batch(0) if reader.schema == _SCHEMA and reader.num_record_batches else None
     except FileNotFoundError:
         return None
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, ValueError) as error:  # ValueError: pyarrow's, or the file is empty
         log.warning("%s cannot be read (%s): the media it tells of are read again", path, error)
         return None
-    mime = batch["mime"]
+    if batch is None:
+        return None  # of another version
+    digests, mime = batch["sha256"].buffers()[1], batch["mime"]
     columns = {name: batch[name].to_numpy() for name in _SCHEMA.names if name not in ("sha256", "mime")}
-    columns["sha256"] = np.frombuffer(batch["sha256"].buffers()[1], np.uint8, 32 * len(batch)).reshape(-1, 32)
+    columns["sha256"] = np.frombuffer(digests, np.uint8, 32 * len(batch)).reshape(-1, 32)
     columns["mime"] = mime.indices.to_numpy()
-    return _Table(columns, mime.dictionary.to_pylist(), path)
+    return _Table(columns, mime.dictionary.to_pylist(), path, held)
 
 
 def _written(folder: Path, table: _Table) -> _Table:
     """Write a table and map it. Raises OSError."""
-    rows = len(table)
-    columns = table.columns
-    digests = pa.py_buffer(np.ascontiguousarray(columns["sha256"]))
-    arrays = [
-        pa.DictionaryArray.from_arrays(columns["mime"], pa.array(table.mimes, pa.string()))
-        if field.name == "mime"
-        else pa.Array.from_buffers(field.type, rows, [None, digests])
-        if field.name == "sha256"
-        else pa.array(columns[field.name])
-        for field in _SCHEMA
-    ]
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{time.time_ns():020d}-{secrets.token_hex(4)}.arrow"
     hidden, path = folder / f".{name}", folder / name
     try:
         with hidden.open("wb") as file:
             with pa.ipc.new_file(file, _SCHEMA) as writer:
-                writer.write_batch(pa.record_batch(arrays, schema=_SCHEMA))
+                writer.write_batch(_batch(table))
             file.flush()
             os.fsync(file.fileno())
         hidden.replace(path)
     finally:
         hidden.unlink(missing_ok=True)
     return _read(path) or table
+
+
+def _batch(table: _Table) -> pa.RecordBatch:
+    columns = dict(table.columns)
+    digests = pa.py_buffer(np.ascontiguousarray(columns.pop("sha256")))
+    mimes = pa.array(table.mimes, pa.string())
+    made = {
+        "sha256": pa.Array.from_buffers(pa.binary(32), len(table), [None, digests]),
+        "mime": pa.DictionaryArray.from_arrays(columns.pop("mime"), mimes),
+        **{name: pa.array(column) for name, column in columns.items()},
+    }
+    return pa.record_batch([made[name] for name in _SCHEMA.names], schema=_SCHEMA)
 
 
 def _hashed(paths: Sequence[str]) -> tuple[Any, Any]:
