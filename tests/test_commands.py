@@ -205,3 +205,13 @@ def test_an_unknown_model_names_the_nearest(capsys):
 def test_models_lists_every_price_row(capsys):
     assert main(["models", "--json"]) == 0
     assert len(told(capsys)["models"]) == 60
+
+
+def test_a_frame_keeps_the_types_of_the_dataset(dataset):
+    from mavi_tasks.frame import frame
+
+    rows = frame(dataset)
+    assert len(rows) == 12
+    assert str(rows["cost_usd"].dtype) == "decimal128(18, 12)[pyarrow]"
+    assert str(rows["frames_sent"].dtype) == "int64[pyarrow]"
+    assert rows["cost_usd"].sum() == frame(dataset, "attempts")["cost_usd"].sum()
