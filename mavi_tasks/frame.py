@@ -4,8 +4,8 @@
     frame("out/pets")                          # results, the latest row of each request
     frame("out/pets", "attempts")
 
-`pd.read_parquet` works too, but turns whole numbers with nulls into floats and money into Python objects; here
-money stays decimal128 and counts stay int64, because every column keeps its Arrow type.
+`pd.read_parquet` works too, but turns whole numbers with nulls into floats and money into Python objects;
+here money stays decimal128 and counts stay int64, because every column keeps its Arrow type.
 """
 
 from pathlib import Path
@@ -25,8 +25,7 @@ def frame(root: Path | str, table: str = "results", *, every_row: bool = False) 
     import pandas as pd
 
     folder = Path(root)
-    if table == "results" and not every_row:
-        rows = latest(folder)
-    else:
-        rows = open_table(folder, table).to_table()
-    return rows.to_pandas(types_mapper=pd.ArrowDtype)
+    newest = table == "results" and not every_row
+    rows = latest(folder) if newest else open_table(folder, table).to_table()
+    made: pd.DataFrame = rows.to_pandas(types_mapper=pd.ArrowDtype)
+    return made
