@@ -191,6 +191,9 @@ def figures(options, runner, store, folder, told, stats, seen):
         "used": round(rate / options.rate, 3),
         "most_in_a_second": model["max_per_s"],
         "limit_per_s": options.rate,
+        "per_s_by_tenth": [
+            round(seen.rate_between(count * tenth / 10, count * (tenth + 1) / 10)) for tenth in range(1, 9)
+        ],
         "wall_s": told["wall_s"],
         "cost_usd": told["cost_usd"],
         "exposure_usd": told["exposure_usd"],
