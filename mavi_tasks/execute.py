@@ -58,6 +58,8 @@ def execute(
         told = forecast.forecast(run, retry_invalid=retry_invalid)
         run.planned = told.for_run_row()
         talk.planned(told)
+        if told.to_send == 0:
+            pilot_size = None  # nothing is left to try out
         with asyncio.Runner(loop_factory=fast_loop()) as runner:
             rest = _pilot(run, runner, talk, pilot_size) if pilot_size is not None else None
             if pilot_size is None or rest is not None:

@@ -90,6 +90,8 @@ def test_a_pilot_stops_with_the_numbers_and_is_not_paid_again(job, capsys, tmp_p
     assert main(["run", str(job), *out, "--pilot", "1", "--yes"]) == 0
     second = told(capsys)
     assert (second["answered"], second["already_answered"]) == (6, 6)
+    assert main(["run", str(job), *out, "--pilot", "1"]) == 0
+    assert told(capsys)["already_answered"] == 12
 
 
 class CtrlC(io.StringIO):
