@@ -1,9 +1,9 @@
 """One run of a job, in this process: plan, dispatch, share, publish, and the run's own row.
 
-    run = open_run(job, endpoint)
-    run.make_plan()            # raises InputError before anything is sent
-    await run.dispatch()
-    report = run.finish()      # everything is published then
+run = open_run(job, endpoint)
+run.make_plan()            # raises InputError before anything is sent
+await run.dispatch()
+report = run.finish()      # everything is published then
 """
 
 import asyncio
