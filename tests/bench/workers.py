@@ -2,13 +2,14 @@
 
     python -m tests.bench.workers [--requests 20000] [--rate 200] [--workers 4]
                                   [--runner processes dask ray] [--store file redis prefect] [--no-kill]
-                                  [--output s3://bucket/prefix] [--budget-usd 5]
+                                  [--s3] [--budget-usd 5]
 
 Each pair of runner and store asks all requests of a server that takes `--rate` a second. Half-way, one worker
 is killed with signal 9. Told at the end: how many are answered, what was paid twice, and how much of the
 limit was used between the first and the last tenth of the requests, the kill included, and in the most busy
 second. `--store redis` needs a server (MAVI_REDIS_URL, or redis-server in the PATH); `prefect` starts one.
-The documented size is `--requests 200000 --rate 400`.
+--s3 writes to a bucket of an S3-compatible server on loopback. The documented size is
+`--requests 200000 --rate 400`.
 """
 
 import argparse
@@ -30,6 +31,7 @@ import psutil
 from tests.bench.dispatch import write_manifest
 from tests.bench.server import serving
 from tests.gateways import one
+from tests.s3_server import s3_server
 
 MODEL = "gemini:gemini-2.5-flash"
 QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "WARNING"}
@@ -85,7 +87,7 @@ def wait_for_url(url):
 # -- one run
 
 
-def write_job(folder, options, base_url, runner, store):
+def write_job(folder, options, base_url, runner, store, output):
     manifest = write_manifest(folder / "manifest.csv", options.requests)
     job = {
         "manifest": str(manifest),
@@ -97,7 +99,7 @@ def write_job(folder, options, base_url, runner, store):
         "workers": options.workers,
         "shared_limits": store,
         "shard_size": options.shard_size,
-        "output": options.output or str(folder / "out"),
+        "output": output,
     }
     if options.budget_usd:
         job["budget_usd"] = options.budget_usd
@@ -106,25 +108,52 @@ def write_job(folder, options, base_url, runner, store):
     return path
 
 
-def a_worker(process, journal):
+@contextlib.contextmanager
+def output_of(options, folder):
+    """Where the dataset goes, the environment it needs, and a function that counts its rows."""
+    if not options.s3:
+        out = folder / "out"
+        yield str(out), {}, lambda what, table="results", where="true": one(out, table, what, where)
+        return
+    with s3_server() as server:
+        url = f"{server.bucket('bench')}/{folder.name}"
+
+        def count(what, table="results", where="true"):
+            copy = folder / "copy"
+            client = server.client()
+            for key in server.keys(f"{url}/{table}/", ".parquet"):
+                path = copy / table / key.rsplit("/", 1)[1]
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(client.get_object(Bucket="bench", Key=key)["Body"].read())
+            client.close()
+            return one(copy, table, what, where)
+
+        yield url, {**server.env, "MAVI_SPOOL": str(folder / "spool")}, count
+
+
+def a_worker(process):
     """A process that has a segment of this run open and is not the parent."""
     for child in process.children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            if any(str(journal) in file.path for file in child.open_files() if ".jsonl" in file.path):
+            if any("_journal" in file.path for file in child.open_files() if ".jsonl" in file.path):
                 return child
     return None
 
 
 def time_run(options, runner, store, folder):
-    with store_of(store, folder) as env, serving(*server_options(options)) as served:
-        job = write_job(folder, options, served.base_url, runner, store)
-        env = {**os.environ, **QUIET, "MAVI_API_KEY": "sk-bench", **env}
+    with (
+        store_of(store, folder) as store_env,
+        output_of(options, folder) as (output, output_env, count),
+        serving(*server_options(options)) as served,
+    ):
+        job = write_job(folder, options, served.base_url, runner, store, output)
+        env = {**os.environ, **QUIET, "MAVI_API_KEY": "sk-bench", **store_env, **output_env}
         command = [sys.executable, "-m", "mavi_tasks", "run", str(job), "--json", "--quiet"]
         if runner == "processes":
             command.append("--no-prefect")
         log = (folder / "stderr.log").open("w+")
         process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=log, text=True)
-        seen = Watch(served, options, process, folder)
+        seen = Watch(served, options, process)
         out, _ = process.communicate()
         seen.stop()
         stats = served.stats()
@@ -132,7 +161,7 @@ def time_run(options, runner, store, folder):
         told = json.loads(out.splitlines()[-1]) if out.strip() else {}
         if not told:
             raise SystemExit(f"{runner}/{store}: no report; {log.read()[-3000:]}")
-    return figures(options, runner, store, folder, told, stats, seen)
+        return figures(options, runner, store, count, told, stats, seen)
 
 
 def server_options(options):
@@ -143,10 +172,10 @@ def server_options(options):
 class Watch:
     """Looks at the server a few times a second; kills a worker half-way."""
 
-    def __init__(self, served, options, process, folder):
+    def __init__(self, served, options, process):
         self.samples, self.killed, self._over = [], None, threading.Event()
         self._served, self._options = served, options
-        self._process, self._journal = psutil.Process(process.pid), folder / "out" / "_journal"
+        self._process = psutil.Process(process.pid)
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
 
@@ -156,7 +185,7 @@ class Watch:
             self.samples.append((time.monotonic(), billed))
             if self._options.kill and self.killed is None and billed >= self._options.requests / 2:
                 with contextlib.suppress(psutil.Error):
-                    worker = a_worker(self._process, self._journal)
+                    worker = a_worker(self._process)
                     if worker is not None:
                         worker.kill()
                         self.killed = billed
@@ -171,21 +200,21 @@ class Watch:
         return (last[1] - first[1]) / max(1e-9, last[0] - first[0])
 
 
-def figures(options, runner, store, folder, told, stats, seen):
+def figures(options, runner, store, rows, told, stats, seen):
     count, model = options.requests, stats["models"][MODEL]
-    out = folder / "out"
-    local = not options.output
     rate = seen.rate_between(count * 0.1, count * 0.9)
     return {
         "runner": runner,
         "store": store,
+        "s3": options.s3,
         "requests": count,
         "answered": told["answered"],
-        "rows": one(out, "results", "count(*)") if local else None,
+        "rows": rows("count(*)"),
+        "distinct": rows("count(distinct request_key)"),
         "unsent": told["unsent"],
         "status": told["status"],
         "killed_at": seen.killed,
-        "in_doubt": one(out, "attempts", "count(*)", "outcome = 'in_doubt'") if local else None,
+        "in_doubt": rows("count(*)", "attempts", "outcome = 'in_doubt'"),
         "paid_twice": stats["billed_again"],
         "throttled": stats["throttled"],
         "used": round(rate / options.rate, 3),
@@ -215,7 +244,7 @@ def main():
     parser.add_argument("--runner", nargs="+", default=["processes", "dask"])
     parser.add_argument("--store", nargs="+", default=["file"])
     parser.add_argument("--no-kill", dest="kill", action="store_false")
-    parser.add_argument("--output", help="instead of a local folder")
+    parser.add_argument("--s3", action="store_true", help="the dataset in a bucket")
     parser.add_argument("--budget-usd")
     options = parser.parse_args()
     for runner in options.runner:
