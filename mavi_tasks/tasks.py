@@ -265,7 +265,8 @@ async def _bury_along(run: Run, setting: Setting) -> None:
     """Give back what dead workers had of the budget, while the others go on."""
     while setting.on_ledger:
         await asyncio.sleep(BURY_EVERY_S)
-        await processes.bury(run, setting)
+        with suppress(MaviError):  # the store is out: what the dead had stays counted as spent
+            await processes.bury(run, setting)
 
 
 @task(name="publish", task_run_name="publish")
