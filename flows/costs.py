@@ -17,7 +17,7 @@ from mavi_tasks.errors import InputError, MaviError
 from mavi_tasks.report.costs_page import costs_page
 
 
-@flow(name="report-costs")
+@flow(name="report-costs", flow_run_name="spend")
 async def report_costs(
     datasets: list[str],
     by: list[str] = ["day", "model"],  # noqa: B006 - Prefect's form shows it, nothing changes it

@@ -61,8 +61,13 @@ def _read(file: Path) -> list[dict[str, Any]]:
 
 def _deployment(written: Mapping[str, Any], folder: Path) -> RunnerDeployment:
     schedules = [
-        Cron(one["cron"], timezone=one.get("timezone"), slug=one.get("slug"), active=one.get("active", True))
-        for one in written.get("schedules", ())
+        Cron(
+            one["cron"],
+            timezone=one.get("timezone"),
+            slug=one.get("slug", f"schedule-{number}"),  # without one the server does not take a change
+            active=one.get("active", True),
+        )
+        for number, one in enumerate(written.get("schedules", ()), 1)
     ]
     limit = written.get("concurrency_limit")
     made: Any = _flow(written["entrypoint"], folder).to_deployment(

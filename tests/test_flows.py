@@ -7,13 +7,18 @@ import os
 import signal
 import time
 import warnings
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    DeploymentFilter,
+    DeploymentFilterId,
+)
 from prefect.client.schemas.sorting import FlowRunSort
 from pydantic import TypeAdapter
 
@@ -323,6 +328,26 @@ def test_the_deployments_of_prefect_yaml_can_be_served(prefect_server, monkeypat
     assert found["nightly-label"].schedules[0].schedule.cron == "0 2 * * *"
     assert all(one.concurrency_limit == 1 for one in found.values())
     assert found["nightly-label"].entrypoint == "flows/label.py:label_media"
+
+
+def test_a_deployed_schedule_makes_runs_at_its_times(prefect_server, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    (night,) = serve.deployments(Path("prefect.yaml"), ["nightly-label"])
+
+    async def scheduled():
+        await night.aapply()
+        async with get_client() as client:
+            found = await client.read_deployment_by_name("label-media/nightly-label")
+            week = {"end_time": (datetime.now(UTC) + timedelta(days=7)).isoformat(), "max_runs": 3}
+            await client._client.post(
+                f"/deployments/{found.id}/schedule", json=week
+            )  # what the scheduler does
+            where = DeploymentFilter(id=DeploymentFilterId(any_=[found.id]))
+            return [
+                run.next_scheduled_start_time for run in await client.read_flow_runs(deployment_filter=where)
+            ]
+
+    assert {(time.hour, time.minute) for time in asyncio.run(scheduled())} == {(2, 0)}
 
 
 def test_an_unknown_deployment_is_told_with_those_there_are(monkeypatch):

@@ -4,7 +4,8 @@
 
 Deploys prefect.yaml with a cron of every minute, and sees: the schedule fires and the run completes; its
 artifacts are in the UI; a run is cancelled in the UI; a run's process is killed with kill -9, and the next
-scheduled run goes on where it stopped. Prints what it saw, and last one JSON line. Loopback only.
+scheduled run goes on where it stopped; `python -m flows.serve` runs one without a worker. Prints what it saw,
+and last one JSON line. Loopback only.
 """
 
 import argparse
@@ -36,6 +37,7 @@ MODEL = "gemini:gemini-2.5-flash"
 CONCURRENCY = 4
 PICTURES = 200
 NIGHT = "nightly-label"
+COSTS = "daily-costs"
 
 
 def main() -> None:
@@ -95,7 +97,15 @@ def server(folder: Path, keep: Path) -> Iterator[Prefect]:
         port = free.getsockname()[1]
     prefect = Prefect(port, folder)
     with process(
-        keep / "server.log", prefect.env, "server", "start", "--host", "127.0.0.1", "--port", str(port)
+        keep / "server.log",
+        prefect.env,
+        "prefect",
+        "server",
+        "start",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
     ):
         until("the server answers", lambda: healthy(prefect), 120)
         yield prefect
@@ -109,9 +119,11 @@ def healthy(prefect: Prefect) -> bool:
 
 
 @contextlib.contextmanager
-def process(log: Path, env: dict[str, str], *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+def process(log: Path, env: dict[str, str], *module: str) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as out:
-        started = subprocess.Popen([*PREFECT, *arguments], stdout=out, stderr=out, env=env, cwd=REPOSITORY)
+        started = subprocess.Popen(
+            [sys.executable, "-m", *module], stdout=out, stderr=out, env=env, cwd=REPOSITORY
+        )
         try:
             yield started
         finally:
@@ -149,13 +161,14 @@ class Nights:
         self.add_pictures(12)
         self.deploy()
         with process(
-            self.keep / "worker.log", self.prefect.env, "worker", "start", "--pool", "mavi"
+            self.keep / "worker.log", self.prefect.env, "prefect", "worker", "start", "--pool", "mavi"
         ) as worker:
             self.the_schedule_fires()
             self.the_ui_shows_it()
             self.a_run_is_cancelled()
             self.a_run_is_killed(worker)
             self.the_next_one_goes_on()
+        self.one_is_served_without_a_worker()
         return self.seen
 
     def add_pictures(self, count: int) -> None:
@@ -262,7 +275,24 @@ class Nights:
         print(f"         flow runs: {', '.join(self.seen['runs'])}")
         assert 0 <= twice <= CONCURRENCY, bill
 
+    def one_is_served_without_a_worker(self) -> None:
+        told = yaml.safe_load((self.folder / "prefect.yaml").read_text())
+        costs = next(one for one in told["deployments"] if one["name"] == COSTS)
+        costs["schedules"] = [{"cron": "* * * * *", "slug": "daily"}]
+        costs["parameters"] |= {"datasets": [str(self.out)], "page": str(self.keep / "costs.html")}
+        costs["entrypoint"] = str(REPOSITORY / costs["entrypoint"])
+        (self.folder / "served.yaml").write_text(yaml.safe_dump({"deployments": [costs]}))
+        serve = ("flows.serve", str(self.folder / "served.yaml"))
+        with process(self.keep / "serve.log", self.prefect.env, *serve):
+            run = until("the costs are reported by flows.serve", self.costs_reported, 180)
+        self.seen["served"] = run["state"]["message"]
+        print(f"         {run['state']['message']}")
+
     # -- looking
+
+    def costs_reported(self) -> Any:
+        runs = [run for run in self.prefect.runs() if run["state_name"] == "Completed"]
+        return runs[-1] if (self.keep / "costs.html").exists() and runs[-1]["name"] == "spend" else None
 
     def ended(self, state: str, after: int) -> Any:
         runs = self.prefect.runs()
