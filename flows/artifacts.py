@@ -103,7 +103,7 @@ async def _move(run: Run, artifact: UUID) -> None:
 
 def _percent(run: Run) -> float:
     requests = sum(tally.requests for tally in run.tallies)
-    done = sum(tally.finished + tally.already_answered for tally in run.tallies)
+    done = requests - sum(tally.unsent for tally in run.tallies)
     return 100.0 * done / requests if requests else 100.0
 
 

@@ -105,8 +105,9 @@ def test_a_second_night_asks_nothing_that_is_answered(prefect_server, library):
     run_flow(label.label_media, job_for(library))
     Image.new("RGB", (99, 20)).save(library / "new.jpg")
     (library / "3.jpg").unlink()
-    state, *_ = run_flow(label.label_media, job_for(library))
+    state, _, shown = run_flow(label.label_media, job_for(library))
     assert state.message.startswith("1 answered, 9 already answered")
+    assert shown["mavi-library-progress"].data == 100.0
     items = open_table(library.parent / "out", "results").to_table(columns=["item_id"])["item_id"].to_pylist()
     assert "3.jpg" in items and len(items) == 11, "what is removed stays in history"
 

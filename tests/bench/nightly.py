@@ -35,7 +35,7 @@ PREFECT = [sys.executable, "-m", "prefect"]
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 MODEL = "gemini:gemini-2.5-flash"
 CONCURRENCY = 4
-PICTURES = 200
+PICTURES = 600  # half a minute of calls: also on a busy machine a run is still at work when it is stopped
 NIGHT = "nightly-label"
 COSTS = "daily-costs"
 
