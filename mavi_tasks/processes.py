@@ -28,9 +28,10 @@ from typing import Any, Final
 import orjson
 
 from mavi_tasks import books, workers
-from mavi_tasks.errors import StoppedError
+from mavi_tasks.errors import MaviError
 from mavi_tasks.loops import fast_loop
 from mavi_tasks.run import Run, Want
+from mavi_tasks.shared import StoreError
 from mavi_tasks.tally import Tally
 from mavi_tasks.workers import LOOK_EVERY_S, Part, Setting, Told, setting_of
 
@@ -48,7 +49,8 @@ async def ask_all(run: Run, want: Want | None = None) -> None:
     setting = setting_of(run)
     if want is not None:
         _keep_only(run, want)
-    await share_out_budget(run, setting)
+    if not await make_ready(run, setting):
+        return
     base = {tally.model: copy_of(tally) for tally in run.tallies}
     crew, reported = _Crew(run, setting), False
     try:
@@ -59,13 +61,19 @@ async def ask_all(run: Run, want: Want | None = None) -> None:
             count_again(run, base)
 
 
-async def share_out_budget(run: Run, setting: Setting) -> None:
-    """Put what this run may still spend into the ledger that its workers draw on."""
-    if not setting.on_ledger:
-        return
-    ledger, budget = workers.ledger_of(setting), Run._budget(run)
-    await ledger.open(budget.remaining_pico or 0)
-    await ledger.close()
+async def make_ready(run: Run, setting: Setting) -> bool:
+    """Ask the shared stores once, and put what may be spent into the ledger; False: the run has stopped."""
+    assert run.dispatcher is not None
+    try:
+        await workers.probe(setting)
+        if setting.on_ledger:
+            ledger = workers.ledger_of(setting)
+            await ledger.open(Run._budget(run).remaining_pico or 0)
+            await ledger.close()
+    except StoreError as error:
+        run.dispatcher.stop("store", f"the store that workers share cannot be asked: {error}")
+        return False
+    return True
 
 
 async def bury(run: Run, setting: Setting) -> None:
@@ -243,11 +251,13 @@ class _Crew:
         for errand in reversed(worker.in_hand.values()):
             self._queues[errand.model].appendleft(replace(errand, again=True))
         if self._barren >= MOST_DEATHS:
-            raise StoppedError(
+            self.dispatcher.stop(
+                "workers",
                 f"{self._barren} worker processes in a row died (exit status {worker.process.returncode}); "
-                "what they recorded is kept. Look at what they wrote to stderr, or use runner: threads"
+                "what they recorded is kept. Look at what they wrote to stderr, or use runner: threads",
             )
-        await bury(self.run, self.setting)
+        with contextlib.suppress(MaviError):  # the store is out: what it had stays counted as spent
+            await bury(self.run, self.setting)
 
     async def _watch(self) -> None:
         """Pass the run's stop on to the workers."""

@@ -211,7 +211,8 @@ async def _ask_by_cluster(run: Run) -> None:
     """Submit every shard to Prefect's Dask or Ray runner, not many more than it has hands for."""
     assert run.plan is not None and run.dispatcher is not None
     setting = setting_of(run)
-    await processes.share_out_budget(run, setting)
+    if not await processes.make_ready(run, setting):
+        return
     base = {tally.model: processes.copy_of(tally) for tally in run.tallies}
     at_once = 2 * setting.workers * SHARDS_AT_ONCE
     undertaker = asyncio.create_task(_bury_along(run, setting))

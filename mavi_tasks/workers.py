@@ -98,6 +98,15 @@ def stop(plan_folder: Path, reason: str, message: str) -> None:
     staged.unlink()
 
 
+async def probe(setting: Setting) -> None:
+    """Raise StoreError when the store of the limits cannot be asked."""
+    shared = permits(setting.job.shared_limits, os.environ)
+    try:
+        await shared.lease("mavi-probe", 0.0)
+    finally:
+        await shared.close()
+
+
 def ledger_of(setting: Setting) -> Ledger:
     """The dollars that this run's workers share."""
     path = setting.plan_folder / LEDGER_FILE

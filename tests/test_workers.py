@@ -161,6 +161,19 @@ def test_workers_together_never_spend_more_than_the_budget(tmp_path, gateway):
     assert stopped.told["unsent"] > 0
 
 
+def test_a_store_that_cannot_be_asked_stops_the_run_before_anything_is_sent(tmp_path, gateway):
+    gateway.reset()
+    job = job_of(tmp_path, gateway, shared_limits="redis")
+    wrong = mavi("run", job, "--quiet", MAVI_REDIS_URL="here:sk-secret")
+    assert wrong.code == 2
+    assert "MAVI_REDIS_URL must be a URL" in wrong.err
+    assert "sk-secret" not in wrong.err
+    out = mavi("run", job, "--json", "--quiet", MAVI_REDIS_URL="redis://127.0.0.1:1/0")
+    assert out.code == 4, out.err
+    assert (out.told["stop_reason"], out.told["unsent"]) == ("store", 120)
+    assert gateway.bill()["calls"] == 0
+
+
 def test_a_cluster_needs_prefect(tmp_path, gateway):
     refused = mavi("run", job_of(tmp_path, gateway, runner="dask"), "--no-prefect", "--quiet")
     assert refused.code == 2

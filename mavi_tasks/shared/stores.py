@@ -31,7 +31,10 @@ def _redis(env: Mapping[str, str]) -> Any:
         from mavi_tasks.shared.by_redis import connect
     except ImportError as error:
         raise InputError("shared_limits: redis needs: pip install 'mavi[redis]'") from error
-    return connect(env.get(REDIS_URL) or "redis://127.0.0.1:6379/0")
+    try:
+        return connect(env.get(REDIS_URL) or "redis://127.0.0.1:6379/0")
+    except ValueError as error:  # its message does not repeat the URL, which may hold a password
+        raise InputError(f"{REDIS_URL} must be a URL such as redis://host:6379/0") from error
 
 
 def _redis_permits(env: Mapping[str, str]) -> Permits:
