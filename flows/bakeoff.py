@@ -43,6 +43,8 @@ async def bake_off(
     set). fail_above: as in label_media.
     """
     try:
+        if "://" in job.output:
+            raise InputError(f"output {job.output!r}: the pages of a bake-off need a local folder")
         job = job.model_copy(update={"output": str(folder_of(job, period, _today()))})
         before = _baseline(job, period, baseline)
         ended = await label(job)
