@@ -6,6 +6,7 @@ Runs are processes of their own, in this folder; Ctrl-C pauses the schedules and
 """
 
 import argparse
+import importlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,9 +16,8 @@ import yaml
 from prefect import Flow, serve
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.deployments.runner import RunnerDeployment
-from prefect.exceptions import MissingFlowError, ScriptError
-from prefect.flows import load_flow_from_entrypoint
 from prefect.schedules import Cron
+from prefect.types.entrypoint import EntrypointType
 
 from mavi_tasks.errors import InputError, MaviError
 
@@ -44,7 +44,7 @@ def deployments(file: Path, only: Sequence[str] | None = None) -> list[RunnerDep
     unknown = sorted(set(only or ()) - set(names))
     if unknown:
         raise InputError(f"--only {unknown[0]}: {file} has {', '.join(names)}")
-    return [_deployment(one, file.parent) for one in written if only is None or one["name"] in only]
+    return [_deployment(one) for one in written if only is None or one["name"] in only]
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
@@ -59,7 +59,7 @@ def _read(file: Path) -> list[dict[str, Any]]:
     return list(found["deployments"])
 
 
-def _deployment(written: Mapping[str, Any], folder: Path) -> RunnerDeployment:
+def _deployment(written: Mapping[str, Any]) -> RunnerDeployment:
     schedules = [
         Cron(
             one["cron"],
@@ -70,24 +70,32 @@ def _deployment(written: Mapping[str, Any], folder: Path) -> RunnerDeployment:
         for number, one in enumerate(written.get("schedules", ()), 1)
     ]
     limit = written.get("concurrency_limit")
-    made: Any = _flow(written["entrypoint"], folder).to_deployment(
+    made: Any = _flow(written["entrypoint"]).to_deployment(
         written["name"],
         schedules=schedules,
         parameters=dict(written.get("parameters", {})),
         description=written.get("description"),
         tags=list(written.get("tags", ())),
+        entrypoint_type=EntrypointType.MODULE_PATH,
         concurrency_limit=ConcurrencyLimitConfig(**limit) if isinstance(limit, dict) else limit,
     )
     assert isinstance(made, RunnerDeployment)
     return made
 
 
-def _flow(entrypoint: str, folder: Path) -> "Flow[Any, Any]":
-    """The flow of `flows/label.py:label_media`, loaded from its file."""
+def _flow(entrypoint: str) -> "Flow[Any, Any]":
+    """The flow of `flows/label.py:label_media`, imported as a module: then its code is wherever it is now.
+
+    By its path, a deployment that was for a worker before would look for it where the worker did.
+    """
+    path, _, name = entrypoint.rpartition(":")
     try:
-        return load_flow_from_entrypoint(str(folder / entrypoint), use_placeholder_flow=False)
-    except (ScriptError, MissingFlowError, OSError) as error:
-        raise InputError(f"entrypoint {entrypoint}: {error}") from error
+        found = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"entrypoint {entrypoint}: {error} (seen from {Path.cwd()})") from error
+    if not isinstance(found, Flow):
+        raise InputError(f"entrypoint {entrypoint}: {name} is no flow")
+    return found
 
 
 if __name__ == "__main__":

@@ -328,7 +328,7 @@ def test_the_deployments_of_prefect_yaml_can_be_served(prefect_server, monkeypat
     assert list(found) == ["nightly-label", "weekly-bake-off", "daily-costs"]
     assert found["nightly-label"].schedules[0].schedule.cron == "0 2 * * *"
     assert all(one.concurrency_limit == 1 for one in found.values())
-    assert found["nightly-label"].entrypoint == "flows/label.py:label_media"
+    assert found["nightly-label"].entrypoint == "flows.label.label_media"
 
 
 def test_a_deployed_schedule_makes_runs_at_its_times(prefect_server, monkeypatch):

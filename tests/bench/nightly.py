@@ -239,6 +239,7 @@ class Nights:
         with self.browser() as page:
             page.goto(f"{self.prefect.ui}/runs/flow-run/{run['id']}")
             page.get_by_text("Cancelled").first.wait_for()
+            page.wait_for_timeout(2000)  # the page fades in
             page.screenshot(path=self.keep / "cancelled.png")
         kept = len(rows(self.out))
         self.seen["cancelled"] = {"state": stopped["state"]["name"], "answers_kept": kept}
@@ -280,7 +281,6 @@ class Nights:
         costs = next(one for one in told["deployments"] if one["name"] == COSTS)
         costs["schedules"] = [{"cron": "* * * * *", "slug": "daily"}]
         costs["parameters"] |= {"datasets": [str(self.out)], "page": str(self.keep / "costs.html")}
-        costs["entrypoint"] = str(REPOSITORY / costs["entrypoint"])
         (self.folder / "served.yaml").write_text(yaml.safe_dump({"deployments": [costs]}))
         serve = ("flows.serve", str(self.folder / "served.yaml"))
         with process(self.keep / "serve.log", self.prefect.env, *serve):
