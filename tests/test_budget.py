@@ -4,7 +4,7 @@ import asyncio
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mavi_tasks.budget import Budget
@@ -169,7 +169,6 @@ async def call(clock, budget, spec, seen, limit):
         assert budget.spent_pico + budget.exposure_pico + budget.reserved_pico <= limit
 
 
-@settings(deadline=None)
 @given(CALLS, st.integers(0, 10 * USD))
 def test_the_limit_holds_at_every_moment(specs, limit):
     """Random costs, overlaps, doubts and cancellations; a refusal is right; nothing stays reserved."""
@@ -199,7 +198,6 @@ def test_the_limit_holds_at_every_moment(specs, limit):
     clock.run(main)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, USD), st.integers(1, 500)), min_size=1, max_size=60))
 def test_a_wrong_worst_case_exceeds_the_limit_once_at_most(calls):
     """Each call costs up to five times its promise: only a record overrun can pass the limit."""

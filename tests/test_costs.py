@@ -323,7 +323,7 @@ rows = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(rows=rows)
 def test_groups_attempts_and_total_agree_to_the_last_digit(tmp_path_factory, rows):
     ledger = Ledger(tmp_path_factory.mktemp("any")).run()

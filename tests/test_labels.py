@@ -172,7 +172,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.text() | JSONISH | VALUES.map(json.dumps), st.sampled_from([None, PET, {"type": "array"}, {}]))
 def test_any_text_is_an_answer_or_an_error(text, schema):
     checked = read_answer(text, schema)

@@ -82,7 +82,7 @@ def test_many_are_looked_up_at_once_in_their_order(tmp_path):
     assert found == [probe(499), probe(3), None, probe(0)]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(nights=st.lists(st.dictionaries(st.integers(0, 40), st.integers(0, 5), max_size=30), max_size=8))
 def test_after_any_nights_the_newest_of_each_path_is_known(tmp_path_factory, nights):
     folder = tmp_path_factory.mktemp("library")

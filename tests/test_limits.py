@@ -286,7 +286,6 @@ WORK = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(
     WORK,
     st.one_of(st.none(), st.integers(1, 6000)),
@@ -337,7 +336,6 @@ def test_everybody_is_served_in_order_and_nothing_leaks(work, rpm, tpm, slots):
     assert order == [number for number in asked if number in set(order)]
 
 
-@settings(deadline=None)
 @given(st.integers(1, 20), st.data())
 def test_a_waiter_cancelled_in_the_moment_it_is_served_loses_nothing(slots, data):
     """Released and cancelled in the same turn of the loop: the permit goes to the next one."""
@@ -366,7 +364,7 @@ def test_a_waiter_cancelled_in_the_moment_it_is_served_loses_nothing(slots, data
     clock.run(main)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(10, 20_000), st.integers(1, 8), st.floats(0, 1), st.integers(0, 2**16))
 def test_no_window_holds_more_than_the_told_limit(rpm, crowd, busy, seed):
     """Any load: tries in any window are at most the limit * window + 1, the catch-up included."""

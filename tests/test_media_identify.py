@@ -410,14 +410,13 @@ def test_any_first_bytes_are_a_kind_or_none():
             assert mime_of(bytes([byte]) * count) in (None, "video/mp2t", "image/jxl")
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.one_of(st.text(), st.text().map(lambda s: "https://" + s), st.text().map(lambda s: "data:" + s)))
 def test_any_text_is_a_media_or_a_refusal(ref):
     assert isinstance(identify(ref), Media | Refusal)
     assert isinstance(identify(ref, MediaOptions(default_kind="image")), Media | Refusal)
 
 
-@settings(deadline=None)
 @given(
     st.text(alphabet="abc-_.~%20", min_size=12, max_size=20),
     st.sampled_from(["sig", "token", "X-Amz-Signature"]),

@@ -7,7 +7,7 @@ import sys
 
 import fakeredis
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mavi_tasks.limits import ModelDown
@@ -177,7 +177,6 @@ def test_a_store_that_stays_out_ends_the_model_and_says_why():
 # -- leased time
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 3), max_size=8), st.floats(0, 10), st.floats(0, 2))
 def test_leased_time_runs_at_the_share_that_is_held_and_says_when_it_will_have_run(gaps, now, more):
     leased, start = Leased(0.25), 0.0
@@ -300,7 +299,6 @@ def test_a_limits_name_tells_accounts_apart_and_nothing_of_the_key():
 # -- dollars
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_what_is_left_and_what_is_granted_is_always_the_whole_budget(data):
     state, held = opened(1000), {}
