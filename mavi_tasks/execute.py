@@ -12,7 +12,7 @@ from mavi_tasks.ending import Report
 from mavi_tasks.errors import InputError
 from mavi_tasks.forecast import Forecast
 from mavi_tasks.job import BY_PREFECT, Job
-from mavi_tasks.loops import fast_loop
+from mavi_tasks.loops import collect_seldom, fast_loop
 from mavi_tasks.pilot import Measured
 from mavi_tasks.run import Run, Want, open_run
 from mavi_tasks.screen import Progress
@@ -30,6 +30,7 @@ class Talk:
 @contextmanager
 def opened(job: Job, env: Mapping[str, str], *, dry: bool = False) -> Iterator[Run]:
     """A run with its gateway, the sandbox included when the job names it. Raises MaviError."""
+    collect_seldom()
     endpoint = settings.endpoint(job.gateway, env, sends=not dry)
     with embedded.gateway(job, endpoint) as (endpoint, options):
         yield open_run(job, endpoint, options=options, dry=dry)
@@ -89,7 +90,9 @@ async def _dispatch(run: Run, worker: str, want: Want | None, *, quiet: bool) ->
         with _signals(run, work):
             await work
     except asyncio.CancelledError:
-        if run.dispatcher is None or not run.dispatcher.stopping:
+        if run.dispatcher is None:  # before anything was sent
+            raise KeyboardInterrupt from None
+        if not run.dispatcher.stopping:
             raise
     finally:
         progress.cancel()

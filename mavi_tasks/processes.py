@@ -29,7 +29,7 @@ import orjson
 
 from mavi_tasks import books, workers
 from mavi_tasks.errors import MaviError
-from mavi_tasks.loops import fast_loop
+from mavi_tasks.loops import collect_seldom, fast_loop
 from mavi_tasks.run import Run, Want
 from mavi_tasks.shared import StoreError
 from mavi_tasks.tally import Tally
@@ -343,6 +343,7 @@ async def _main(name: str, out: Any) -> None:
 def main() -> None:
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print must not mix with the reports
+    collect_seldom()
     with asyncio.Runner(loop_factory=fast_loop()) as runner:
         runner.run(_main(sys.argv[1], out))
 

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import random
 import struct
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -223,7 +222,7 @@ def test_a_video_is_sent_inline_byte_for_byte(tmp_path):
 
 
 def test_a_media_of_unknown_content_type_is_refused_when_it_is_not_what_its_row_says(tmp_path):
-    media = replace(found(identify(image_file(tmp_path / "a.jpg"))), kind="video", mime="video/mp4")
+    media = found(identify(image_file(tmp_path / "a.jpg")))._replace(kind="video", mime="video/mp4")
     assert refused(deliver([media], EVERYTHING)) == "media_kind_unknown"
 
 

@@ -1,7 +1,5 @@
 """The one decision: family, kind and place say how a media travels; nothing is read for it."""
 
-from dataclasses import replace
-
 import pytest
 
 from mavi_tasks import providers
@@ -22,8 +20,8 @@ FILM_URL = found(identify("https://host.com/a.mp4"))
 PRIVATE_FILM = found(identify("http://192.168.1.5/a.mp4"))
 PRIVATE_PHOTO = found(identify("http://localhost:8000/a.jpg"))
 S3_FILM = found(identify("s3://bucket/a.mp4"))
-DATA_PHOTO = replace(PHOTO, place="data")
-DATA_FILM = replace(FILM, place="data")
+DATA_PHOTO = PHOTO._replace(place="data")
+DATA_FILM = FILM._replace(place="data")
 READS = MediaOptions(download=True, allow_http=True, allow_private=True)
 
 # One table of what is promised: family, media -> endpoint and way, or the code of the refusal.
@@ -56,8 +54,8 @@ TABLE = [
     (EVERYTHING, local(size=50_000_000), {}, "/vu inline"),  # an image can be shrunk
     (EVERYTHING, local(mime="image/tiff"), {}, "/vu inline"),  # and converted
     (EVERYTHING, local(mime="image/heic"), {}, "media_format"),
-    (EVERYTHING, replace(PHOTO_URL, mime="image/tiff"), {}, "media_format"),
-    (EVERYTHING, replace(PHOTO_URL, mime="image/tiff"), {"options": READS}, "/vu inline"),
+    (EVERYTHING, PHOTO_URL._replace(mime="image/tiff"), {}, "media_format"),
+    (EVERYTHING, PHOTO_URL._replace(mime="image/tiff"), {"options": READS}, "/vu inline"),
     (EVERYTHING, PRIVATE_FILM, {}, "media_private_url"),
     (EVERYTHING, PRIVATE_PHOTO, {}, "media_private_url"),
     (EVERYTHING, PRIVATE_PHOTO, {"options": READS}, "/vu inline"),

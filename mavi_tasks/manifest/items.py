@@ -1,13 +1,12 @@
 """Raw rows to items: media checked and made absolute, ids unique, the answer kept apart from the rest."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from mavi_tasks.errors import InputError
-from mavi_tasks.job_sections import Columns
+from mavi_tasks.job import Columns
 from mavi_tasks.manifest.layout import Layout, layout
 from mavi_tasks.manifest.problems import SHOWN, Problems
 from mavi_tasks.manifest.reference import PLAIN_URL, BadReference, name_of, shown
@@ -19,8 +18,7 @@ _SHAPES: Final = 1000  # sets of keys of JSON lines that are remembered
 _COUNTED: Final = 100_000  # references whose repetitions are remembered
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One row: what to show, what to ask, what is expected.
 
     media: absolute paths, URLs or data URLs, as they are opened or sent; they may hold signatures.
@@ -62,7 +60,7 @@ class Maker:
         for at in self._seen.add([item.item_id for item in items]):
             item = items[at]
             if tables[at].id is None:
-                items[at] = replace(item, item_id=self._numbered(item.item_id))
+                items[at] = item._replace(item_id=self._numbered(item.item_id))
             else:
                 self._given_twice(item.item_id, _line(item))
         return items

@@ -1,9 +1,8 @@
 """The values of the media stage: what a media is, how it will be delivered, and what was delivered."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from operator import attrgetter
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from mavi_tasks.providers.base import Endpoint, MediaKind, Part, Route
 
@@ -23,8 +22,7 @@ class Refusal:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Media:
+class Media(NamedTuple):
     """One media, known without sending it.
 
     uri: the form that is stored, without user, password and signature. source: what is opened or sent.
@@ -46,15 +44,13 @@ class Media:
 
     def to_json(self) -> tuple[Any, ...]:
         """A flat tuple in the order of the fields; json and orjson write it as a list."""
-        return _media_values(self)
+        return tuple(self)
 
     @staticmethod
     def from_json(values: Sequence[Any]) -> "Media":
         """The media that `to_json` wrote."""
         return Media(*values)
 
-
-_media_values: Callable[[Media], tuple[Any, ...]] = attrgetter(*(f.name for f in fields(Media)))
 
 Unit = Media | Refusal
 
