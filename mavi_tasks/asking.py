@@ -7,13 +7,16 @@
 | refetch    | once more, with the media inlined where that can be                                     |
 | final      | a failed row                                                                            |
 | stop_model | a failed row; the model's other requests stay unsent, the other models go on            |
+|            | (so ends, too, a Retry-After beyond `deadline_s`)                                       |
 | stop_run   | nothing more is sent; the request stays unsent                                          |
 
 The back-off before try n + 1 is `base_s * 2**(n - 1)`, at most `cap_s`, times 0.5 to 1.0 at random.
 """
 
+import asyncio
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
@@ -79,6 +82,14 @@ class Asking:
     async def ask(self) -> None:
         """Try until there is a result, and record it."""
         try:
+            await self._ask()
+        except (UnsentError, asyncio.CancelledError):
+            if self.unfit is not None and not self.recorded:  # stopped before its repair
+                self._record_unfit(self.unfit)
+            raise
+
+    async def _ask(self) -> None:
+        try:
             verdict: Verdict | None = await self._try()
             if verdict is not None and verdict.action in RETRIED:
                 verdict = await self._try_again(verdict)
@@ -117,14 +128,17 @@ class Asking:
             self.tally.stopped = f"{self.lane.model}: {verdict.message}"
             self.throttle.stop(self.tally.stopped)
         if self.unfit is not None:  # its repair failed: the answer that was paid for is still the result
-            self.last, outcome = self.unfit
-            self._record_result(None, outcome)
+            self._record_unfit(self.unfit)
             return
         if self.refused is not None:
             status = "failed" if self.refused.code in PASSING_REFUSALS else "skipped"
             self._record_result(None, Outcome(status, self.refused.code, self.refused.reason))
             return
         self._record_result(None, Outcome("failed", verdict.code, verdict.message))
+
+    def _record_unfit(self, unfit: tuple[Try, Outcome]) -> None:
+        self.last, outcome = unfit
+        self._record_result(None, outcome)
 
     # -- one try
 
@@ -236,7 +250,16 @@ class Asking:
         if verdict.action == "ok":
             return self._take_answer(done)
         self.dispatcher.journal.record(attempt_row(done, self.request, self.lane), None)
-        return verdict
+        return self._unless_too_long(verdict)
+
+    def _unless_too_long(self, verdict: Verdict) -> Verdict:
+        """A pause that no request of this run would outlive ends the model: nobody waits hours for it."""
+        asked_s, longest_s = verdict.retry_after_s or 0.0, self.dispatcher.retry.deadline_s
+        if verdict.action not in ("throttled", "again") or asked_s <= longest_s:
+            return verdict
+        why = f"asks for a pause of {asked_s:,.0f} s, longer than retry.deadline_s ({longest_s:,.0f} s): "
+        message = f"{why}run again after it ({verdict.message})"
+        return replace(verdict, action="stop_model", message=message)
 
     def _count(self, done: Try, verdict: Verdict) -> None:
         tally = self.tally

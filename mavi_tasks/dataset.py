@@ -21,7 +21,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,7 @@ class Dataset:
                 self._quarantine(path)
                 path.unlink(missing_ok=True)
                 return None
-            parts = _Parts(self.root, path.name.rsplit(".", 1)[0], reader.header)
+            parts = _Parts(self.root, path, reader.header)
             damaged = parts.take(reader, carried)
             header = reader.header
         parts.finish()
@@ -175,8 +175,8 @@ class Dataset:
 class _Parts:
     """The parts of one segment, written as a stream of row groups."""
 
-    def __init__(self, root: Path, name: str, header: Mapping[str, Any]) -> None:
-        self._root, self._name, self._header = root, name, header
+    def __init__(self, root: Path, segment: Path, header: Mapping[str, Any]) -> None:
+        self._root, self._name, self._header = root, part_name(segment), header
         self._writers: dict[str, pq.ParquetWriter] = {}
         self._written: Counter[str] = Counter()
         answer_schema = header.get("answer_schema")
@@ -240,13 +240,18 @@ class _Parts:
         mirror = mirror_of(self._root)
         for table, writer in self._writers.items():
             writer.close()
-            final = self._root / table / f"run_date={date}" / f"part-{self._name}.parquet"
+            final = self._root / table / f"run_date={date}" / self._name
             if mirror is not None:
                 mirror.ship(self._staged(table), final, self._written[table])
             _commit(self._staged(table), final)
 
     def _staged(self, table: str) -> Path:
         return self._root / "_staging" / f"{self._name}.{table}"
+
+
+def part_name(segment: Path) -> str:
+    """What the parts of a segment are called, in each table."""
+    return f"part-{segment.name.rsplit('.', 1)[0]}.parquet"
 
 
 def _newest_labels(root: Path) -> pa.Schema | None:
@@ -336,10 +341,12 @@ def usd_array(pico: Sequence[int | None]) -> pa.Array:
 # -- reading
 
 
-def open_table(root: Path, table: str, names: str = "*.parquet") -> pads.Dataset:
+def open_table(
+    root: Path, table: str, names: str = "*.parquet", *, without: Collection[str] = ()
+) -> pads.Dataset:
     """One of results, attempts, runs as a pyarrow dataset with the whole schema and `run_date` as a date.
 
-    names: a glob on the files' names, to open only some of them.
+    names, without: a glob on the files' names, and names to leave out, to open only some of them.
     Raises InputError when the folder is no dataset.
     """
     mirror = mirror_of(root)
@@ -352,7 +359,7 @@ def open_table(root: Path, table: str, names: str = "*.parquet") -> pads.Dataset
         )
     schema = TABLES[table].append(pa.field("run_date", pa.date32()))
     partition = pads.partitioning(pa.schema([("run_date", pa.date32())]), flavor="hive")
-    files = sorted(str(path) for path in folder.rglob(names))
+    files = sorted(str(path) for path in folder.rglob(names) if path.name not in without)
     if not files:
         return pads.dataset(schema.empty_table())
     return pads.dataset(

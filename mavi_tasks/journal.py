@@ -94,7 +94,7 @@ class Journal:
         self._open_intents: dict[str, list[Any]] = {}
         self._seq = 0
         self._fd = -1
-        self._full = False
+        self._trouble: str | None = None  # why nothing more may be sent
         self._guard = threading.Lock()  # the file descriptor, between the writer and the syncing thread
         self._unsynced = 0
         self._wake = threading.Event()
@@ -116,8 +116,8 @@ class Journal:
 
         Raises StorageError when it cannot be recorded: then it must not be sent.
         """
-        if self._full:
-            raise self._disk_full()
+        if self._trouble:
+            raise self._refusal()
         self._write({"t": "i", "a": attempt}, spend_ballast=False)
         self._open_intents[attempt[0]] = attempt
 
@@ -149,10 +149,12 @@ class Journal:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
-        with self._guard:
-            if not self._full:
-                os.fdatasync(self._fd)
-            os.close(self._fd)
+        with self._guard, storage(self.folder, "write to"):
+            try:
+                if not self._trouble:
+                    os.fdatasync(self._fd)
+            finally:
+                os.close(self._fd)
         with contextlib.suppress(OSError):  # a full disk may refuse even this; the free lock seals it as well
             self._path.rename(self._path.with_suffix(".sealed"))
         self._ballast.unlink(missing_ok=True)
@@ -170,9 +172,9 @@ class Journal:
             os.ftruncate(self._fd, self._size)
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise StorageError(f"{self._path}: cannot be written ({error.strerror})") from error
-            self._full = True
+            self._trouble = "the disk is full"
             if not spend_ballast:
-                raise self._disk_full() from error
+                raise self._refusal() from error
             self._write_into_ballast(raw, error)
         self._size += len(raw)
         self._lines += 1
@@ -186,17 +188,17 @@ class Journal:
         self._ballast.unlink(missing_ok=True)
         if os.write(self._fd, raw) != len(raw):
             os.ftruncate(self._fd, self._size)
-            raise self._disk_full() from error
+            raise self._refusal() from error
 
-    def _disk_full(self) -> StorageError:
+    def _refusal(self) -> StorageError:
         return StorageError(
-            f"{self.folder}: the disk is full; nothing recorded is lost. Make room and run again"
+            f"{self.folder}: {self._trouble}; nothing recorded is lost. Mend that and run again"
         )
 
     @property
     def full(self) -> bool:
-        """The disk is full: outcomes still fit for a while, new sends are refused."""
-        return self._full
+        """The disk takes no more: outcomes still fit for a while, new sends are refused."""
+        return self._trouble is not None
 
     def _open_segment(self) -> None:
         self._seq += 1
@@ -232,8 +234,8 @@ class Journal:
                 self._unsynced = 0
                 try:
                     os.fdatasync(self._fd)
-                except OSError:
-                    self._full = True  # the next send is refused and says why
+                except OSError as error:  # the next send is refused and says why
+                    self._trouble = f"the disk fails ({error.strerror})"
 
 
 def today() -> str:
@@ -264,6 +266,7 @@ def storage(folder: Path, doing: str) -> Iterator[None]:
             errno.EROFS: "it is read-only: choose another folder with --out",
             errno.EACCES: "permission denied: choose another folder with --out",
             errno.ENOTDIR: "a part of this path is a file: choose another folder with --out",
+            errno.ENOLCK: "this file system has no locks: choose another folder with --out",
             errno.EEXIST: "a part of this path is a file: choose another folder with --out",
         }.get(error.errno or 0, error.strerror or str(error))
         raise StorageError(f"cannot {doing} {folder}: {hint}") from error

@@ -1,6 +1,7 @@
 """What a dataset holds, the journal of live and dead runs included."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mavi_tasks import dataset
+from mavi_tasks import dataset, journal
 from mavi_tasks.ending import money
 
 _BEST = {"answered": 0, "invalid": 1, "failed": 2, "skipped": 3}
@@ -46,24 +47,26 @@ class Status:
 def of(root: Path) -> Status:
     """Read a dataset's state. Raises InputError when the folder is none."""
     found = Status(root, quarantined=len(dataset.Dataset(root).quarantined()))
-    latest = _latest_in_parts(root, found)
-    _add_attempts(root, found)
-    _add_journal(root, found, latest)
+    latest: dict[str, tuple[int, str]] = {}
+    # The journal first: a segment that is published meanwhile was counted, and its part is left out.
+    counted = _add_journal(root, found, latest)
+    _add_results(root, found, latest, counted)
+    _add_attempts(root, found, counted)
     found.statuses.update(status for _, status in latest.values())
     found.runs = _runs(root)
     return found
 
 
-def _latest_in_parts(root: Path, found: Status) -> dict[str, tuple[int, str]]:
-    latest: dict[str, tuple[int, str]] = {}
+def _add_results(
+    root: Path, found: Status, latest: dict[str, tuple[int, str]], counted: Collection[str]
+) -> None:
     columns = ["request_key", "status", "finished_at", "cost_usd"]
-    for batch in dataset.open_table(root, "results").to_batches(columns=columns):
+    for batch in dataset.open_table(root, "results", without=counted).to_batches(columns=columns):
         found.answers_pico += _total(batch["cost_usd"])
         times = batch["finished_at"].cast(pa.int64()).to_pylist()
         statuses = batch["status"].cast(pa.string()).to_pylist()
         for key, at, status in zip(batch["request_key"].to_pylist(), times, statuses, strict=True):
             _keep_latest(latest, key, at or 0, status)
-    return latest
 
 
 def _keep_latest(latest: dict[str, tuple[int, str]], key: str, at: int, status: str) -> None:
@@ -72,24 +75,32 @@ def _keep_latest(latest: dict[str, tuple[int, str]], key: str, at: int, status: 
         latest[key] = (at, status)
 
 
-def _add_attempts(root: Path, found: Status) -> None:
+def _add_attempts(root: Path, found: Status, counted: Collection[str]) -> None:
     columns = ["outcome", "cost_usd", "exposure_usd"]
-    for batch in dataset.open_table(root, "attempts").to_batches(columns=columns):
+    for batch in dataset.open_table(root, "attempts", without=counted).to_batches(columns=columns):
         found.cost_pico += _total(batch["cost_usd"])
         found.exposure_pico += _total(batch["exposure_usd"])
         found.in_doubt += pc.sum(pc.equal(batch["outcome"].cast(pa.string()), "in_doubt")).as_py() or 0
 
 
-def _add_journal(root: Path, found: Status, latest: dict[str, tuple[int, str]]) -> None:
-    """Segments that are not published yet: of runs that go on, or that died."""
+def _add_journal(root: Path, found: Status, latest: dict[str, tuple[int, str]]) -> set[str]:
+    """What no part holds yet, of runs that go on or died; the names that its parts will have."""
     open_intents: dict[str, int] = {}
-    for header, record in dataset.unpublished(root):
-        if record["t"] == "i":
-            open_intents[record["a"][0]] = record["a"][4] or 0
-        elif record["t"] == "o":
-            _add_outcome(found, header, record, latest, open_intents)
+    counted = set()
+    for path in journal.segments(root / "_journal"):
+        with journal.reading(path) as reader:
+            if reader is None:
+                continue
+            counted.add(dataset.part_name(path))
+            open_intents |= {intent[0]: intent[4] or 0 for intent in reader.header["carried"]}
+            for record in filter(None, reader):
+                if record["t"] == "i":
+                    open_intents[record["a"][0]] = record["a"][4] or 0
+                elif record["t"] == "o":
+                    _add_outcome(found, reader.header, record, latest, open_intents)
     found.in_flight = len(open_intents)
     found.exposure_pico += sum(open_intents.values())
+    return counted
 
 
 def _add_outcome(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mavi_tasks import dataset, journal
+from mavi_tasks import dataset, journal, status
 from mavi_tasks.answered import Answered, Known, row_mark
 from mavi_tasks.claims import Claims
 from mavi_tasks.dataset import Dataset, open_table, usd_array
@@ -101,6 +101,26 @@ def test_a_send_carried_over_a_roll_is_counted_once(store):
     store.publish()
     outcomes = open_table(store.root, "attempts").to_table()["outcome"].cast(pa.string()).to_pylist()
     assert outcomes == ["answered", "answered"]
+
+
+def test_status_counts_once_what_is_published_while_it_reads(store, monkeypatch):
+    book = write(store, [])
+    for number in (1, 2):
+        book.intend(intent(number))
+    book.record(attempt(1), result(1))
+    book.roll()  # the second is in flight: carried over
+    opened = dataset.open_table
+
+    def publish_first(*args, **options):
+        store.publish()
+        return opened(*args, **options)
+
+    monkeypatch.setattr(dataset, "open_table", publish_first)
+    for _ in range(2):  # while it is published, and after
+        found = status.of(store.root)
+        assert (found.statuses["answered"], found.in_flight) == (1, 1)
+        assert found.cost_pico == found.answers_pico > 0
+    book.close()
 
 
 def test_a_crashed_run_gets_a_row_with_what_is_known_of_it(store):

@@ -204,3 +204,14 @@ def test_an_answer_whose_repair_fails_is_kept_with_its_cost(tmp_path):
     assert (row["answer"], row["error_code"], row["attempts"]) == ("a cat", "invalid_answer", 2)
     assert row["cost_usd"] == Decimal("0.000325")  # 1000*0.30/1e6 + 10*2.50/1e6
     assert spent(tmp_path / "out", "attempts") == Decimal("0.000325")
+
+
+def test_an_answer_is_kept_when_the_run_stops_before_its_repair(tmp_path):
+    usage = {"prompt_tokens": 1000, "completion_tokens": 10}
+    unfit = json.dumps({"choices": [{"message": {"content": "a cat"}}], "usage": usage}).encode()
+    with says(unfit, then=(b'{"error": {"code": 402, "message": "no balance"}}', 402)) as base_url:
+        job = url_job(tmp_path, 1, base_url, answer_schema=PET, gateway={"base_url": base_url})
+        done = mavi(*RUN, job)
+    assert (done.code, done.told["invalid"], done.told["unsent"]) == (4, 1, 0), done.err
+    (row,) = rows(tmp_path / "out")
+    assert (row["answer"], row["cost_usd"]) == ("a cat", Decimal("0.000325"))

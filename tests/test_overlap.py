@@ -1,12 +1,15 @@
 """Runs that overlap, folders that fail, signals: nothing is lost, nothing is paid twice."""
 
+import asyncio
 import json
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from mavi_tasks import execute
 from mavi_tasks.claims import Claims
 from mavi_tasks.dataset import Dataset
 from tests.gateways import (
@@ -206,6 +209,16 @@ def test_ctrl_c_twice_stops_at_once_and_the_next_run_goes_on(tmp_path, gateway):
     assert again.told["answered"] + again.told["already_answered"] == 60
 
 
+def test_ctrl_c_before_anything_is_sent_ends_at_once_without_a_traceback():
+    async def opening(*_):
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.sleep(60)
+
+    run = SimpleNamespace(tallies=[], throttles={}, dispatcher=None, dispatch=opening)
+    with pytest.raises(KeyboardInterrupt), asyncio.Runner() as runner:
+        runner.run(execute._dispatch(run, "w0", None, quiet=True))
+
+
 # -- the disk
 
 
@@ -338,6 +351,16 @@ def test_one_model_that_is_down_is_given_up_and_the_others_finish(outage):
     assert again.code == 0, again.err
     assert len(answered(out)) == 180
     assert spent(out, "attempts") == spent(out, "results")
+
+
+def test_a_pause_longer_than_any_request_may_wait_ends_the_model(tmp_path):
+    body = b'{"error": {"code": 429, "message": "daily quota"}}'
+    with says(body, 429, Retry_After="7200") as base_url:
+        job = url_job(tmp_path, 3, base_url, gateway={"base_url": base_url})
+        done = mavi(*RUN, job)
+    assert done.code == 4, done.err
+    assert done.told["failed"] + done.told["unsent"] == 3
+    assert "7,200 s" in done.told["message"] and "daily quota" in done.told["message"]
 
 
 def test_a_wrong_base_url_does_not_cost_a_call_for_every_row(astray):
