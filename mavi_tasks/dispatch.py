@@ -14,7 +14,7 @@ from mavi_tasks.budget import Budget
 from mavi_tasks.claims import Claims
 from mavi_tasks.errors import MaviError
 from mavi_tasks.gateway import Gateway
-from mavi_tasks.job_sections import Retry
+from mavi_tasks.job import Retry
 from mavi_tasks.journal import Journal
 from mavi_tasks.lane import Lane, Request
 from mavi_tasks.limits import Clock, Throttle
@@ -147,6 +147,8 @@ class Crew:
             return
         except MaviError as error:
             self.dispatcher.stop("storage", str(error))
+        except OSError as error:  # the dataset's disk: it has no locks, or the folder was removed
+            self.dispatcher.stop("storage", f"{error.filename or 'the dataset'}: {error.strerror or error}")
         except Exception as error:  # a defect of ours: drain what is in flight and paid for, then raise it
             self.dispatcher.error = error
             self.dispatcher.stop("defect", f"{type(error).__name__}: {error}")

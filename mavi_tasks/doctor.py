@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from mavi_tasks import settings
 from mavi_tasks.errors import InputError
-from mavi_tasks.job_sections import Gateway
+from mavi_tasks.job import Gateway
 
 CONNECT_S = 5.0
 LITTLE_SPACE = 1 << 30

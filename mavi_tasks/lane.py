@@ -8,8 +8,7 @@ from typing import Any
 
 import orjson
 
-from mavi_tasks.job import Job
-from mavi_tasks.job_sections import ModelSpec
+from mavi_tasks.job import Job, ModelSpec
 from mavi_tasks.media import Media, MediaOptions, Unit, equal_frames, route_for
 from mavi_tasks.media import Plan as Way
 from mavi_tasks.media.base import Refusal

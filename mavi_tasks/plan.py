@@ -13,8 +13,8 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -153,7 +153,7 @@ def make(
 
 
 def _items(job: Job, problems: manifest.Problems) -> Iterator[list[Item]]:
-    since = datetime.now(UTC) - job.since if isinstance(job.since, timedelta) else job.since
+    since = job.since_at(datetime.now(UTC))
     return manifest.read(
         job.manifest, job.columns, limit=job.limit, problems=problems, order=job.order, since=since
     )
@@ -186,7 +186,7 @@ def _as_it_is(unit: Unit, item: Item) -> Unit:
     etag = item.variables.get("media_etag")
     if not etag or not isinstance(unit, Media) or unit.place not in ("url", "s3"):
         return unit
-    return replace(unit, identity=f"{unit.identity}#etag={etag}")
+    return unit._replace(identity=f"{unit.identity}#etag={etag}")
 
 
 def _kind(item: Item) -> Kind | None:

@@ -17,7 +17,7 @@ from mavi_tasks.errors import InputError
 from mavi_tasks.prompt_sandbox import MAX_CHARS, MAX_STEPS, STEPS, Nothing, Sandbox, printed
 
 if TYPE_CHECKING:
-    from mavi_tasks.job_sections import Columns
+    from mavi_tasks.job import Columns
     from mavi_tasks.manifest import Item, Problems
 
 ROW: Final = "row"  # the prompt_id of an item's own prompt

@@ -327,12 +327,19 @@ class Run:
             await asyncio.sleep(min(PUBLISH_EVERY_S, every_s or PUBLISH_EVERY_S))
             if every_s is not None and self.dispatcher is not None and time.monotonic() - rolled_s >= every_s:
                 rolled_s = time.monotonic()
-                self.dispatcher.journal.roll()
+                self._roll(self.dispatcher)
             if any(self.dataset.journal.glob("*.sealed")):
                 try:
                     await asyncio.to_thread(self.dataset.publish, wait_s=0.0)
                 except StorageError as error:
                     log.warning("%s (the answers stay in the journal)", error)
+
+    @staticmethod
+    def _roll(dispatcher: Dispatcher) -> None:
+        try:
+            dispatcher.journal.roll()
+        except StorageError as error:
+            dispatcher.stop("storage", str(error))
 
 
 def open_run(
@@ -352,7 +359,7 @@ def open_run(
     wall_us = wall_clock()
     started_us = wall_us()
     today = datetime.fromtimestamp(started_us / 1e6, UTC).date()
-    prices = book({model: price.model_dump(exclude_none=True) for model, price in job.prices.items()})
+    prices = book(job.extra_prices())
     options = options or MediaOptions.of(job.media)
     found = lanes(job, prices, gateway=endpoint.identity, options=options, on=today)
     _check_budget(job, found, prices)

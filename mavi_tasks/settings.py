@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pydantic import TypeAdapter, ValidationError
 
 from mavi_tasks.errors import InputError
-from mavi_tasks.job_fields import BaseUrl
-from mavi_tasks.job_sections import Gateway
+from mavi_tasks.job import Gateway
+from mavi_tasks.job.fields import BaseUrl
 
 MAVI_BASE_URL = "https://mavi-backend.memories.ai/serve/api/v2"
 SANDBOX_KEY = "sk-sandbox"

@@ -64,7 +64,7 @@ def test_what_needs_prefect_is_imported_where_it_is_used_only():
 
 
 def test_only_the_command_line_imports_flows():
-    assert only(importers("flows"), "mavi_tasks/cli.py", "flows/") == set()
+    assert only(importers("flows"), "mavi_tasks/cli/", "flows/") == set()
 
 
 def test_http_stays_in_the_gateway_the_media_and_the_sandbox():

@@ -14,7 +14,7 @@ import pytest
 
 from mavi_tasks import manifest
 from mavi_tasks.errors import InputError
-from mavi_tasks.job_sections import Columns
+from mavi_tasks.job import Columns
 from mavi_tasks.manifest import Item
 from mavi_tasks.manifest.seen import Seen
 

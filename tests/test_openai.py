@@ -8,7 +8,7 @@ from PIL import Image
 
 from mavi_tasks import providers, settings
 from mavi_tasks.errors import InputError
-from mavi_tasks.job_sections import Gateway
+from mavi_tasks.job import Gateway
 from mavi_tasks.providers import FAMILIES, Ask, Part, Spelling
 from tests.gateways import mavi, rows, write_job
 from tests.media_files import clip

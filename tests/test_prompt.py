@@ -3,7 +3,7 @@
 import pytest
 
 from mavi_tasks.errors import InputError
-from mavi_tasks.job_sections import Columns
+from mavi_tasks.job import Columns
 from mavi_tasks.manifest import Item, Problems
 from mavi_tasks.prompt import MediaView, Prompts
 

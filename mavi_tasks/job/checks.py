@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from mavi_tasks.errors import InputError
-from mavi_tasks.job_fields import wrong
+from mavi_tasks.job.fields import wrong
 
 MAX_SCHEMA_BYTES: Final = 1_000_000
 REMOTE: Final = ("s3://", "gs://", "https://", "http://")

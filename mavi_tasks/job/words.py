@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from mavi_tasks.job_checks import nearest
+from mavi_tasks.job.checks import nearest
 
 _SHOWN: Final = 60
 

@@ -1,8 +1,4 @@
-"""The job: what users write, validated, with every path resolved and every problem told at once.
-
-job = load_job(Path("pets.yaml"))
-job = job_of(manifest="pets.csv", models=["gemini:gemini-2.5-flash"], prompt="What is it?")
-"""
+"""The Job itself, read from a file or made of values."""
 
 import hashlib
 import json
@@ -22,10 +18,10 @@ from pydantic import (
     model_validator,
 )
 
-from mavi_tasks import job_checks as checks
-from mavi_tasks import job_words as words
 from mavi_tasks.errors import InputError
-from mavi_tasks.job_fields import (
+from mavi_tasks.job import checks, words
+from mavi_tasks.job.document import Document
+from mavi_tasks.job.fields import (
     Budget,
     PositiveInt,
     Seconds,
@@ -34,7 +30,7 @@ from mavi_tasks.job_fields import (
     Text,
     one_of,
 )
-from mavi_tasks.job_sections import (
+from mavi_tasks.job.sections import (
     Columns,
     Gateway,
     Limits,
@@ -44,7 +40,6 @@ from mavi_tasks.job_sections import (
     Retry,
     Section,
 )
-from mavi_tasks.job_yaml import Document
 
 Order = Annotated[Literal["manifest", "newest"], BeforeValidator(one_of("manifest", "newest"))]
 Runner = Annotated[

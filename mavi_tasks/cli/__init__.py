@@ -13,7 +13,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mavi_tasks import __version__, cli_compare, cli_costs
+from mavi_tasks import __version__
+from mavi_tasks.cli import compare, costs
 from mavi_tasks.errors import InputError, MaviError
 
 if TYPE_CHECKING:
@@ -381,8 +382,8 @@ COMMANDS: tuple[tuple[str, Callable[[argparse.Namespace], int], _Options, str], 
     ("run", run, _run_options, "run a job"),
     ("plan", plan, _job_options, "what a job would send, cost and take; nothing is sent"),
     ("status", status, _status_options, "what a dataset holds: answered, failed, in doubt, spent"),
-    ("compare", cli_compare.command, cli_compare.options, "which model to choose, and how sure that is"),
-    ("costs", cli_costs.command, cli_costs.options, "what was spent, on what, and what it bought"),
+    ("compare", compare.command, compare.options, "which model to choose, and how sure that is"),
+    ("costs", costs.command, costs.options, "what was spent, on what, and what it bought"),
     ("export", export, _export_options, "one Parquet, CSV or JSONL file out of a dataset"),
     ("models", models, _models_options, "every model, what it takes and the price in force"),
     ("price", price, _price_options, "the exact cost of one request, and the tier used"),

@@ -14,8 +14,8 @@ from pydantic import (
     model_validator,
 )
 
-from mavi_tasks import job_checks as checks
-from mavi_tasks.job_fields import (
+from mavi_tasks.job import checks
+from mavi_tasks.job.fields import (
     BaseUrl,
     EnvName,
     PositiveFloat,

@@ -1,0 +1,37 @@
+"""The job: what users write, validated, with every path resolved and every problem told at once.
+
+job = load_job(Path("pets.yaml"))
+job = job_of(manifest="pets.csv", models=["gemini:gemini-2.5-flash"], prompt="What is it?")
+
+    document   YAML, with the line of every key
+    fields     kinds of value; sections: the parts of a job; model: the whole of it
+    checks     what needs more than one value
+    words      a problem, in one line
+"""
+
+from mavi_tasks.job.model import BY_PREFECT, Job, job_of, load_job
+from mavi_tasks.job.sections import (
+    Columns,
+    Gateway,
+    Limits,
+    MediaOptions,
+    ModelPrice,
+    ModelSpec,
+    Retry,
+    Section,
+)
+
+__all__ = [
+    "BY_PREFECT",
+    "Columns",
+    "Gateway",
+    "Job",
+    "Limits",
+    "MediaOptions",
+    "ModelPrice",
+    "ModelSpec",
+    "Retry",
+    "Section",
+    "job_of",
+    "load_job",
+]
