@@ -16,6 +16,7 @@ is always in the journal or in a part. Parts are never merged in place: a reader
 """
 
 import contextlib
+import logging
 import os
 import shutil
 import tempfile
@@ -37,7 +38,11 @@ from mavi_tasks.labels import label_columns, label_rows
 from mavi_tasks.objects import mirror_of
 from mavi_tasks.schema import ATTEMPTS, RESULTS, SCHEMA_VERSION, TABLES, USD
 
+log = logging.getLogger("mavi")
+
 ROWS_PER_GROUP = 10_000
+MANY_SEGMENTS = 1000  # a few seconds' work
+SEGMENTS_AT_ONCE = 256  # published between two syncs of the folders
 HALF_WRITTEN_ROW_S = 3600  # older than this, nobody is writing it any more
 HEADER_COLUMNS = ("run_id", "job", "gateway")  # the same for a whole segment
 
@@ -78,14 +83,19 @@ class Dataset:
     def _publish_locked(self) -> int:
         self._clear_staging()
         dead = self._dead_writers()
+        ready = [
+            path
+            for path in journal.segments(self.journal)
+            if path.suffix == ".sealed" or journal.writer_of(path) in dead
+        ]
+        if len(ready) >= MANY_SEGMENTS:
+            log.warning("publishing %d segments that earlier runs left in %s", len(ready), self.journal)
         done = 0
         crashed: dict[str, dict[str, Any]] = {}
-        for path in journal.segments(self.journal):
-            orphan = journal.writer_of(path) in dead
-            if path.suffix == ".sealed" or orphan:
-                header = self._publish_segment(path)
-                done += header is not None
-                if header is not None and orphan:
+        for start in range(0, len(ready), SEGMENTS_AT_ONCE):
+            for path, header in self._publish_segments(ready[start : start + SEGMENTS_AT_ONCE]):
+                done += 1
+                if journal.writer_of(path) in dead:
                     crashed[header["run_id"]] = header
         for leftover in list(self.journal.iterdir()) if dead else ():
             if leftover.suffix in (".new", ".ballast", ".lock") and leftover.name.partition(".")[0] in dead:
@@ -113,22 +123,27 @@ class Dataset:
                 dead.add(writer)
         return dead
 
-    def _publish_segment(self, path: Path) -> dict[str, Any] | None:
-        carried = _carried_over(path)
-        with journal.reading(path) as reader:
-            if reader is None:
+    def _publish_segments(self, paths: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:
+        """These segments with their headers, as parts; each folder is synced once for all of them."""
+        published, folders = [], set[Path]()
+        for path in paths:
+            carried = _carried_over(path)
+            with journal.reading(path) as reader:
+                if reader is None:
+                    self._quarantine(path)
+                    continue
+                parts = _Parts(self.root, path, reader.header)
+                damaged = parts.take(reader, carried)
+                published.append((path, reader.header))
+            folders |= parts.finish()
+            if damaged:
                 self._quarantine(path)
-                path.unlink(missing_ok=True)
-                return None
-            parts = _Parts(self.root, path, reader.header)
-            damaged = parts.take(reader, carried)
-            header = reader.header
-        parts.finish()
-        if damaged:
-            self._quarantine(path)
-        path.unlink()
+        for folder in folders:
+            journal.sync_folder(folder)
+        for path in paths:
+            path.unlink(missing_ok=True)
         journal.sync_folder(self.journal)
-        return header
+        return published
 
     def _quarantine(self, path: Path) -> None:
         folder = self.root / "_quarantine"
@@ -154,7 +169,8 @@ class Dataset:
             mirror = mirror_of(self.root)
             if mirror is not None:
                 mirror.ship_run(staged, final)
-            _commit(staged, final)
+            _put_in_place(staged, final)
+            journal.sync_folder(final.parent)
 
     def _record_crash(self, header: Mapping[str, Any]) -> None:
         """A run whose process died has no row of its own yet: write what is known of it."""
@@ -233,7 +249,8 @@ class _Parts:
         self._writers[table].write_table(rows)
         self._written[table] += rows.num_rows
 
-    def finish(self) -> None:
+    def finish(self) -> set[Path]:
+        """Put the parts in place; returns the folders that must be synced before the segment may go."""
         date = self._header["date"]
         for table in self._rows:
             self._flush(table)
@@ -243,7 +260,8 @@ class _Parts:
             final = self._root / table / f"run_date={date}" / self._name
             if mirror is not None:
                 mirror.ship(self._staged(table), final, self._written[table])
-            _commit(self._staged(table), final)
+            _put_in_place(self._staged(table), final)
+        return {self._root / table / f"run_date={date}" for table in self._writers}
 
     def _staged(self, table: str) -> Path:
         return self._root / "_staging" / f"{self._name}.{table}"
@@ -283,14 +301,14 @@ def _carried_over(path: Path) -> set[str]:
     return set()
 
 
-def _commit(staged: Path, final: Path) -> None:
+def _put_in_place(staged: Path, final: Path) -> None:
+    """Rename, once the content is on the disk; the name is when the folder is synced."""
     with staged.open("rb+") as file:
         os.fsync(file.fileno())
     if not final.parent.is_dir():
         final.parent.mkdir(parents=True, exist_ok=True)
         journal.sync_folder(final.parent.parent)
     staged.replace(final)
-    journal.sync_folder(final.parent)
 
 
 def _in_doubt(header: Mapping[str, Any], intent: Sequence[Any]) -> list[Any]:

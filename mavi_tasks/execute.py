@@ -15,7 +15,7 @@ from mavi_tasks.job import BY_PREFECT, Job
 from mavi_tasks.loops import collect_seldom, fast_loop
 from mavi_tasks.pilot import Measured
 from mavi_tasks.run import Run, Want, open_run
-from mavi_tasks.screen import Progress
+from mavi_tasks.screen import Progress, reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,11 @@ def opened(job: Job, env: Mapping[str, str], *, dry: bool = False) -> Iterator[R
         yield open_run(job, endpoint, options=options, dry=dry)
 
 
-def plan(job: Job, env: Mapping[str, str], *, retry_invalid: bool = False) -> Forecast:
+def plan(job: Job, env: Mapping[str, str], *, retry_invalid: bool = False, quiet: bool = False) -> Forecast:
     """What a run would do and cost; sends nothing, needs no key, leaves no trace."""
     with opened(job, env, dry=True) as run:
-        told = forecast.forecast(run, retry_invalid=retry_invalid)
+        with reading(quiet=quiet) as watch:
+            told = forecast.forecast(run, retry_invalid=retry_invalid, watch=watch)
         told.plan.discard()
     return told
 
@@ -56,7 +57,8 @@ def execute(
     if job.runner in BY_PREFECT:
         raise InputError(f"runner: {job.runner} needs Prefect: leave --no-prefect out, or take processes")
     with opened(job, env) as run:
-        told = forecast.forecast(run, retry_invalid=retry_invalid)
+        with reading(quiet=talk.quiet) as watch:
+            told = forecast.forecast(run, retry_invalid=retry_invalid, watch=watch)
         run.planned = told.for_run_row()
         talk.planned(told)
         if told.to_send == 0:

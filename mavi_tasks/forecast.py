@@ -11,7 +11,7 @@ from mavi_tasks.dataset import open_table
 from mavi_tasks.estimate import Estimate, Estimator, ModelEstimate, Observed, Setting, text_chars
 from mavi_tasks.estimate.advice import Accuracy, Advice, cheaper, explain, plan_accuracy
 from mavi_tasks.lane import Lane, Request
-from mavi_tasks.plan import Plan
+from mavi_tasks.plan import Plan, Watcher
 from mavi_tasks.run import Run
 
 ZERO_USD = {"p10": "0.000000", "p50": "0.000000", "p90": "0.000000"}
@@ -78,10 +78,10 @@ def _nothing(lane: Lane) -> dict[str, Any]:
     }
 
 
-def forecast(run: Run, *, retry_invalid: bool = False) -> Forecast:
+def forecast(run: Run, *, retry_invalid: bool = False, watch: Watcher | None = None) -> Forecast:
     """Plan a run and estimate it in the same pass. Raises InputError; sends nothing, writes no dataset."""
     sums = _Sums(run, with_others=run.job.budget_usd is not None)
-    plan = run.make_plan(retry_invalid=retry_invalid, listen=sums.add)
+    plan = run.make_plan(retry_invalid=retry_invalid, listen=sums.add, watch=watch)
     return _forecast(run, plan, sums)
 
 

@@ -41,6 +41,8 @@ NO_VIEW = MediaView(kind="text", name="", uri="", count=0)  # for prompts that d
 
 # Told of every request that will be sent: the estimate listens.
 Listener = Callable[[Lane, Request], None]
+# Shown the plan as it grows, after every batch of items.
+Watcher = Callable[["Plan"], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,7 @@ def make(
     retry_invalid: bool = False,
     probes: Probes | None = None,
     listen: Listener | None = None,
+    watch: Watcher | None = None,
 ) -> Plan:
     """Plan a run. Raises InputError with every problem of the manifest, its prompts and templates at once."""
     plan = Plan(folder, lanes, {lane.model: Tally(lane.model) for lane in lanes}, held=_hold(folder))
@@ -142,6 +145,8 @@ def make(
             identified = _Identifier(options, probes or Probes(), pool)
             for batch in _items(job, problems):
                 _plan_batch(plan, batch, prompts, identified, desks)
+                if watch is not None:
+                    watch(plan)
             prompts.finish()
         except BaseException:
             plan.discard()

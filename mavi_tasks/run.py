@@ -95,6 +95,7 @@ class Run:
         *,
         retry_invalid: bool = False,
         listen: planning.Listener | None = None,
+        watch: planning.Watcher | None = None,
         probes: Probes | None = None,
     ) -> planning.Plan:
         """Read and check the whole input. Raises InputError; nothing has been sent then."""
@@ -103,14 +104,18 @@ class Run:
             self.claims.start_watching()
             self._begin_turns()
         try:
-            return self._make_plan(retry_invalid, listen, probes)
+            return self._make_plan(retry_invalid, listen, watch, probes)
         except BaseException:
             if self.turns is not None:
                 self.turns.leases.close()
             raise
 
     def _make_plan(
-        self, retry_invalid: bool, listen: planning.Listener | None, probes: Probes | None
+        self,
+        retry_invalid: bool,
+        listen: planning.Listener | None,
+        watch: planning.Watcher | None,
+        probes: Probes | None,
     ) -> planning.Plan:
         with Library(self.dataset.root / "_library", keep=self.dataset.root.is_dir()) as library:
             self.plan = planning.make(
@@ -121,6 +126,7 @@ class Run:
                 options=self.options,
                 retry_invalid=retry_invalid,
                 listen=listen,
+                watch=watch,
                 probes=probes or Probes(library),
             )
         if self.turns is not None:

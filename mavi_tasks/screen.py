@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +25,12 @@ from mavi_tasks.tally import Tally
 if TYPE_CHECKING:
     from mavi_tasks.forecast import Forecast
     from mavi_tasks.pilot import Measured
+    from mavi_tasks.plan import Plan
     from mavi_tasks.status import Status
 
 REFRESH_S = 0.25
 PLAIN_EVERY_S = 10.0
+READING = "Reading manifest and media"
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -97,6 +100,30 @@ class Progress:
                 tally.stopped[:40] if tally.stopped else left,
             )
         return table
+
+
+@contextmanager
+def reading(*, quiet: bool) -> Iterator[Callable[[Plan], None]]:
+    """Show a plan as it grows: on a terminal all the time, a line every ten seconds elsewhere."""
+    out = Console(stderr=True)
+    began = time.monotonic()
+    next_s = began + (REFRESH_S if out.is_terminal else PLAIN_EVERY_S)
+    with out.status(READING) if out.is_terminal and not quiet else nullcontext() as status:
+
+        def show(plan: Plan) -> None:
+            nonlocal next_s
+            now = time.monotonic()
+            if quiet or now < next_s:
+                return
+            rate, to_send = plan.items / (now - began), sum(plan.to_send.values())
+            text = f"{READING}: {plan.items:,} items, {rate:,.0f}/s, {to_send:,} requests to send"
+            if status is not None:
+                status.update(text)
+            else:
+                print(text, file=sys.stderr, flush=True)
+            next_s = now + (REFRESH_S if status is not None else PLAIN_EVERY_S)
+
+        yield show
 
 
 def planned(told: Forecast, console: Console, *, brief: bool = True) -> None:

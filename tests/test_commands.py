@@ -94,6 +94,14 @@ def test_a_pilot_stops_with_the_numbers_and_is_not_paid_again(job, capsys, tmp_p
     assert told(capsys)["already_answered"] == 12
 
 
+def test_reading_a_long_manifest_is_shown_on_stderr(job, capsys, monkeypatch):
+    monkeypatch.setattr("mavi_tasks.screen.PLAIN_EVERY_S", 0.0)
+    assert main(["plan", str(job)]) == 0
+    assert "Reading manifest and media: 4 items" in capsys.readouterr().err
+    assert main(["run", str(job), "--dry-run", "--quiet"]) == 0
+    assert "Reading" not in capsys.readouterr().err
+
+
 class CtrlC(io.StringIO):
     """A terminal at which Ctrl-C is pressed where an answer is wanted."""
 

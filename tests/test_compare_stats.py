@@ -112,7 +112,8 @@ def test_dawid_skene_finds_each_models_accuracy_without_truth():
     codes = np.stack([said(draw, true, 4, skill) for skill in skills])
     found = agree.dawid_skene(codes, 4)
     assert found.reliability == pytest.approx(skills, abs=0.03)
-    assert (found.posterior.argmax(1) == true).mean() > (agree.majority(codes, 4) == true).mean()
+    majority = stats.label_counts(codes, 4).argmax(1)
+    assert (found.posterior.argmax(1) == true).mean() > (majority == true).mean()
 
 
 def test_dawid_skene_needs_three_models():
@@ -121,7 +122,6 @@ def test_dawid_skene_needs_three_models():
 
 def test_a_tie_has_no_majority():
     codes = np.array([[0, 1, 2], [1, 1, -1], [-1, 0, -1]])
-    assert agree.majority(codes, 3).tolist() == [-1, 1, -1]
     assert agree.majority_of_others(codes, 3, 0).tolist() == [1, -1, -1]
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mavi_tasks.media import Media, MediaOptions, Probes, Refusal, identify, identify_all
+from mavi_tasks.media import Media, MediaOptions, Probes, Refusal, identify
 from mavi_tasks.media.reference import host_of, is_private_host
 from mavi_tasks.media.sniff import mime_of
 from tests.media_files import clip, found, image_bytes, image_file
@@ -352,13 +352,6 @@ def test_a_media_goes_through_json_and_back(tmp_path):
     for ref in (image_file(tmp_path / "a.png", "PNG"), SIGNED):
         media = found(identify(ref))
         assert Media.from_json(json.loads(json.dumps(media.to_json()))) == media
-
-
-def test_many_are_identified_in_order(tmp_path):
-    refs = [image_file(tmp_path / f"{i}.png", "PNG", (20 + i, 20)) for i in range(50)]
-    refs[10] = "https://host.com/a.jpg"
-    units = list(identify_all((ref, None) for ref in refs))
-    assert [found(unit).width for unit in units] == [None if i == 10 else 20 + i for i in range(50)]
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,12 @@ def _go_on(args: argparse.Namespace) -> "Callable[[Measured, Forecast], bool]":
 def plan(args: argparse.Namespace) -> int:
     from mavi_tasks import execute, screen
 
-    told = execute.plan(_job(args), os.environ, retry_invalid=getattr(args, "retry_invalid", False))
+    told = execute.plan(
+        _job(args),
+        os.environ,
+        retry_invalid=getattr(args, "retry_invalid", False),
+        quiet=getattr(args, "quiet", False),
+    )
     screen.planned(told, screen.console(stderr=args.json), brief=False)
     if args.json:
         _print_json(told.to_json())

@@ -17,22 +17,17 @@ class Consensus:
     reliability: Floats
 
 
-def majority(codes: Ints, size: int) -> Ints:
-    """Return each item's most frequent label; MISSING on a tie, or when fewer than two models answered."""
-    return _first(label_counts(codes, size), at_least=2)
-
-
 def majority_of_others(codes: Ints, size: int, model: int) -> Ints:
-    """Return the majority among the other models, so that no model votes for itself; one other is enough."""
-    return _first(label_counts(np.delete(codes, model, axis=0), size), at_least=1)
+    """Return each item's most frequent label among the other models, so that none votes for itself.
 
-
-def _first(counts: Floats, at_least: int) -> Ints:
+    One other is enough; MISSING on a tie, or when no other answered.
+    """
+    counts = label_counts(np.delete(codes, model, axis=0), size)
     if counts.shape[1] == 0:
         return np.full(len(counts), MISSING, np.int64)
     best = counts.argmax(1)
     top = counts.max(1)
-    clear = ((counts == top[:, None]).sum(1) == 1) & (counts.sum(1) >= at_least)
+    clear = ((counts == top[:, None]).sum(1) == 1) & (counts.sum(1) >= 1)
     return np.where(clear, best, MISSING)
 
 

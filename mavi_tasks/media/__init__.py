@@ -50,7 +50,7 @@ from mavi_tasks.media.base import (
 )
 from mavi_tasks.media.cache import Probe, Probes
 from mavi_tasks.media.deliver import deliver
-from mavi_tasks.media.identify import identify, identify_all, known
+from mavi_tasks.media.identify import identify, known
 from mavi_tasks.media.route import equal_frames, public_url, route_for
 from mavi_tasks.media.store import Held, MediaStore
 
@@ -72,7 +72,6 @@ __all__ = [
     "deliver",
     "equal_frames",
     "identify",
-    "identify_all",
     "known",
     "public_url",
     "route_for",

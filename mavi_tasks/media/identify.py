@@ -4,9 +4,7 @@ import base64
 import binascii
 import io
 import os
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import IO, Final
 from urllib.parse import unquote_to_bytes
@@ -48,26 +46,6 @@ def identify(
     )
 
 
-def identify_all(
-    refs: Iterable[tuple[str, Kind | None]],
-    options: MediaOptions = DEFAULTS,
-    cache: Probes | None = None,
-    threads: int = 4,
-) -> Iterator[Unit]:
-    """`identify` for many, in order, reading a few files at a time; never far ahead of who asks."""
-    cache = cache or _PROBES
-    with ThreadPoolExecutor(threads, thread_name_prefix="identify") as pool:
-        ahead: deque[Unit | Future[Unit]] = deque()
-        for ref, kind in refs:
-            remote = ref.startswith(("https://", "http://"))
-            work = (ref, options, cache, kind)
-            ahead.append(identify(*work) if remote else pool.submit(identify, *work))
-            if len(ahead) > 4 * threads:
-                yield _ready(ahead.popleft())
-        while ahead:
-            yield _ready(ahead.popleft())
-
-
 def known(
     refs: Sequence[tuple[str, Kind | None]], options: MediaOptions = DEFAULTS, cache: Probes | None = None
 ) -> list[Unit | None]:
@@ -95,10 +73,6 @@ def _absolute(ref: str) -> str:
     if ref[:1] == "/" == os.sep and "/." not in ref and "//" not in ref:
         return ref  # what abspath would say, in a tenth of its time
     return os.path.abspath(reference.path_of(ref))
-
-
-def _ready(unit: "Unit | Future[Unit]") -> Unit:
-    return unit.result() if isinstance(unit, Future) else unit
 
 
 def _remote(ref: str, options: MediaOptions, kind: Kind | None) -> Unit:
