@@ -40,12 +40,7 @@ class Gemini:
     known_params = frozenset(RULES)
 
     def check(self, params: Mapping[str, Any], schema: Mapping[str, Any] | None) -> list[str]:
-        found = rules.problems(self.name, RULES, params)
-        if schema is not None:
-            found += schema_forms.problems(schema)
-            if params.get("responseSchema") is not None:
-                found.append("params.responseSchema: give either this or answer_schema, not both")
-        return found
+        return rules.problems(self.name, RULES, params, schema, own="responseSchema")
 
     def body(self, ask: Ask) -> dict[str, Any]:
         given = rules.given(ask.params)

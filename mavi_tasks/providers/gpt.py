@@ -40,10 +40,7 @@ class Gpt:
     known_params = frozenset(RULES)
 
     def check(self, params: Mapping[str, Any], schema: Mapping[str, Any] | None) -> list[str]:
-        found = rules.problems(self.name, RULES, params)
-        if schema is not None:
-            found += schema_forms.problems(schema)
-        return found
+        return rules.problems(self.name, RULES, params, schema)
 
     def body(self, ask: Ask) -> dict[str, Any]:
         top = rules.given(ask.params)

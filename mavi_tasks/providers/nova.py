@@ -83,12 +83,10 @@ class Nova:
     known_params = frozenset(RULES)
 
     def check(self, params: Mapping[str, Any], schema: Mapping[str, Any] | None) -> list[str]:
-        found = rules.problems(self.name, RULES, params)
+        found = rules.problems(self.name, RULES, params, schema)
         own_tools = [name for name in ("tools", "toolConfig") if params.get(name) is not None]
         if len(own_tools) > 1:
             found.append("params.tools: give either this or toolConfig, not both")
-        if schema is not None:
-            found += schema_forms.problems(schema)
         if params.get("structured") == "tool":
             found += _tool_problems(schema, own_tools)
         return found

@@ -53,17 +53,13 @@ class OpenAI:
     known_params = frozenset(RULES)
 
     def check(self, params: Mapping[str, Any], schema: Mapping[str, Any] | None) -> list[str]:
-        found = rules.problems(self.name, RULES, params)
+        found = rules.problems(self.name, RULES, params, schema, own="response_format")
         extra = params.get("extra_body")
         if isinstance(extra, Mapping):
             taken = sorted({"model", "messages", *RULES} & set(extra))
             found += [
                 f"params.extra_body.{name}: has a place of its own, outside extra_body" for name in taken
             ]
-        if schema is not None:
-            found += schema_forms.problems(schema)
-            if params.get("response_format") is not None:
-                found.append("params.response_format: give either this or answer_schema, not both")
         return found
 
     def body(self, ask: Ask) -> dict[str, Any]:

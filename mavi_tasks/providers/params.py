@@ -9,6 +9,8 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from mavi_tasks.providers import schema_forms
+
 Rule = Callable[[Any], str | None]
 
 INT32_MAX = 2**31 - 1  # what every backend reads; the gateway states no upper bounds of its own
@@ -102,9 +104,21 @@ def given(params: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in params.items() if value is not None}
 
 
-def problems(family: str, rules: Mapping[str, Rule], params: Mapping[str, Any]) -> list[str]:
-    """Everything wrong with the parameters of one family, one sentence each."""
-    found = []
+def problems(
+    family: str,
+    rules: Mapping[str, Rule],
+    params: Mapping[str, Any],
+    schema: Mapping[str, Any] | None,
+    *,
+    own: str | None = None,
+) -> list[str]:
+    """Everything wrong with the parameters and the answer schema of one family, one sentence each.
+
+    own: the parameter that says the same as answer_schema in the family's own form.
+    """
+    found = schema_forms.problems(schema) if schema is not None else []
+    if schema is not None and own is not None and params.get(own) is not None:
+        found.append(f"params.{own}: give either this or answer_schema, not both")
     for name, value in params.items():
         rule = rules.get(name)
         if rule is None:

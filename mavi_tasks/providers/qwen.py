@@ -53,12 +53,7 @@ class Qwen:
     known_params = frozenset(RULES)
 
     def check(self, params: Mapping[str, Any], schema: Mapping[str, Any] | None) -> list[str]:
-        found = rules.problems(self.name, RULES, params)
-        if schema is not None:
-            found += schema_forms.problems(schema)
-            if params.get("response_format") is not None:
-                found.append("params.response_format: give either this or answer_schema, not both")
-        return found
+        return rules.problems(self.name, RULES, params, schema, own="response_format")
 
     def body(self, ask: Ask) -> dict[str, Any]:
         given = rules.given(ask.params)
