@@ -10,6 +10,8 @@ from typing import Any
 from mavi_tasks.dataset import open_table
 from mavi_tasks.estimate import Estimate, Estimator, ModelEstimate, Observed, Setting, text_chars
 from mavi_tasks.estimate.advice import Accuracy, Advice, cheaper, explain, plan_accuracy
+from mavi_tasks.estimate.formula import DURATION_S
+from mavi_tasks.job import Job
 from mavi_tasks.lane import Lane, Request
 from mavi_tasks.plan import Plan, Watcher
 from mavi_tasks.run import Run
@@ -99,12 +101,16 @@ class _Sums:
 
     def __init__(self, run: Run, *, with_others: bool) -> None:
         self._run, self._with_others = run, with_others
+        self.unknown_videos = 0  # sent by URL, so that nobody knows how long they are
         self._estimator: Estimator | None = None
         self._others: _Others | None = None
 
     def add(self, lane: Lane, request: Request) -> None:
         estimator = self._estimator or self._start()
         chars = text_chars(request.prompt)
+        self.unknown_videos += lane.frames is None and any(
+            media.kind == "video" and media.duration_s is None for media in request.medias
+        )
         estimator.add(lane.model, request.medias, chars, request.prompt_id, frames=lane.frames)
         others = self._others
         if others is not None and lane.model == others.first:
@@ -165,7 +171,7 @@ def _forecast(run: Run, plan: Plan, sums: _Sums) -> Forecast:
         estimate=estimate,
         accuracy=plan_accuracy(runs),
         advice=cheaper(estimate, budget, sums.swaps()) if budget is not None else None,
-        warnings=tuple(_warnings(run)),
+        warnings=(*_warnings(run), *_length_warning(run.job, sums.unknown_videos)),
     )
 
 
@@ -176,6 +182,16 @@ def observed(root: Path, gateway: str) -> Observed | None:
     return Observed.from_dataset(
         open_table(root, "results"), gateway=gateway, attempts=open_table(root, "attempts")
     )
+
+
+def _length_warning(job: Job, videos: int) -> list[str]:
+    """A budget can hold back only for a length that somebody tells."""
+    if not videos or job.budget_usd is None or job.media.max_video_s is not None:
+        return []
+    return [
+        f"{videos:,} requests with videos whose length is not known are held to {DURATION_S:.0f} s for "
+        "budget_usd, and may cost more: set media.max_video_s to the longest there may be"
+    ]
 
 
 def _warnings(run: Run) -> list[str]:

@@ -9,6 +9,7 @@ million requests take disk (`DIR/_plan/<run>/`), not memory. What is left of eac
     already answered   counted
 """
 
+import errno
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from filelock import FileLock, Timeout
 
 from mavi_tasks import estimate, manifest
 from mavi_tasks.answered import Answered, Known, row_mark, split_keys
+from mavi_tasks.errors import StorageError
 from mavi_tasks.job import Job
 from mavi_tasks.lane import Lane, Request
 from mavi_tasks.manifest import Item
@@ -148,8 +150,10 @@ def make(
                 if watch is not None:
                     watch(plan)
             prompts.finish()
-        except BaseException:
+        except BaseException as error:
             plan.discard()
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageError(f"{folder}: no room for the plan: make some, and run again") from error
             raise
         finally:
             for desk in desks:
@@ -240,6 +244,7 @@ class _Desk:
         self.shard_size, self.listen = job.shard_size, listen
         dearest = job.max_cost_per_item_usd
         self.most_pico = pico(dearest) if dearest is not None else None
+        self.unknown_s = job.media.max_video_s
         self._seen = _Seen()
         self._shards: list[Path] = plan.shards.setdefault(lane.model, [])
         self._shard: BinaryIO | None = None
@@ -295,8 +300,11 @@ class _Desk:
     def _request(self, key: str, item: Item, prompt_id: str, text: str, medias: tuple[Media, ...]) -> Request:
         lane = self.lane
         chars = estimate.text_chars(text, lane.system) + lane.schema_chars
-        tokens = estimate.input_tokens(lane.model, medias, chars, frames=lane.frames) or 0
-        most = estimate.input_tokens_at_most(lane.model, medias, chars, frames=lane.frames) or tokens
+        tokens = estimate.input_tokens(lane.model, medias, chars, frames=lane.frames)
+        tokens = estimate.text_tokens(chars) if tokens is None else tokens
+        most = estimate.input_tokens_at_most(
+            lane.model, medias, chars, frames=lane.frames, unknown_s=self.unknown_s
+        )
         return Request(key, item.item_id, prompt_id, text, medias, item.truth, tokens, most)
 
     def _send(self, request: Request) -> None:

@@ -1,5 +1,6 @@
 """The commands around a run: what they print for people and for machines, and how they end."""
 
+import errno
 import io
 import json
 import signal
@@ -100,6 +101,24 @@ def test_reading_a_long_manifest_is_shown_on_stderr(job, capsys, monkeypatch):
     assert "Reading manifest and media: 4 items" in capsys.readouterr().err
     assert main(["run", str(job), "--dry-run", "--quiet"]) == 0
     assert "Reading" not in capsys.readouterr().err
+
+
+def test_a_disk_that_fills_up_while_planning_is_told_in_words(job, capsys, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("mavi_tasks.plan._Desk._send", full)
+    assert main(["plan", str(job), "--out", str(tmp_path / "none")]) == 4
+    assert "no room for the plan" in capsys.readouterr().err
+
+
+def test_a_budget_says_what_it_cannot_know_of_videos_behind_urls(tmp_path, capsys):
+    (tmp_path / "films.txt").write_text("https://media.example/a.mp4\n")
+    arguments = ["plan", str(tmp_path / "films.txt"), "--model", "gemini:gemini-2.5-flash", "--prompt", "?"]
+    assert main([*arguments, "--budget-usd", "1"]) == 0
+    assert "set media.max_video_s" in " ".join(capsys.readouterr().out.split())
+    assert main(arguments) == 0
+    assert "max_video_s" not in capsys.readouterr().out
 
 
 class CtrlC(io.StringIO):

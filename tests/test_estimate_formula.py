@@ -101,7 +101,17 @@ def test_an_unlisted_model_takes_its_familys_default_and_says_so():
 
 def test_an_unknown_family_has_no_tokens_rather_than_zero():
     assert estimate.input_tokens("acme:seer-1", [image(10, 10)], 40) is None
-    assert estimate.input_tokens_at_most("acme:seer-1", [], 40) is None
+
+
+def test_what_a_budget_holds_back_is_bounded_where_nothing_is_known():
+    gemini, picture = "gemini:gemini-2.5-flash", [image(10, 10)]
+    assert estimate.input_tokens_at_most("openai:llava:7b", picture, 40) > 16_384
+    assert estimate.input_tokens_at_most("openai:llava:7b", picture, 40, frames=8) > 8 * 16_384
+    unknown, known = video(None, None, None), video(600.0, None, None)
+    held, most = (
+        estimate.input_tokens_at_most(gemini, [one], 40, unknown_s=600.0) for one in (unknown, known)
+    )
+    assert held == most > 10 * estimate.input_tokens_at_most(gemini, [unknown], 40)
 
 
 def test_every_priced_model_has_a_formula_of_a_known_family():

@@ -49,6 +49,7 @@ BAD = {
     "negative budget": ("budget_usd: -1\n", "budget_usd: -1 must be dollars > 0"),
     "zero budget": ("budget_usd: 0\n", "budget_usd: 0 would send nothing; leave it out"),
     "budget not a number": ("budget_usd: .nan\n", "budget_usd: nan must be dollars"),
+    "endless budget": ("budget_usd: 10000000\n", "budget_usd: 10000000 must be at most 999999 dollars"),
     "budget too fine": ("budget_usd: 0.0000000000001\n", "must have at most 12 decimals"),
     "unknown gateway": (
         "gateway: sandbx\n",

@@ -48,9 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:  # a file that an option names, as --html: datasets raise StorageError
-        if error.filename is None:
+        if error.errno is None:
             raise
-        _complain([f"{error.filename}: {error.strerror}"])
+        _complain([": ".join(str(part) for part in (error.filename, error.strerror) if part)])
         return MaviError.exit_status
 
 

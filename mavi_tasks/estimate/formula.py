@@ -13,7 +13,9 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from importlib.resources import files
 from math import ceil, floor, sqrt
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+
+UNKNOWN_PICTURE_TOKENS: Final = 16_384  # what Qwen2.5-VL makes of its largest picture
 
 
 class Sized(Protocol):
@@ -47,8 +49,8 @@ class Formula:
     video: VideoTokens
     video_is_frames: bool  # the model takes no video: it gets frames, as images
 
-    def media_tokens(self, media: Sized, frames: int | None = None) -> int:
-        """Tokens of one media; unknown sizes and durations take the defaults of tokens.toml."""
+    def media_tokens(self, media: Sized, frames: int | None = None, unknown_s: float | None = None) -> int:
+        """Tokens of one media; unknown sizes and durations (or `unknown_s`) take those of tokens.toml."""
         if media.kind != "video":
             return self.image(media.width or IMAGE_SIZE[0], media.height or IMAGE_SIZE[1])
         width, height = media.width or VIDEO_SIZE[0], media.height or VIDEO_SIZE[1]
@@ -56,8 +58,8 @@ class Formula:
             width, height = _as_frame(width, height)
         if frames is not None:
             return frames * self.image(width, height)
-        duration_s = media.duration_s
-        return self.video(width, height, DURATION_S if duration_s is None else duration_s)
+        duration_s = unknown_s or DURATION_S if media.duration_s is None else media.duration_s
+        return self.video(width, height, duration_s)
 
 
 def _as_frame(width: int, height: int) -> tuple[int, int]:
@@ -89,16 +91,26 @@ def input_tokens(
 
 
 def input_tokens_at_most(
-    model: str, medias: Sequence[Sized], text_chars: int, *, frames: int | None = None
-) -> int | None:
-    """The formula's tokens times its declared spread: what a budget should hold back before sending."""
+    model: str,
+    medias: Sequence[Sized],
+    text_chars: int,
+    *,
+    frames: int | None = None,
+    unknown_s: float | None = None,
+) -> int:
+    """The formula's tokens times its declared spread: what a budget should hold back before sending.
+
+    unknown_s: the length that videos of unknown length are held to have. A family without a formula counts
+    as many tokens for each picture as any model that is widely served.
+    """
     formula = _formula(model)
-    if formula is None:
-        return None
     total = text_tokens(text_chars) * TEXT_SPREAD
     for media in medias:
+        if formula is None:
+            total += UNKNOWN_PICTURE_TOKENS * (frames or 1)
+            continue
         spread = formula.video_spread if media.kind == "video" and frames is None else formula.image_spread
-        total += formula.media_tokens(media, frames) * spread
+        total += formula.media_tokens(media, frames, unknown_s) * spread
     return ceil(total)
 
 

@@ -99,8 +99,8 @@ def _budget(value: Any) -> Decimal:
         raise wrong("would send nothing; leave it out to set no bound")
     if amount < 0:
         raise wrong("must be dollars > 0")
-    if amount > 10**9:
-        raise wrong("must be at most 1000000000 dollars")
+    if amount > 999_999:  # as much as decimal128(18, 12) holds
+        raise wrong("must be at most 999999 dollars")
     return amount
 
 
