@@ -244,10 +244,16 @@ def _no_reply(error: BaseException) -> Verdict:
 
 def read_reply(status: int, headers: Mapping[str, str], raw: bytes | None, latency_s: float) -> Reply:
     """Judge a reply by its status and body. Source: mavi-contract, sections 6.1 to 6.6."""
-    payload = _json_object(raw)
+    payload = _unwrapped(_json_object(raw))
     if status == 200 and payload is not None and _plainly_good(payload):
         return Reply(OK, status, payload, latency_s)
     return Reply(judge(status, headers, payload, raw), status, payload, latency_s)
+
+
+def _unwrapped(payload: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The completion itself where it lies under `data`, as the gateway's other replies do."""
+    inner = payload.get("data") if payload is not None and "choices" not in payload else None
+    return inner if isinstance(inner, dict) and inner.get("choices") else payload
 
 
 def _json_object(raw: bytes | None) -> dict[str, Any] | None:
@@ -275,12 +281,16 @@ def _with_half_characters(raw: bytes) -> Any:
         return None
 
 
+_GOOD_CODES: Final = (None, 0, 200, "0", "200", "0000")
+_DONE: Final = (None, "completed")
+
+
 def _plainly_good(payload: Mapping[str, Any]) -> bool:
     return (
         bool(payload.get("choices"))
-        and payload.get("status", "completed") == "completed"
+        and payload.get("status") in _DONE
         and payload.get("error") is None
-        and "code" not in payload
+        and payload.get("code") in _GOOD_CODES
         and payload.get("failed") is not True
         and payload.get("success") is not False
     )
@@ -306,8 +316,8 @@ def _says_error(payload: Mapping[str, Any]) -> bool:
         payload.get("error") is not None
         or payload.get("failed") is True
         or payload.get("success") is False
-        or payload.get("code") not in (None, 0, 200, "0", "200", "0000")
-        or payload.get("status", "completed") != "completed"
+        or payload.get("code") not in _GOOD_CODES
+        or payload.get("status") not in _DONE
     )
 
 

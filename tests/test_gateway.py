@@ -23,6 +23,10 @@ def envelope(code, msg, **more):
 CASES = [
     # status, body, action, outcome, code
     (200, GOOD, "ok", "answered", None),
+    (200, {**GOOD, "code": 200, "msg": "success"}, "ok", "answered", None),
+    (200, {**GOOD, "status": None, "code": "0000"}, "ok", "answered", None),
+    (200, envelope("0000", "success") | {"data": GOOD}, "ok", "answered", None),
+    (200, {**GOOD, "code": 500, "msg": "Internal"}, "again", "failed", "server_error"),
     (400, envelope(400, "Asset not found"), "final", "rejected", "bad_request"),
     (401, envelope(401, "Unauthorized"), "stop_run", "rejected", "unauthorized"),
     (402, envelope(402, "Insufficient balance"), "stop_run", "rejected", "no_balance"),
