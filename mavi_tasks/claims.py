@@ -124,11 +124,10 @@ class _Tail:
     def read_into(self, answered: set[str]) -> bool:
         """Add the keys answered since the last look; False when nothing more can come."""
         try:
-            size = os.stat(self._path).st_size
+            if os.stat(self._path).st_size > self._offset:
+                self._read_lines(answered)
         except FileNotFoundError:
             return self._moved_on(answered)
-        if size > self._offset:
-            self._read_lines(answered)
         return True
 
     def _read_lines(self, answered: set[str]) -> None:

@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ class Dataset:
         if not self.journal.is_dir():
             return 0
         lock = FileLock(self.journal / "publish.lock", timeout=wait_s)
-        with contextlib.suppress(Timeout), lock, journal.storage(self.root, "publish in"):
+        with journal.storage(self.root, "publish in"), contextlib.suppress(Timeout), lock:
             return self._publish_locked()
         return 0
 
@@ -103,6 +104,10 @@ class Dataset:
         for header in crashed.values():
             self._record_crash(header)
         return done
+
+    def waiting(self, run_id: str) -> bool:
+        """Some of this run's answers are in the journal still."""
+        return any(path.name.startswith(f"{run_id}-") for path in journal.segments(self.journal))
 
     def _clear_staging(self) -> None:
         """Half-written parts are dead, because we hold the lock; a run's row is written without it."""
@@ -174,10 +179,11 @@ class Dataset:
 
     def _record_crash(self, header: Mapping[str, Any]) -> None:
         """A run whose process died has no row of its own yet: write what is known of it."""
-        run_id, date = header["run_id"], header["date"]
+        run_id = header["run_id"]
         if any((self.root / "runs").glob(f"*/run-{run_id}.parquet")):
             return
         meta = header["run"]
+        date = day_of(meta["started_at"])  # as the run itself would file it
         row = {
             **meta,
             "run_id": run_id,
@@ -354,6 +360,11 @@ def usd_array(pico: Sequence[int | None]) -> pa.Array:
     words[:, 1] = words[:, 0] >> 63  # the sign, spread over the high word
     valid = pa.py_buffer(np.packbits(~missing, bitorder="little").tobytes()) if missing.any() else None
     return pa.Array.from_buffers(USD, len(pico), [valid, pa.py_buffer(words.tobytes())])
+
+
+def day_of(instant_us: int) -> str:
+    """The UTC day of an instant: where a run's row is filed."""
+    return f"{datetime.fromtimestamp(instant_us / 1e6, UTC):%Y-%m-%d}"
 
 
 # -- reading

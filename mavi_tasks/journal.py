@@ -37,6 +37,7 @@ FORMAT_VERSION = 1
 SYNC_LINES = 256
 SYNC_EVERY_S = 1.0
 _SEGMENT = re.compile(r"[^.]+\.\d{5,}\.(jsonl|sealed)")
+_SAFE = "nothing recorded is lost"
 BALLAST_BYTES = 4 << 20  # freed when the disk is full, so that answers in flight still find room
 
 
@@ -127,7 +128,10 @@ class Journal:
         if attempt is not None:
             self._open_intents.pop(attempt[0], None)
         if self._size >= self._roll_bytes or time.monotonic() - self._opened >= self._roll_after_s:
-            self.roll()
+            try:
+                self.roll()
+            except StorageError as error:  # this row is recorded; the next send is refused and says why
+                self._trouble = str(error)
 
     def roll(self) -> None:
         """Seal this segment, so that it can be published, and go on in a new one."""
@@ -172,7 +176,7 @@ class Journal:
             os.ftruncate(self._fd, self._size)
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise StorageError(f"{self._path}: cannot be written ({error.strerror})") from error
-            self._trouble = "the disk is full"
+            self._trouble = f"{self.folder}: the disk is full; {_SAFE}. Make room and run again"
             if not spend_ballast:
                 raise self._refusal() from error
             self._write_into_ballast(raw, error)
@@ -191,9 +195,7 @@ class Journal:
             raise self._refusal() from error
 
     def _refusal(self) -> StorageError:
-        return StorageError(
-            f"{self.folder}: {self._trouble}; nothing recorded is lost. Mend that and run again"
-        )
+        return StorageError(self._trouble or "")
 
     @property
     def full(self) -> bool:
@@ -201,21 +203,24 @@ class Journal:
         return self._trouble is not None
 
     def _open_segment(self) -> None:
-        self._seq += 1
-        path = self.folder / f"{self.writer}.{self._seq:05d}.jsonl"
+        seq = self._seq + 1
+        path = self.folder / f"{self.writer}.{seq:05d}.jsonl"
         new = path.with_suffix(".new")
         fd = os.open(new, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o644)
         carried = list(self._open_intents.values())
-        head = {**self._header, "t": "h", "seq": self._seq, "date": today(), "carried": carried}
+        head = {**self._header, "t": "h", "seq": seq, "date": today(), "carried": carried}
         raw = line(head)
-        if os.write(fd, raw) != len(raw):
+        try:
+            if os.write(fd, raw) != len(raw):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fdatasync(fd)
+            new.rename(path)
+        except OSError:  # it can be tried again
             os.close(fd)
             new.unlink()
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fdatasync(fd)
-        new.rename(path)
+            raise
         sync_folder(self.folder)
-        self._fd, self._path, self._size, self._lines = fd, path, len(raw), 0
+        self._seq, self._fd, self._path, self._size, self._lines = seq, fd, path, len(raw), 0
         self._opened = time.monotonic()
 
     def _make_ballast(self) -> None:
@@ -235,7 +240,7 @@ class Journal:
                 try:
                     os.fdatasync(self._fd)
                 except OSError as error:  # the next send is refused and says why
-                    self._trouble = f"the disk fails ({error.strerror})"
+                    self._trouble = f"{self.folder}: the disk fails ({error.strerror}); {_SAFE}"
 
 
 def today() -> str:

@@ -24,7 +24,7 @@ from mavi_tasks import plan as planning
 from mavi_tasks.answered import Answered
 from mavi_tasks.budget import Budget
 from mavi_tasks.claims import Claims
-from mavi_tasks.dataset import COLUMNS, Dataset
+from mavi_tasks.dataset import COLUMNS, Dataset, day_of
 from mavi_tasks.dispatch import Dispatcher
 from mavi_tasks.ending import Report, report
 from mavi_tasks.errors import InputError, StorageError
@@ -213,8 +213,10 @@ class Run:
             self.claims.close()
         ended = report(self)
         # The row first: a run killed here has it, and its answers are in the journal for the next run.
-        self.dataset.write_run(ended.row(), date=_date(self.started_us))
+        self.dataset.write_run(ended.row(), date=day_of(self.started_us))
         self.dataset.publish()
+        if self.dataset.waiting(self.run_id):
+            log.warning("%s is being published by another run: some answers follow soon", self.dataset.root)
         if self.turns is not None:
             self.turns.close()
         self.plan.discard()
@@ -410,7 +412,3 @@ def wall_clock() -> Callable[[], int]:
     """Microseconds since the epoch; never going back in this process, whatever is done to the clock."""
     offset = time.time_ns() - time.monotonic_ns()
     return lambda: (time.monotonic_ns() + offset) // 1000
-
-
-def _date(at_us: int) -> str:
-    return f"{datetime.fromtimestamp(at_us / 1e6, UTC):%Y-%m-%d}"

@@ -1,5 +1,6 @@
 """The journal keeps what it acknowledged, whatever happens to the process, the file or the disk."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -128,6 +129,23 @@ for number in range(10**9):
     kept = [r["r"][0] for r in read(path)[1] if r["t"] == "o"]
     assert kept[: told + 1] == [f"key{n}" for n in range(told + 1)]
     assert len(kept) <= told + 2
+
+
+def test_a_roll_that_fails_loses_no_row_and_leaves_no_gap(tmp_path, monkeypatch):
+    book = open_journal(tmp_path, roll_after_s=0.0)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("os.fdatasync", full)
+        book.record(["a1"], ["k1"])
+    with pytest.raises(StorageError, match="the disk is full"):
+        book.intend(["a2"])
+    book.roll()
+    book.close()
+    names = sorted(path.name for path in journal.segments(tmp_path))
+    assert [name.split(".")[1] for name in names] == ["00001", "00002"]
 
 
 @pytest.mark.skipif(

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from mavi_tasks import execute
-from mavi_tasks.claims import Claims
+from mavi_tasks.claims import Claims, _Tail
 from mavi_tasks.dataset import Dataset
 from tests.gateways import (
     ALL_FAMILIES,
@@ -136,6 +136,26 @@ def test_a_segment_that_appears_right_after_a_look_is_seen_at_the_next(tmp_path)
         book.record(attempt(number), result(number))
         assert claims.answered_elsewhere(key(number)), number
         book.close()
+    claims.close()
+
+
+def test_a_segment_that_is_published_between_a_look_and_its_reading_is_seen(tmp_path, monkeypatch):
+    store = Dataset(tmp_path)
+    store.create()
+    claims = Claims(tmp_path, "me-w0")
+    claims.start_watching()
+    book = open_journal(tmp_path, writer="other-w0", run_id="other")
+    assert not claims.answered_elsewhere(key(1))
+    book.record(attempt(1), result(1))
+    read = _Tail._read_lines
+
+    def too_late(tail, answered):
+        book.close()
+        store.publish()
+        read(tail, answered)
+
+    monkeypatch.setattr(_Tail, "_read_lines", too_late)
+    assert claims.answered_elsewhere(key(1))
     claims.close()
 
 
