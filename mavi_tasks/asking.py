@@ -13,9 +13,9 @@
 The back-off before try n + 1 is `base_s * 2**(n - 1)`, at most `cap_s`, times 0.5 to 1.0 at random.
 """
 
-import asyncio
 import random
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -23,10 +23,11 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
 from mavi_tasks import estimate, labels, limits
 from mavi_tasks.budget import Reservation
+from mavi_tasks.errors import MaviError
 from mavi_tasks.gateway import FATAL_HINTS, Action, Reply, Verdict
 from mavi_tasks.lane import Request
 from mavi_tasks.limits import ModelDown, Permit
-from mavi_tasks.media import Delivery, Refusal
+from mavi_tasks.media import Delivery, Refusal, StoreStopped
 from mavi_tasks.record import NO_COST, NO_USAGE, Outcome, Try, attempt_row, intent_row, result_row
 
 if TYPE_CHECKING:
@@ -83,9 +84,10 @@ class Asking:
         """Try until there is a result, and record it."""
         try:
             await self._ask()
-        except (UnsentError, asyncio.CancelledError):
-            if self.unfit is not None and not self.recorded:  # stopped before its repair
-                self._record_unfit(self.unfit)
+        except BaseException:  # stopped before its repair, or unable to record that
+            if self.unfit is not None and not self.recorded:
+                with suppress(MaviError):  # the first error is the one to be told
+                    self._record_unfit(self.unfit)
             raise
 
     async def _ask(self) -> None:
@@ -149,12 +151,15 @@ class Asking:
             self._refetch()
         if isinstance(self.way, Refusal):
             return _REFUSED
-        async with self.dispatcher.store.delivery(self.way) as delivery:
-            if isinstance(delivery, Refusal):
-                self.refused = delivery
-                return _REFUSED
-            self.delivery = delivery
-            return await self._send(self.lane.body(self.prompt, delivery.parts), delivery)
+        try:
+            async with self.dispatcher.store.delivery(self.way) as delivery:
+                if isinstance(delivery, Refusal):
+                    self.refused = delivery
+                    return _REFUSED
+                self.delivery = delivery
+                return await self._send(self.lane.body(self.prompt, delivery.parts), delivery)
+        except StoreStopped:
+            raise UnsentError from None
 
     def _refetch(self) -> None:
         """The next try is the last of its kind, with the media inlined where that can be.

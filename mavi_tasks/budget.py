@@ -44,6 +44,7 @@ class Budget:
         """By how much calls cost more than was set aside for them, summed."""
         self.refused_pico: int | None = None
         """The smallest worst case refused so far; None: nothing was refused."""
+        self.stopped = False
         self._in_flight = 0
         self._ratio = (1, 1)
         self._least_pico = 0
@@ -104,6 +105,10 @@ class Budget:
             self._learn(cost, reservation.worst_pico)
         if self._waiters:
             self._serve()
+
+    def stop(self) -> None:
+        """Nobody waits for money any more that others may give back."""
+        self.stopped = True
 
     def give_back(self, reservation: Reservation) -> None:
         """The call was never sent."""

@@ -13,6 +13,7 @@ from mavi_tasks.errors import InputError
 from mavi_tasks.job import Job
 
 THREADS: Final = 2  # shards that a Dask worker asks at a time, on one event loop
+ADDRESSES: Final[Mapping[str, str]] = {"dask": "MAVI_DASK_ADDRESS", "ray": "MAVI_RAY_ADDRESS"}
 LOCAL: Final = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -24,12 +25,17 @@ def runner(job: Job, workers: int) -> Any:
     return _RUNNERS[job.runner](job, workers)
 
 
+def is_there(job: Job) -> bool:
+    """A cluster of the user's own, which may have more processes than this run's limits were split for."""
+    return bool(os.environ.get(ADDRESSES[job.runner]))
+
+
 def _dask(job: Job, workers: int) -> Any:
     try:
         from prefect_dask.task_runners import DaskTaskRunner
     except ImportError as error:
         raise _missing("dask") from error
-    address = _address(job, "MAVI_DASK_ADDRESS")
+    address = _address(job)
     if address is not None:
         return DaskTaskRunner(address=address)
     return DaskTaskRunner(
@@ -48,7 +54,7 @@ def _ray(job: Job, workers: int) -> Any:
         from prefect_ray.task_runners import RayTaskRunner
     except ImportError as error:
         raise _missing("ray") from error
-    address = _address(job, "MAVI_RAY_ADDRESS")
+    address = _address(job)
     if address is not None:
         return RayTaskRunner(address=address)
     return RayTaskRunner(
@@ -63,8 +69,9 @@ def _missing(extra: str) -> InputError:
     return InputError(f"runner: {extra} needs: pip install 'mavi[{extra}]'")
 
 
-def _address(job: Job, name: str) -> str | None:
+def _address(job: Job) -> str | None:
     """The cluster that the environment names. Raises InputError when its workers would not share a limit."""
+    name = ADDRESSES[job.runner]
     address = os.environ.get(name)
     if address and job.shared_limits == "file" and not any(host in address for host in LOCAL):
         raise InputError(

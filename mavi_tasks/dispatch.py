@@ -60,6 +60,8 @@ class Dispatcher:
         if self.stop_reason is None:
             self.stop_reason, self.stop_message = reason, message
             self._stopping.set()
+            self.store.stop()
+            self.budget.stop()
             for throttle in self._throttles:
                 throttle.stop(message)
 

@@ -20,7 +20,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -227,6 +227,8 @@ class _Crew:
         """Take the worker's reports until it ends."""
         assert worker.process.stdout is not None
         async for line in worker.process.stdout:
+            if not line.endswith(b"\n"):
+                break  # its last words, cut short
             message = orjson.loads(line)
             for values in message.get("told", ()):
                 self._take(worker, Told.from_json(values))
@@ -234,6 +236,8 @@ class _Crew:
                 del worker.in_hand[message["done"]]
                 worker.finished += 1
                 self._hand_out(worker)
+            if "stopped" in message:
+                self.dispatcher.stop(*message["stopped"])
             worker.ended = worker.ended or "bye" in message
         await worker.process.wait()
 
@@ -282,14 +286,12 @@ class _Crew:
 # -- the worker's side
 
 
-async def _work(name: str, setting: Setting, lines: "asyncio.Queue[bytes]", out: Any) -> None:
+async def _work(
+    name: str, setting: Setting, lines: "asyncio.Queue[bytes]", say: Callable[[dict[str, Any]], None]
+) -> None:
     part = Part.open(setting)
     tallies = {lane.model: Tally(lane.model) for lane in part.lanes}
     sent: dict[str, Told] = {}
-
-    def say(message: dict[str, Any]) -> None:
-        out.write(orjson.dumps(message) + b"\n")
-        out.flush()
 
     def report(*, last: bool = False) -> list[dict[str, Any]]:
         now = [Told.of(tally, part.dispatcher, latencies=last) for tally in tallies.values()]
@@ -333,11 +335,28 @@ async def _main(name: str, out: Any) -> None:
         loop.call_soon_threadsafe(lines.put_nowait, b"")
 
     threading.Thread(target=read, daemon=True).start()
-    work = asyncio.create_task(_work(name, setting, lines, out))
+
+    def say(message: dict[str, Any]) -> None:
+        out.write(orjson.dumps(message) + b"\n")
+        out.flush()
+
+    work = asyncio.create_task(_work(name, setting, lines, say))
     with contextlib.suppress(NotImplementedError):  # Windows ends the process, which the journal survives
         loop.add_signal_handler(signal.SIGTERM, work.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await work
+    try:
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
+    except* MaviError as errors:  # what the parent tells its user, who needs no traceback
+        first = next(_single(errors))
+        say({"stopped": ["store" if isinstance(first, StoreError) else "storage", str(first)]})
+
+
+def _single(errors: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    for error in errors.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _single(error)
+        else:
+            yield error
 
 
 def main() -> None:

@@ -214,7 +214,7 @@ async def _ask_by_cluster(run: Run) -> None:
     if not await processes.make_ready(run, setting):
         return
     base = {tally.model: processes.copy_of(tally) for tally in run.tallies}
-    at_once = 2 * setting.workers * SHARDS_AT_ONCE
+    at_once = setting.workers if cluster.is_there(run.job) else 2 * setting.workers * SHARDS_AT_ONCE
     undertaker = asyncio.create_task(_bury_along(run, setting))
     try:
         with (

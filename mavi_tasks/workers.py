@@ -10,6 +10,7 @@ evenly, dollars come from the run's ledger. Whoever runs a shard again asks only
 """
 
 import asyncio
+import logging
 import os
 import secrets
 import threading
@@ -25,7 +26,9 @@ import pyarrow.parquet as pq
 from mavi_tasks import dataset as store
 from mavi_tasks import settings
 from mavi_tasks.budget import Budget
+from mavi_tasks.claims import Claims
 from mavi_tasks.dispatch import Dispatcher
+from mavi_tasks.errors import MaviError
 from mavi_tasks.job import Job
 from mavi_tasks.lane import Lane, Request
 from mavi_tasks.limits import Throttle
@@ -38,6 +41,8 @@ from mavi_tasks.shared import LeasedBudget, Permits, SharedThrottle, limit_name
 from mavi_tasks.shared.ledger import Ledger
 from mavi_tasks.shared.stores import ledger, permits
 from mavi_tasks.tally import Tally
+
+log = logging.getLogger("mavi")
 
 STOP_FILE: Final = "stop"  # in the plan's folder: the run has stopped, send nothing more
 LEDGER_FILE: Final = "ledger.json"
@@ -92,10 +97,17 @@ def stop(plan_folder: Path, reason: str, message: str) -> None:
     """Have all workers of a run send nothing more; the first reason stands."""
     path = plan_folder / STOP_FILE
     staged = path.with_suffix(f".{os.getpid()}")
-    staged.write_bytes(orjson.dumps((reason, message)))
-    with suppress(FileExistsError):
+    try:
+        staged.write_bytes(orjson.dumps((reason, message)))
         os.link(staged, path)
-    staged.unlink()
+    except FileExistsError:
+        pass
+    except OSError:  # no hard links there, or no room: that they stop matters more than why
+        with suppress(OSError):
+            path.touch()
+    finally:
+        with suppress(OSError):
+            staged.unlink()
 
 
 async def probe(setting: Setting) -> None:
@@ -198,6 +210,8 @@ class Part(Run):
     async def working(self, worker: str = "w0") -> AsyncIterator[Dispatcher]:
         """The journal, the gateway and the shared stores, open while the block lasts."""
         self.writer = self._writer(worker)
+        self.claims = Claims(self.dataset.root, self.writer)
+        self.claims.start_watching()  # what came since the run began, each shard asks for itself
         async with self._dispatcher(worker) as dispatcher:
             self.dispatcher = dispatcher
             watch = asyncio.create_task(self._watch_stop())
@@ -210,14 +224,14 @@ class Part(Run):
             raise dispatcher.error
 
     async def _let_go(self, dispatcher: Dispatcher) -> None:
-        for throttle in self.throttles.values():
-            if isinstance(throttle, SharedThrottle):
-                await throttle.close()
-        if isinstance(dispatcher.budget, LeasedBudget):
-            await dispatcher.budget.close()
-        for shared in (self.permits, self.ledger):
-            if shared is not None:
+        throttles = [one for one in self.throttles.values() if isinstance(one, SharedThrottle)]
+        budgets = [dispatcher.budget] if isinstance(dispatcher.budget, LeasedBudget) else []
+        stores = [one for one in (self.permits, self.ledger) if one is not None]
+        for shared in (*throttles, *budgets, *stores):
+            try:
                 await shared.close()
+            except MaviError as error:  # the store is out; what it has of ours comes back by itself
+                log.warning("%s", error)
         if self.claims is not None:
             self.claims.close()
 
@@ -226,8 +240,8 @@ class Part(Run):
         path = self.plan.folder / STOP_FILE
         while not path.exists():  # noqa: ASYNC110 - another process makes it
             await asyncio.sleep(LOOK_EVERY_S)
-        reason, message = orjson.loads(path.read_bytes())
-        self.dispatcher.stop(reason, message)
+        told = path.read_bytes()
+        self.dispatcher.stop(*(orjson.loads(told) if told else ("stopped", "the run was stopped")))
 
     async def ask_shard(self, model: str, shard: Path, tally: Tally, *, again: bool = False) -> None:
         """Ask what a shard has left; `again`: another worker has had it, and may have done a part."""

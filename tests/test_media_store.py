@@ -5,11 +5,20 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from mavi_tasks.media import Delivery, MediaOptions, MediaStore, Refusal, identify, route_for
+from mavi_tasks.media import (
+    Delivery,
+    MediaOptions,
+    MediaStore,
+    Refusal,
+    StoreStopped,
+    identify,
+    route_for,
+)
 from mavi_tasks.media.workers import ByteBudget, Workers
 from tests.media_files import EVERYTHING, IMAGES_ONLY, TWO_ENDPOINTS, clip, found, image_file
 
@@ -133,6 +142,29 @@ def test_one_request_that_is_cancelled_leaves_the_others_their_media(tmp_path):
             assert store.encoded == 1
 
     asyncio.run(run())
+
+
+def test_a_stop_lets_nobody_wait_for_media(tmp_path, monkeypatch):
+    monkeypatch.setattr("mavi_tasks.media.store.encode", lambda *_: time.sleep(30))
+    path = image_file(tmp_path / "a.jpg")
+
+    async def one(store: MediaStore) -> None:
+        async with store.delivery(plan_of(path)):
+            pass
+
+    async def run() -> None:
+        async with MediaStore() as store:
+            waiting = asyncio.create_task(one(store))
+            await asyncio.sleep(0.05)
+            store.stop()
+            with pytest.raises(StoreStopped):
+                await waiting
+            with pytest.raises(StoreStopped):
+                await one(store)
+
+    began = time.monotonic()
+    asyncio.run(run())
+    assert time.monotonic() - began < 10
 
 
 def test_files_are_identified_off_the_event_loop(tmp_path):

@@ -140,21 +140,22 @@ def test_an_unsent_permit_is_given_back_once():
 class Out:
     """A store that is out for a while; infinite is for good."""
 
-    def __init__(self, clock, store, until_s):
-        self.clock, self.store, self.until_s, self.asked = clock, store, until_s, 0
+    def __init__(self, clock, store, until_s, error=StoreError):
+        self.clock, self.store, self.until_s, self.error, self.asked = clock, store, until_s, error, 0
 
     async def lease(self, limit, spacing_s):
         self.asked += 1
         if self.clock.now() < self.until_s:
-            raise StoreError("connection refused")
+            raise self.error("connection refused")
         return await self.store.lease(limit, spacing_s)
 
 
-def test_a_store_that_is_out_holds_all_sends_and_lets_go_when_it_is_back():
+@pytest.mark.parametrize("error", [StoreError, ValueError])  # the latter: a proxy answers for the store
+def test_a_store_that_is_out_holds_all_sends_and_lets_go_when_it_is_back(error):
     account = Account(1, rpm=600)
 
     async def main():
-        throttle = account.throttle(Out(account.clock, account.store, 1020.0))
+        throttle = account.throttle(Out(account.clock, account.store, 1020.0, error))
         await throttle.acquire()
         await throttle.close()
         return account.clock.now() - 1000

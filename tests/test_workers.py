@@ -47,6 +47,27 @@ def a_worker(process):
 # -- one run, many processes
 
 
+def test_workers_ask_again_what_did_not_fit_when_told(tmp_path, gateway):
+    gateway.reset()
+    never = {"type": "object", "properties": {"n": {"type": "integer", "not": {}}}, "required": ["n"]}
+    job = job_of(tmp_path, gateway, 8, answer_schema=never, repair=False)
+    first = mavi("run", job, "--json", "--quiet")
+    assert (first.code, first.told["invalid"], gateway.bill()["billed_calls"]) == (3, 8, 8), first.err
+    mavi("run", job, "--json", "--quiet")
+    assert gateway.bill()["billed_calls"] == 8
+    again = mavi("run", job, "--json", "--quiet", "--retry-invalid")
+    assert (again.told["invalid"], gateway.bill()["billed_calls"]) == (8, 16), again.err
+
+
+def test_a_stop_reaches_the_workers_where_there_are_no_hard_links(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr("os.link", refuse)
+    workers.stop(tmp_path, "interrupted", "cancelled")
+    assert [path.name for path in tmp_path.iterdir()] == [workers.STOP_FILE]
+
+
 def test_processes_ask_everything_once_and_the_parent_publishes(tmp_path, gateway):
     gateway.reset()
     told = mavi("run", job_of(tmp_path, gateway), "--json", "--quiet").told

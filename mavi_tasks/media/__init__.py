@@ -52,7 +52,7 @@ from mavi_tasks.media.cache import Probe, Probes
 from mavi_tasks.media.deliver import deliver
 from mavi_tasks.media.identify import identify, known
 from mavi_tasks.media.route import equal_frames, public_url, route_for
-from mavi_tasks.media.store import Held, MediaStore
+from mavi_tasks.media.store import Held, MediaStore, StoreStopped
 
 __all__ = [
     "DEFAULTS",
@@ -67,6 +67,7 @@ __all__ = [
     "Probes",
     "Refusal",
     "Step",
+    "StoreStopped",
     "Takes",
     "Unit",
     "deliver",

@@ -46,6 +46,10 @@ _GRACE_S: Final = 5.0  # beyond the deadlines inside, for a decoder stuck in one
 Result = TypeVar("Result")
 
 
+class StoreStopped(Exception):
+    """The store was stopped before this media was ready."""
+
+
 class MediaStore:
     """Hands out deliveries. Belongs to one event loop; `await close()` when done."""
 
@@ -67,6 +71,7 @@ class MediaStore:
         self._decoding = ByteBudget(decode_bytes)
         self._kept: Bounded[Encoded] = Bounded(cache_bytes)
         self._under_way: dict[Hashable, asyncio.Task[Any]] = {}
+        self._stopped = False
 
     def delivery(self, plan: Plan) -> "Held":
         """The media of one request: `async with` gives a Delivery or a Refusal, and frees the memory."""
@@ -90,8 +95,15 @@ class MediaStore:
         kept = self._kept.get(key)
         return kept if kept is not None else await self._once(key, lambda: self._encode(key, step))
 
+    def stop(self) -> None:
+        """Reads and encodes nothing more; who waits for it gets StoreStopped now."""
+        self._stopped = True
+        for task in self._under_way.values():
+            task.cancel()
+
     async def close(self) -> None:
-        """Waits for what is under way."""
+        """Gives up what is under way; nobody waits for it any more."""
+        self.stop()
         await asyncio.gather(*self._under_way.values(), return_exceptions=True)
 
     async def __aenter__(self) -> "MediaStore":
@@ -102,13 +114,20 @@ class MediaStore:
 
     async def _once(self, key: Hashable, start: Callable[[], Awaitable[Result]]) -> Result:
         """The result of the work under this key: joins the one under way, or starts it."""
+        if self._stopped:
+            raise StoreStopped
         task = self._under_way.get(key)
         if task is None:
             task = asyncio.ensure_future(start())
             self._under_way[key] = task
             task.add_done_callback(lambda _: self._under_way.pop(key, None))
         # Shielded: one request that is cancelled must not take the media away from the others.
-        result: Result = await asyncio.shield(task)
+        try:
+            result: Result = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if self._stopped and task.cancelled():
+                raise StoreStopped from None
+            raise
         return result
 
     async def _encode(self, key: Hashable, step: Step) -> Encoded | Refusal:

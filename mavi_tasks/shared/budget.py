@@ -28,6 +28,8 @@ class LeasedBudget(Budget):
         reservation = self.try_reserve(worst_pico)
         began_s = self._clock.now()
         while reservation is None:
+            if self.stopped:
+                return None
             asked = self._clock.now() < self._ask_at_s
             may_come = asked or await self._top_up(self._scaled(worst_pico))
             reservation = self.try_reserve(worst_pico)

@@ -8,6 +8,7 @@ leases can is forgotten.
 import asyncio
 import getpass
 import json
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -24,7 +25,8 @@ MOST_AHEAD_S: Final = 3600.0
 
 def machine_folder() -> Path:
     """Where all runs of this user on this machine meet."""
-    return Path(tempfile.gettempdir()) / f"mavi-limits-{getpass.getuser()}"
+    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+    return Path(tempfile.gettempdir()) / f"mavi-limits-{user}"
 
 
 class FilePermits:

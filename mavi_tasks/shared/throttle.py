@@ -8,7 +8,7 @@ from mavi_tasks.limits import Clock, LimitChange, Outcome, Permit, Throttle
 from mavi_tasks.limits.line import FOREVER
 from mavi_tasks.limits.pacing import CATCH_UP_S, HEADROOM, SLOW_CATCH_UP_S, Pacer
 from mavi_tasks.shared.leased import LEASE_S, Leased
-from mavi_tasks.shared.permits import Permits, StoreError
+from mavi_tasks.shared.permits import Permits
 
 OUTAGE_S: Final = 60.0  # a store that is out for longer ends the model's run
 RETRY_S: Final = 0.5
@@ -121,7 +121,7 @@ class SharedThrottle(Throttle):
         while self.stopped is None:
             try:
                 wait_s = await self._permits.lease(self._limit, self._spacing_s)
-            except StoreError as error:
+            except Exception as error:  # a StoreError, or whatever a proxy's answer made of its client
                 if self._clock.now() - began >= OUTAGE_S:
                     self.stop(f"the store of its shared limit is out: {error}")
                     break
