@@ -92,11 +92,12 @@ class Library:
             return found
         words = _hashed(paths)
         marks = np.array(stamps, np.int64)
-        for table in self._tables:
+        recent, tables = self._new, self._tables  # in this order: rows move from the first to the second
+        for table in tables:
             table.look_up(words, marks, found)
-        if self._new:
+        if recent:
             for at, (path, stamp) in enumerate(zip(paths, stamps, strict=True)):
-                new = self._new.get(path)
+                new = recent.get(path)
                 if new is not None and new[:2] == stamp:
                     found[at] = new[2]
         return found
