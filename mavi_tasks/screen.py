@@ -72,8 +72,13 @@ class Progress:
         rate, left = self._pace(tally)
         return (
             f"{tally.model}: {tally.finished}/{tally.requests} done, {tally.failed} failed, {rate:.1f}/s, "
-            f"{_tokens(tally)} tokens, ${dollars(tally.cost_pico)}, {left} left"
+            f"{_tokens(tally)} tokens, ${dollars(tally.cost_pico)}, {self._pause(tally) or f'{left} left'}"
         )
+
+    def _pause(self, tally: Tally) -> str | None:
+        """Why nothing goes out, when that is so."""
+        throttle = self._throttles.get(tally.model)
+        return tally.stopped or (throttle.pausing if throttle is not None else None)
 
     def _pace(self, tally: Tally) -> tuple[float, str]:
         """Requests per second since the start, and the time left at that pace."""
@@ -97,7 +102,7 @@ class Progress:
                 flying,
                 _tokens(tally),
                 "$" + dollars(tally.cost_pico),
-                tally.stopped[:40] if tally.stopped else left,
+                (self._pause(tally) or left)[:40],
             )
         return table
 

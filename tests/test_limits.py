@@ -104,6 +104,20 @@ def test_retry_after_holds_the_whole_model():
     clock.run(main)
 
 
+def test_a_pause_is_told_in_words():
+    clock = FakeClock()
+
+    async def main():
+        gate = throttle(clock)
+        assert gate.pausing is None
+        gate.release(await gate.acquire(), "throttled", retry_after_s=7.0)
+        assert gate.pausing == "held for 7 s"
+        await clock.sleep(7)
+        assert gate.pausing is None
+
+    clock.run(main)
+
+
 def test_holds_without_retry_after_double_from_1_s_to_32_s():
     """Until an answer to a try sent after the hold."""
     clock = FakeClock()

@@ -97,6 +97,14 @@ class Throttle:
         return self._circuit.state
 
     @property
+    def pausing(self) -> str | None:
+        """Why nothing goes out at present, in a few words; None when tries go."""
+        if self._circuit.state != "closed":
+            return self._circuit.why
+        left_s = self.held_until - self._now()
+        return f"held for {left_s:.0f} s" if left_s >= 1 else None
+
+    @property
     def history(self) -> deque[LimitChange]:
         """The latest changes, oldest first."""
         return self._changes.history
