@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 REFRESH_S = 0.25
 PLAIN_EVERY_S = 10.0
+WIDE = 120  # columns of a terminal that has room for everything
 READING = "Reading manifest and media"
 
 
@@ -213,23 +214,25 @@ def ending(report: Report, console: Console) -> None:
     """The table of models, what to do about what is left, and where the answers lie."""
     answers = f" ({report.answers})" if report.answers is not None else ""
     table = Table(title=f"{report.facts['job']}: {report.status}{answers}", title_justify="left")
+    names = ("answered", "failed", "skipped", "unsent", "cost", "tokens in", "tokens out", "p50", "p95")
+    shown = len(names) if console.width >= WIDE else names.index("cost") + 1
     table.add_column("model", overflow="fold")
-    for name in ("answered", "failed", "skipped", "unsent", "tokens in", "tokens out", "cost", "p50", "p95"):
+    for name in names[:shown]:
         table.add_column(name, justify="right", no_wrap=True)
     for m in report.models:
         before = f" (+{m.already_answered} before)" if m.already_answered else ""
-        table.add_row(
-            m.model,
+        cells = (
             f"{m.answered}{before}",
             str(m.failed + m.invalid),
             str(m.skipped),
             str(m.unsent),
+            "unknown" if m.unpriced and not Decimal(m.cost_usd) else "$" + _trim(m.cost_usd),
             f"{m.input_tokens:,}",
             f"{m.output_tokens:,}",
-            "unknown" if m.unpriced and not Decimal(m.cost_usd) else "$" + _trim(m.cost_usd),
             _seconds(m.latency_p50_s),
             _seconds(m.latency_p95_s),
         )
+        table.add_row(m.model, *cells[:shown])
     console.print(table)
     console.print(_spend(report))
     for words in advice(report):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from rich.console import Console
 
 from mavi_tasks.cli import main
 
@@ -93,6 +94,22 @@ def test_a_pilot_stops_with_the_numbers_and_is_not_paid_again(job, capsys, tmp_p
     assert (second["answered"], second["already_answered"]) == (6, 6)
     assert main(["run", str(job), *out, "--pilot", "1"]) == 0
     assert told(capsys)["already_answered"] == 12
+
+
+@pytest.mark.parametrize("name", ["quickstart", "bakeoff", "bulk", "every_field"])
+def test_the_examples_can_be_run_as_they_are(name, tmp_path, capsys):
+    assert main(["plan", str(MANIFESTS / f"{name}.yaml"), "--out", str(tmp_path / "none"), "--json"]) == 0
+    assert told(capsys)["to_send"] > 0
+
+
+def test_a_narrow_terminal_shows_models_and_costs(job, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("mavi_tasks.screen.console", lambda **_: Console(width=80, color_system=None))
+    assert main(["run", str(job), "--out", str(tmp_path / "x"), "--quiet", "--limit", "2"]) == 0
+    assert main(["run", str(job), "--out", str(tmp_path / "x"), "--limit", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert "gemini:gemini-2.5-flash" in shown
+    assert "cost" in shown
+    assert "p95" not in shown
 
 
 def test_reading_a_long_manifest_is_shown_on_stderr(job, capsys, monkeypatch):
