@@ -186,6 +186,26 @@ def test_wrong_rules_and_fields_are_told_all_at_once(tmp_path):
         compare.compare([folder], fields={"colour": "exact"})
 
 
+def two_fields(animal, colour):
+    return json.dumps({"colour": colour, "animal": animal})
+
+
+def test_a_plain_truth_is_held_against_the_field_that_holds_such_values(tmp_path):
+    said = [
+        row(A, "1", two_fields("cat", "red"), truth="cat"),
+        row(A, "2", two_fields("cat", "dog"), truth="dog"),
+    ]
+    assert of(small(tmp_path, *said), A).accuracy.value == 0.5
+
+
+def test_a_plain_truth_that_fits_no_field_is_asked_about_unless_the_field_is_declared(tmp_path):
+    folder = made.write(tmp_path, [row(A, "1", two_fields("horse", "red"), truth="cat")])
+    with pytest.raises(InputError, match="have the fields colour, animal: say which"):
+        compare.compare([folder])
+    found = compare.compare([folder], fields={"animal": "normalised"})
+    assert of(found, A).accuracy.value == 0.0
+
+
 def test_each_field_of_a_truth_map_is_scored_on_its_own(tmp_path):
     truth = json.dumps({"animal": "cat", "count": 2})
     found = small(

@@ -71,15 +71,16 @@ def read(sheet: Sheet, matching: Mapping[str, Rule], reference: str | None = Non
     own = [_truth(unit.truth) for unit in sheet.units]
     truths = _stand_in(sheet, values, reference) if reference else own
     names = _field_names(truths, values)
-    if unknown := sorted(set(matching) - set(names)):
+    key = _label_key(values, truths, matching) if names == [WHOLE] else ""
+    if unknown := sorted(set(matching) - {*names, key}):
         raise InputError(f"field {unknown[0]!r}: the answers have no such field, only {', '.join(names)}")
     from_text = all(one is None for one in sheet.answer_json.ravel())
-    key = _label_key(values) if names == [WHOLE] else ""
     fields = []
     for name in names:
         cells = [[_taken(value, name, key) for value in row] for row in values]
         expected = [_of(truth, name) if isinstance(truth, dict) else truth for truth in truths]
-        fields.append(_field(name, matching.get(name), cells, expected, from_text=from_text))
+        rule = matching.get(name) or matching.get(key)
+        fields.append(_field(name, rule, cells, expected, from_text=from_text))
     return _labels(sheet, fields, values, reference)
 
 
@@ -164,15 +165,31 @@ def _field_names(truths: Sequence[object], values: Values) -> list[str]:
     ] or [WHOLE]
 
 
-def _label_key(values: Values) -> str:
-    """The field of JSON answers that is compared to a plain truth: the only one, or one named as a label."""
-    maps = [value for row in values for value in row if isinstance(value, dict)]
+def _label_key(values: Values, truths: Sequence[object], matching: Mapping[str, Rule]) -> str:
+    """The field of JSON answers that is compared to a plain truth.
+
+    The only one, the one declared, one named as a label, or the one that holds such values. Raises InputError
+    when there are several and none of them does: a guess would call right answers wrong.
+    """
+    said = [value for row in values for value in row if value is not None]
+    maps = [value for value in said if isinstance(value, dict)]
     seen: dict[str, None] = {key: None for one in maps for key in one}
     keys = [key for key in seen if key.casefold() not in rules.AIDES]
-    if len(keys) == 1:
-        return keys[0]
+    declared = [key for key in keys if key in matching]
     named = [key for name in rules.LABEL_NAMES for key in keys if key.casefold() == name]
-    return named[0] if named else ""
+    if len(keys) == 1 or declared or named:
+        return (declared or named or keys)[0]
+    plain = {rules.plain(truth) for truth in truths if truth is not None}
+    held = {key: sum(rules.plain(one.get(key)) in plain for one in maps) for key in keys}
+    if any(held.values()):
+        return max(held, key=lambda key: held[key])
+    if plain and len(maps) * 2 > len(said):
+        raise InputError(
+            f"the expected answers are text, and the answers have the fields {', '.join(keys)}: say which of "
+            f"them is meant (--match {keys[0]}=normalised), or write the expected answers as JSON, "
+            f'{{"{keys[0]}": ...}}'
+        )
+    return ""
 
 
 def _taken(value: object, name: str, key: str) -> object:
