@@ -39,6 +39,7 @@ class ModelFigures:
     skipped: int
     unsent: int
     already_answered: int
+    invalid_before: int  # of already_answered: what is there does not fit the answer schema
     input_tokens: int
     output_tokens: int
     cost_usd: str
@@ -83,7 +84,8 @@ class Report:
             return EXIT_INTERRUPTED
         if self.status == "stopped":
             return EXIT_STOPPED
-        left = self.total("failed") + self.total("invalid") + self.total("unsent")
+        unfit = self.total("invalid") + self.total("invalid_before")
+        left = self.total("failed") + unfit + self.total("unsent")
         return EXIT_SOME_FAILED if left else EXIT_ANSWERED
 
     def to_json(self) -> dict[str, Any]:
@@ -160,6 +162,7 @@ def _figures(tally: Tally, throttle: Throttle | None) -> ModelFigures:
         skipped=tally.skipped,
         unsent=tally.unsent,
         already_answered=tally.already_answered,
+        invalid_before=tally.invalid_before,
         input_tokens=tally.input_tokens,
         output_tokens=tally.output_tokens,
         cost_usd=money(tally.cost_pico),
@@ -218,6 +221,17 @@ def advice(ended: Report) -> Sequence[str]:
     if failed:
         words.append(f"{failed} requests failed; see status and error_code in {ended.output}/results.")
         words += _why(ended)
+    unfit = ended.total("invalid") + ended.total("invalid_before")
+    if unfit:
+        words.append(
+            f"{unfit} answers do not fit the answer schema; they are paid for, and asked again only with "
+            "--retry-invalid."
+        )
+    if ended.total("skipped"):
+        words.append(
+            f"{ended.total('skipped')} requests were skipped, because their model cannot take the media: "
+            f"error_message in {ended.output}/results says why, and mavi plan shows it before."
+        )
     if ended.total("truncated"):
         words.append(
             f"{ended.total('truncated')} answers stop short: raise max_tokens, or lower thinking_budget."

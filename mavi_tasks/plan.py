@@ -290,6 +290,7 @@ class _Desk:
                 self._send(request)
         else:
             self.tally.already_answered += 1
+            self.tally.invalid_before += knows is Known.INVALID
 
     def _too_dear(self, request: Request) -> Refusal | None:
         worst, most = self.lane.worst_pico(request.most_tokens), self.most_pico

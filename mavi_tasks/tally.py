@@ -51,6 +51,7 @@ class Tally:
     invalid: int = 0
     skipped: int = 0
     already_answered: int = 0
+    invalid_before: int = 0  # of these: paid for in earlier runs, and not what the schema wants
     calls: int = 0
     throttled: int = 0
     retried: int = 0

@@ -188,7 +188,9 @@ def test_an_invalid_answer_is_repaired_once_counted_and_asked_again_only_when_to
     assert spent(out, "attempts") == Decimal(gateway.bill()["total_usd"]) > spent(out, "results")
     again = mavi(*RUN, job)
     assert gateway.bill()["billed_calls"] == 12
-    assert again.told["invalid"] + again.told["already_answered"] == 6
+    assert (again.told["already_answered"], again.told["models"][0]["invalid_before"]) == (6, 6)
+    assert (again.code, "--retry-invalid" in again.err) == (3, False)  # --quiet
+    assert "--retry-invalid" in mavi("run", "--no-prefect", job).out
     third = mavi(*RUN, "--retry-invalid", job)
     assert (third.code, gateway.bill()["billed_calls"]) == (3, 24), third.err
 
