@@ -251,8 +251,10 @@ def read_reply(status: int, headers: Mapping[str, str], raw: bytes | None, laten
 
 
 def _unwrapped(payload: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The completion itself where it lies under `data`, as the gateway's other replies do."""
-    inner = payload.get("data") if payload is not None and "choices" not in payload else None
+    """The completion itself where it lies under `data` of an envelope that tells of no error."""
+    if payload is None or "choices" in payload or _says_error(payload):
+        return payload
+    inner = payload.get("data")
     return inner if isinstance(inner, dict) and inner.get("choices") else payload
 
 

@@ -26,6 +26,8 @@ CASES = [
     (200, {**GOOD, "code": 200, "msg": "success"}, "ok", "answered", None),
     (200, {**GOOD, "status": None, "code": "0000"}, "ok", "answered", None),
     (200, envelope("0000", "success") | {"data": GOOD}, "ok", "answered", None),
+    (200, envelope(429, "slow down") | {"data": GOOD}, "throttled", "throttled", "rate_limited"),
+    (200, envelope("0001", "network", failed=True) | {"data": GOOD}, "again", "failed", "transient"),
     (200, {**GOOD, "code": 500, "msg": "Internal"}, "again", "failed", "server_error"),
     (400, envelope(400, "Asset not found"), "final", "rejected", "bad_request"),
     (401, envelope(401, "Unauthorized"), "stop_run", "rejected", "unauthorized"),
