@@ -149,9 +149,11 @@ class Crew:
             return
         except MaviError as error:
             self.dispatcher.stop("storage", str(error))
-        except OSError as error:  # the dataset's disk: it has no locks, or the folder was removed
-            self.dispatcher.stop("storage", f"{error.filename or 'the dataset'}: {error.strerror or error}")
-        except Exception as error:  # a defect of ours: drain what is in flight and paid for, then raise it
+        except Exception as error:
+            if isinstance(error, OSError) and error.strerror:  # the disk: no locks, or the folder was removed
+                self.dispatcher.stop("storage", f"{error.filename or 'the dataset'}: {error.strerror}")
+                return
+            # A defect of ours: drain what is in flight and paid for, then raise it.
             self.dispatcher.error = error
             self.dispatcher.stop("defect", f"{type(error).__name__}: {error}")
 
