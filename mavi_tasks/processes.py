@@ -251,7 +251,8 @@ class _Crew:
         """A worker died: its shards go to another, for what they have left."""
         self.deaths += 1
         self._barren = 0 if worker.finished else self._barren + 1
-        log.warning("worker %s died (%s); its shards go on", worker.name, worker.process.returncode)
+        if not self.dispatcher.stopping:
+            log.warning("worker %s died (%s); its shards go on", worker.name, worker.process.returncode)
         for errand in reversed(worker.in_hand.values()):
             self._queues[errand.model].appendleft(replace(errand, again=True))
         if self._barren >= MOST_DEATHS:
@@ -365,6 +366,8 @@ def main() -> None:
     collect_seldom()
     with asyncio.Runner(loop_factory=fast_loop()) as runner:
         runner.run(_main(sys.argv[1], out))
+    sys.stderr.flush()
+    os._exit(0)  # all is closed; the thread that may still read stdin would make an ordinary end a crash
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Worker processes: everything asked once, whoever dies; counts, limits and dollars of many as of one."""
 
 import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
@@ -14,7 +16,19 @@ from mavi_tasks.run import open_run
 from mavi_tasks.settings import SANDBOX_KEY, Endpoint
 from mavi_tasks.tally import Tally
 from tests.bench.server import serving
-from tests.gateways import ended, kill, mavi, one, remote_sandbox, rows, spent, start, url_job, wait_for
+from tests.gateways import (
+    ended,
+    environment,
+    kill,
+    mavi,
+    one,
+    remote_sandbox,
+    rows,
+    spent,
+    start,
+    url_job,
+    wait_for,
+)
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +71,25 @@ def test_workers_ask_again_what_did_not_fit_when_told(tmp_path, gateway):
     assert gateway.bill()["billed_calls"] == 8
     again = mavi("run", job, "--json", "--quiet", "--retry-invalid")
     assert (again.told["invalid"], gateway.bill()["billed_calls"]) == (8, 16), again.err
+
+
+def test_a_worker_that_cannot_begin_says_why_without_a_traceback(tmp_path, gateway):
+    """The parent has its journal; its workers find folders where their locks would be."""
+    job = job_of(tmp_path, gateway, 40)
+    (tmp_path / "out" / "_journal").mkdir(parents=True)
+    script = (
+        "import mavi_tasks.run as run, sys\n"
+        "from mavi_tasks.cli import main\n"
+        "run.new_run_id = lambda _: 'r1'\n"
+        f"sys.exit(main(['run', {str(job)!r}, '--json', '--no-prefect']))\n"
+    )
+    for name in ("w1", "w2"):
+        (tmp_path / "out" / "_journal" / f"r1-{name}.lock").mkdir()
+    done = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, text=True)
+    assert done.returncode == 4, done.stderr
+    assert "Stopped: cannot write to" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Fatal" not in done.stderr
 
 
 def test_a_stop_reaches_the_workers_where_there_are_no_hard_links(tmp_path, monkeypatch):
