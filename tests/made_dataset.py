@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 
 from mavi_tasks.schema import ATTEMPTS, RESULTS
 
+PARTS = 3
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 DEFAULTS: dict[str, Any] = {
     "run_id": "run-1",
@@ -71,14 +73,28 @@ def row(model: str, item: str, answer: str | None = None, **more: Any) -> dict[s
 
 
 def write(root: Path, rows: Iterable[Mapping[str, Any]], *, day: str = "2026-11-20", part: str = "a") -> Path:
-    """Write rows as one part of DIR/results, and one attempt for each as DIR/attempts."""
+    """Write rows as parts of DIR/results, and one attempt for each as DIR/attempts.
+
+    As a run that stops and goes on leaves them: several parts, which name their models in another order.
+    """
     rows = list(rows)
-    _part(root / "results", RESULTS, rows, day, part)
-    attempts = [
-        {**one, "attempt_id": f"{part}-{at}", "outcome": one["status"]} for at, one in enumerate(rows)
-    ]
-    _part(root / "attempts", ATTEMPTS, attempts, day, part)
+    for number, few in enumerate(_parts_of(rows)):
+        name = f"{part}-{number}" if number else part
+        attempts = [
+            {**one, "attempt_id": f"{name}-{at}", "outcome": one["status"]} for at, one in enumerate(few)
+        ]
+        _part(root / "results", RESULTS, few, day, name)
+        _part(root / "attempts", ATTEMPTS, attempts, day, name)
     return root
+
+
+def _parts_of(rows: Sequence[Mapping[str, Any]]) -> Iterable[Sequence[Mapping[str, Any]]]:
+    """Three parts, the second one backwards: the dictionaries of their columns differ."""
+    if len(rows) < PARTS:
+        return [rows]
+    cuts = [len(rows) * cut // PARTS for cut in range(PARTS + 1)]
+    parts = [rows[start:end] for start, end in pairwise(cuts)]
+    return [few[::-1] if number % 2 else few for number, few in enumerate(parts)]
 
 
 def _part(folder: Path, schema: pa.Schema, rows: Sequence[Mapping[str, Any]], day: str, part: str) -> None:

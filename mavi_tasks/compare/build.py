@@ -237,7 +237,8 @@ def _spent(dirs: Sequence[Path]) -> dict[str, int]:
     ]
     if not tables:
         return {}
-    sums = pa.concat_tables(tables).group_by("model").aggregate([("cost_usd", "sum")])
+    attempts = pa.concat_tables(tables).unify_dictionaries()  # group_by refuses parts that differ in them
+    sums = attempts.group_by("model").aggregate([("cost_usd", "sum")])
     names, totals = sums["model"].to_pylist(), sums["cost_usd_sum"].to_pylist()
     return {
         name: int(total.scaleb(12)) for name, total in zip(names, totals, strict=True) if total is not None
