@@ -238,7 +238,8 @@ class Asking:
         if answer is not None and reply.verdict.action == "ok" and not answer.text:
             reply = Reply(_empty(billed, answer.finish_reason), reply.status, reply.payload, reply.latency_s)
         verdict = reply.verdict
-        unsaid = verdict.outcome == "answered" and cost.total_pico is None  # billed, and not a word on it
+        ran = verdict.outcome == "answered" or verdict.code == "empty_answer"
+        unsaid = ran and cost.total_pico is None  # billed, most likely, and no word on how much
         exposure = worst if unsaid or verdict.outcome == "in_doubt" else None
         self.throttle.release(
             permit,
@@ -405,9 +406,9 @@ def _last_result(state: RetryCallState) -> Verdict:
 
 
 def _empty(billed: bool, finish_reason: str | None) -> Verdict:
-    """No text: not fetched (free, worth another try), or paid for and empty (another try would pay again)."""
+    """No text: perhaps not fetched, perhaps billed (worth another try), or surely billed (not worth one)."""
     if not billed:
-        return Verdict("refetch", "failed", "empty_answer", "the reply holds no text and counts no tokens")
+        return Verdict("refetch", "in_doubt", "empty_answer", "the reply holds no text and counts no tokens")
     hint = f"finish_reason {finish_reason}; " if finish_reason else ""
     message = f"billed, but the answer is empty ({hint}thinking may have used up max_tokens: raise it)"
     return Verdict("final", "failed", "empty_answer", message)

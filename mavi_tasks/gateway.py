@@ -11,8 +11,8 @@
     stop_run    the whole run      unauthorized no_balance forbidden
 
 Whether a try was billed is kept apart: `in_doubt` when a reply may have been lost on its way (a timeout or a
-reset after sending, a gateway error, a body that cannot be read). The contract names no idempotency key, so
-such a try may have cost money.
+reset after sending, a gateway error, a body that cannot be read), and when a reply neither holds an answer
+nor reports an error or usage. The contract names no idempotency key, so such a try may have cost money.
 """
 
 import asyncio
@@ -305,7 +305,7 @@ def judge(
     if payload is None and status < 400:
         return Verdict("again", "in_doubt", "unreadable", f"the reply {_unreadable(raw)}")
     if status < 400 and payload is not None and not _says_error(payload):
-        return Verdict("refetch", "failed", "empty_answer", "the reply holds no answer")
+        return Verdict("refetch", "in_doubt", "empty_answer", "the reply holds no answer")
     code, message = _error_of(payload)
     action, outcome, name = _meaning(status, code, message)
     message = message or _snippet(raw) or f"HTTP {status}"

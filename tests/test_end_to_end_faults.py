@@ -17,7 +17,8 @@ UNBILLED = (
 FINAL = ("errored_invalid", "errored_robots", "errored_filter", "http_400", "http_409", "gateway_404")
 FINAL_CODES = {"bad_request", "invalid_argument", "media_refused", "blocked", "conflict", "not_found"}
 REFETCHED = {"media_fetch", "empty_answer"}  # tried once more
-LOST_IN_TRANSIT = ("reset_after", "truncated", "invalid_utf8")  # billed, and the reply never arrives whole
+# billed, and the reply never arrives whole or says nothing
+LOST_IN_TRANSIT = ("reset_after", "truncated", "invalid_utf8", "empty_text_billed", "empty_choices_billed")
 HUNG = ("hang", "hang_after")  # no reply in time; the latter is billed
 HARMLESS = ("wrong_content_type", "huge")  # billed; a good answer none the less
 

@@ -63,6 +63,18 @@ def test_a_budget_holds_when_replies_are_lost_or_do_not_say_what_they_cost(tmp_p
     assert Decimal(gateway.bill()["total_usd"]) <= known <= Decimal("0.03")
 
 
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_a_budget_holds_when_a_gateway_bills_replies_that_say_nothing(tmp_path, gateway, share):
+    kinds = {"empty_text_billed": share / 2, "empty_choices_billed": share / 2}
+    gateway.faults(probabilities=kinds, seed=5)
+    job = url_job(tmp_path, 150, gateway.base_url, budget_usd="0.02", limits={"*": {"concurrency": 16}})
+    done = mavi(*RUN, job)
+    assert done.code == 4, done.err
+    known = Decimal(done.told["cost_usd"]) + Decimal(done.told["exposure_usd"])
+    assert 0 < Decimal(gateway.bill()["total_usd"]) <= known <= Decimal("0.02")
+    assert one(tmp_path / "out", "attempts", "sum(exposure_usd)", "error_code = 'empty_answer'") > 0
+
+
 def test_a_budget_without_a_price_is_refused_before_anything_is_sent(tmp_path, gateway):
     job = url_job(tmp_path, 3, gateway.base_url, models=["gemini:gemini-9-unpriced"], budget_usd="1")
     done = mavi(*RUN, job)

@@ -89,7 +89,7 @@ CASES = [
         "rejected",
         "not_found",
     ),
-    (200, {"status": "completed", "choices": [], "usage": None}, "refetch", "failed", "empty_answer"),
+    (200, {"status": "completed", "choices": [], "usage": None}, "refetch", "in_doubt", "empty_answer"),
     (200, "<html>proxy login</html>", "again", "in_doubt", "unreadable"),
     (200, '{"choices": [{"te', "again", "in_doubt", "unreadable"),
     (200, "[1, 2]", "again", "in_doubt", "unreadable"),

@@ -153,6 +153,8 @@ STRIKES = {
     "failed_0001": (failed_0001, 0),
     "empty_text": (empty_text, 0),
     "empty_choices": (empty_choices, 0),
+    "empty_text_billed": (empty_text, 1),
+    "empty_choices_billed": (empty_choices, 1),
     "html": (html(200), 0),
     "html_502": (html(502), 0),
     "reset": (httpx.ReadError, 0),

@@ -180,6 +180,16 @@ def _null_usage(reply: dict[str, Any]) -> None:
     reply["usage"] = None
 
 
+def _no_text(reply: dict[str, Any]) -> None:
+    """The completion ran, but neither its text nor its usage is told."""
+    for choice in reply["choices"]:
+        if "text" in choice:
+            choice["text"] = ""
+        else:
+            choice["message"]["content"] = ""
+    reply["usage"] = None
+
+
 def _no_usage(reply: dict[str, Any]) -> None:
     del reply["usage"]
 
@@ -235,8 +245,10 @@ FAULTS: Mapping[str, Fault] = {
     "wrong_content_type": always(plain_text, billed=True),
     "failed_0001": always(lambda strike: json_reply(FAILED_0001)),
     "empty_text": with_reply(_null_usage, billed=False),
+    "empty_text_billed": with_reply(_no_text, billed=True),
     "no_usage": with_reply(_no_usage, billed=True),
     "empty_choices": with_reply(_no_choices, billed=False),
+    "empty_choices_billed": with_reply(_no_choices, billed=True),
     "errored_invalid": provider("INVALID_ARGUMENT", "Request contains an invalid argument."),
     "errored_fetch": provider("INVALID_ARGUMENT", "Cannot fetch content from the provided URL. URL_ERROR"),
     "errored_robots": provider("INVALID_ARGUMENT", "Cannot fetch content: URL_ROBOTED-ROBOTED_DENIED"),
