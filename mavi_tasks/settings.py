@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pydantic import TypeAdapter, ValidationError
 
 from mavi_tasks.errors import InputError
-from mavi_tasks.job import Gateway
+from mavi_tasks.job import Gateway, trusted_hosts
 from mavi_tasks.job.fields import BaseUrl
 
 MAVI_BASE_URL = "https://mavi-backend.memories.ai/serve/api/v2"
@@ -35,13 +35,19 @@ class Endpoint:
 def endpoint(gateway: Gateway, env: Mapping[str, str], *, sends: bool = True) -> Endpoint:
     """Resolve a job's gateway; without its key when nothing is sent.
 
-    Raises InputError when the key it needs is not set, or MAVI_BASE_URL is no base URL.
+    Raises InputError when the key it needs is not set or must not go there (job/trusted_hosts.py), or
+    MAVI_BASE_URL is no base URL.
     """
     if gateway.name == "sandbox":
         return Endpoint("sandbox", gateway.base_url, SANDBOX_KEY, "answers of a sandbox")
     base_url = (gateway.base_url or _base_url(env) or MAVI_BASE_URL).rstrip("/")
     identity = "mavi" if base_url == MAVI_BASE_URL else base_url
-    return Endpoint(identity, base_url, _key(gateway, env) if sends else None)
+    return Endpoint(identity, base_url, _key(gateway, base_url, env) if sends else None)
+
+
+def takes_the_mavi_key(gateway: Gateway) -> bool:
+    """Whether requests carry the MAVI key: no other key is named, and the gateway speaks as MAVI does."""
+    return gateway.name != "sandbox" and gateway.dialect == "mavi" and gateway.api_key_env is None
 
 
 def _base_url(env: Mapping[str, str]) -> str | None:
@@ -54,16 +60,16 @@ def _base_url(env: Mapping[str, str]) -> str | None:
         raise InputError(f"MAVI_BASE_URL {error.errors()[0]['msg']}") from None
 
 
-def _key(gateway: Gateway, env: Mapping[str, str]) -> str | None:
+def _key(gateway: Gateway, base_url: str, env: Mapping[str, str]) -> str | None:
     named = gateway.api_key_env
-    if gateway.dialect != "mavi":  # never show the MAVI key to somebody else's server
-        if named in MAVI_KEYS:
-            raise InputError(f"gateway.api_key_env: {named} is for MAVI only, not for {gateway.base_url}")
-        return None if named is None else f"Bearer {_usable(named, env)}"
-    if named is not None:
-        return _usable(named, env)
-    name = "MAVI_API_KEY" if env.get("MAVI_API_KEY") else "MEMORIES_API_KEY"
-    return _usable(name, env, shown="MAVI_API_KEY")
+    if gateway.dialect != "mavi" and named is not None and trusted_hosts.MAVI_KEY_NAME.fullmatch(named):
+        raise InputError(f"gateway.api_key_env: {named} is for MAVI only, not for {gateway.base_url}")
+    if named is None and gateway.dialect != "mavi":  # never show the MAVI key to somebody else's server
+        return None
+    name = named or ("MAVI_API_KEY" if env.get("MAVI_API_KEY") else "MEMORIES_API_KEY")
+    trusted_hosts.check(base_url, name, env, own_urls=(MAVI_BASE_URL, _base_url(env)))
+    key = _usable(name, env, shown=named or "MAVI_API_KEY")
+    return key if gateway.dialect == "mavi" else f"Bearer {key}"
 
 
 def _usable(name: str, env: Mapping[str, str], shown: str | None = None) -> str:

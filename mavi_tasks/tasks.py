@@ -122,15 +122,14 @@ def _tell(report: Report) -> Report:
 
 
 async def _environment(job: Job) -> Mapping[str, str]:
-    """The environment; a key that is not in it comes from the Secret block, if there is one."""
-    name = job.gateway.api_key_env or "MAVI_API_KEY"
-    if job.gateway.name == "sandbox" or os.environ.get(name) or os.environ.get("MEMORIES_API_KEY"):
+    """The environment; a MAVI key that is not in it comes from the Secret block, if there is one."""
+    if not settings.takes_the_mavi_key(job.gateway) or any(map(os.environ.get, settings.MAVI_KEYS)):
         return os.environ
     try:
         secret: Any = await Secret.aload(KEY_SECRET)
     except ValueError:  # there is no such block
         return os.environ
-    return {**os.environ, name: str(secret.get())}
+    return {**os.environ, "MAVI_API_KEY": str(secret.get())}
 
 
 # -- stages

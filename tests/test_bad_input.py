@@ -245,7 +245,7 @@ def test_a_plan_needs_no_key(call, gateway, monkeypatch, tmp_path):
     monkeypatch.setenv("MAVI_API_KEY", "")
     done = call("plan", "items.csv", "--model", MODEL, "--prompt", "?")
     assert done.code == 0, done.err
-    (tmp_path / "job.yaml").write_text(job_text(gateway={"api_key_env": "NOT_SET_HERE"}))
+    (tmp_path / "job.yaml").write_text(job_text(gateway={"api_key_env": "NOT_SET_API_KEY"}))
     assert call("plan", "job.yaml").code == 0
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     ArtifactFilter,
@@ -30,6 +31,7 @@ from mavi_tasks.dataset import open_table
 from mavi_tasks.errors import InputError
 from mavi_tasks.job import job_of, load_job
 from tests.gateways import ALL_FAMILIES, REPOSITORY, ended, mavi, remote_sandbox, rows, start
+from tests.openai_server import openai_server
 
 # Prefect's clients leave the closing of some sockets to the collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
@@ -133,6 +135,21 @@ def test_a_wrong_manifest_fails_the_run_with_its_own_words(prefect_server, tmp_p
     (tmp_path / "items.csv").write_text("media_url\nnowhere.jpg\n")
     state, *_ = run_flow(label.label_media, job_for(tmp_path / "items.csv"))
     assert state.is_failed() and "items.csv:2: media_url 'nowhere.jpg' is not there" in state.message
+
+
+def test_the_mavi_key_of_the_secret_block_never_stands_in_for_another_key(
+    prefect_server, library, monkeypatch
+):
+    """The block is there, the variable of the foreign server's key is not: nothing is sent there."""
+    monkeypatch.delenv("MAVI_API_KEY", raising=False)
+    monkeypatch.delenv("MY_API_KEY", raising=False)
+    Secret(value=f"sk-mavi-{SECRET}").save("mavi-api-key", overwrite=True)
+    with openai_server() as server:
+        gateway = {"base_url": server.base_url, "dialect": "openai", "api_key_env": "MY_API_KEY"}
+        job = job_for(library, gateway=gateway, models=["openai:llava:7b"])
+        state, *_ = run_flow(label.label_media, job)
+        assert state.is_failed() and "MY_API_KEY is not set" in state.message
+        assert server.keys == set()
 
 
 def test_answers_prompts_and_keys_are_in_no_artifact(prefect_server, library, monkeypatch):

@@ -116,7 +116,7 @@ def test_gateway_is_a_name_a_url_or_a_mapping(folder):
 
     assert gateway("sandbox").name == "sandbox"
     assert gateway("http://localhost:8000/v1/") == Gateway(name="custom", base_url="http://localhost:8000/v1")
-    assert gateway("{base_url: https://h.example/v2, api_key_env: MY_KEY}").api_key_env == "MY_KEY"
+    assert gateway("{base_url: https://h.example/v2, api_key_env: MY_API_KEY}").api_key_env == "MY_API_KEY"
     assert gateway("{base64: raw, nova_url: object}").name == "mavi"
 
 

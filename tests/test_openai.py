@@ -117,11 +117,11 @@ def test_a_name_may_hold_colons():
 
 
 def endpoint(env, **gateway):
-    return settings.endpoint(Gateway(base_url="http://h/v1", dialect="openai", **gateway), env)
+    return settings.endpoint(Gateway(base_url="http://127.0.0.1/v1", dialect="openai", **gateway), env)
 
 
 def test_the_named_key_is_sent_as_bearer():
-    assert endpoint({"MY_KEY": "abc"}, api_key_env="MY_KEY").api_key == "Bearer abc"
+    assert endpoint({"MY_API_KEY": "abc"}, api_key_env="MY_API_KEY").api_key == "Bearer abc"
 
 
 def test_no_key_is_sent_where_none_is_named():
@@ -135,8 +135,8 @@ def test_the_mavi_key_never_goes_to_another_server(name):
 
 
 def test_a_key_that_is_not_set_is_told_by_its_name():
-    with pytest.raises(InputError, match="MY_KEY is not set: export MY_KEY"):
-        endpoint({}, api_key_env="MY_KEY")
+    with pytest.raises(InputError, match="MY_API_KEY is not set: export MY_API_KEY"):
+        endpoint({}, api_key_env="MY_API_KEY")
 
 
 # ---- whole jobs ----
@@ -158,7 +158,7 @@ def job(folder, server, **fields):
         "prompts": {"p": "What is it?"},
         "models": [{"model": "openai:llava:7b", "frames": 2}],
         "params": {"max_tokens": 50, "temperature": 0},
-        "gateway": {"base_url": server.base_url, "dialect": "openai", "api_key_env": "MY_KEY"},
+        "gateway": {"base_url": server.base_url, "dialect": "openai", "api_key_env": "MY_API_KEY"},
         "prices": {"openai:llava:7b": {"input_usd_per_mtok": "0.10", "output_usd_per_mtok": "0.50"}},
         "budget_usd": "1.00",
         "output": "out",
@@ -167,7 +167,7 @@ def job(folder, server, **fields):
 
 
 def run(folder, server, **fields):
-    return mavi("run", job(folder, server, **fields), "--json", "--quiet", MY_KEY=KEY)
+    return mavi("run", job(folder, server, **fields), "--json", "--quiet", MY_API_KEY=KEY)
 
 
 def test_a_job_is_answered_by_a_strict_server(folder):
@@ -215,14 +215,14 @@ def test_a_model_that_the_server_lacks_stops_alone(folder):
 
 def test_a_wrong_key_stops_the_run_and_nothing_is_lost(folder):
     with openai_server() as server:
-        ended = mavi("run", job(folder, server), "--json", "--quiet", MY_KEY="another")
+        ended = mavi("run", job(folder, server), "--json", "--quiet", MY_API_KEY="another")
     assert (ended.code, ended.told["status"]) == (4, "stopped")
 
 
 def test_models_of_both_kinds_in_one_job_are_refused_with_words(folder):
     with openai_server() as server:
         path = job(folder, server, models=["openai:tiny", "gemini:gemini-2.5-flash"])
-        ended = mavi("run", path, MY_KEY=KEY)
+        ended = mavi("run", path, MY_API_KEY=KEY)
     assert ended.code == 2
     assert "openai:NAME, because the gateway's dialect is openai" in ended.err
     assert server.paths == set()

@@ -102,6 +102,13 @@ def _run_options(sub: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="run as a Prefect flow (default: when PREFECT_API_URL is set)",
     )
+    sub.add_argument(
+        "--trust-host",
+        action="append",
+        default=[],
+        metavar="HOST[=VARIABLE]",
+        help="from now on this host may get the MAVI key, or the key in this variable",
+    )
     sub.add_argument("--dry-run", action="store_true", help="check and plan, send nothing: as `mavi plan`")
     sub.add_argument("--pilot", type=int, metavar="N", help="ask N items first, show the cost, then ask you")
     sub.add_argument("--yes", action="store_true", help="go on after the pilot without asking")
@@ -187,6 +194,10 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--pilot wants the number of items to ask first: 1 or more")
     job = _job(args)
     from mavi_tasks import screen
+    from mavi_tasks.job import trusted_hosts
+
+    for entry in args.trust_host:
+        trusted_hosts.trust(entry, os.environ)
 
     report = _by_prefect(args, job) if _wants_prefect(args, job) else _here(args, job)
     if not args.quiet:

@@ -145,6 +145,8 @@ def _env_name(value: Any) -> str:
         raise PydanticCustomError(
             "secret", "must be the name of an environment variable, never the key itself"
         )
+    if not name.endswith("_API_KEY"):  # a job must not send AWS_SECRET_ACCESS_KEY to a server of its choice
+        raise wrong("must end in _API_KEY: no other variable of the environment is sent to a server")
     return name
 
 

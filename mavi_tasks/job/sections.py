@@ -112,7 +112,7 @@ class Gateway(Section):
     ] = "mavi"
     base_url: BaseUrl | None = Field(default=None, description="https://host/path, without /vu or /iu")
     api_key_env: EnvName | None = Field(
-        default=None, description="The environment variable that holds the key"
+        default=None, description="The environment variable that holds the key; its name ends in _API_KEY"
     )
     dialect: Annotated[Literal["mavi", "openai"], BeforeValidator(one_of("mavi", "openai"))] = "mavi"
     base64: Annotated[Literal["data_url", "raw"], BeforeValidator(one_of("data_url", "raw"))] = "data_url"
