@@ -1,10 +1,10 @@
 """Which host may receive which key. The user says so, never a job: a job may come from somebody else.
 
-| key                                     | goes to                                                            |
-|-----------------------------------------|--------------------------------------------------------------------|
-| MAVI's: MAVI_API_KEY, MAVI_..._API_KEY, | MAVI, the host of MAVI_BASE_URL, loopback, and the hosts that the   |
-| MEMORIES_API_KEY                        | user trusts                                                        |
-| any other variable that a job names     | loopback, and the hosts that the user trusts with this variable    |
+| key                                     | goes to                                                         |
+|-----------------------------------------|-----------------------------------------------------------------|
+| MAVI's: MAVI_API_KEY, MAVI_..._API_KEY, | MAVI, the host of MAVI_BASE_URL, loopback, and the hosts that   |
+| MEMORIES_API_KEY                        | the user trusts                                                 |
+| any other variable that a job names     | loopback, and the hosts that the user trusts with this variable |
 
 The user trusts a host once, by `mavi run ... --trust-host HOST` or `--trust-host HOST=VARIABLE`; that is kept
 in `$XDG_CONFIG_HOME/mavi/trusted_hosts` (else `~/.config/mavi/trusted_hosts`). On workers, the environment
