@@ -2,7 +2,7 @@
 
 import sys
 
-from mavi_tasks.cli import main
+from mavi_tasks.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

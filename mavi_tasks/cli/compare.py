@@ -57,7 +57,7 @@ def command(args: argparse.Namespace) -> int:
 def _escalate(args: argparse.Namespace, fields: dict[str, str]) -> int:
     """The next step of a cascade: a manifest of the items that the models so far have not settled."""
     from mavi_tasks.compare import open_items, write_manifest
-    from mavi_tasks.objects import existing
+    from mavi_tasks.storage.s3 import existing
 
     if not args.model:
         raise InputError("--escalate needs --model: the models asked so far")
@@ -77,7 +77,7 @@ def _field(text: str) -> tuple[str, str]:
 
 def _source(text: str) -> "Path | Run":
     from mavi_tasks.compare import Run
-    from mavi_tasks.objects import existing
+    from mavi_tasks.storage.s3 import existing
 
     folder, found, run_id = text.rpartition("@")
     return Run(existing(folder), run_id) if found and not Path(text).exists() else existing(text)
@@ -97,8 +97,8 @@ def _is_drift(args: argparse.Namespace, sources: "list[Path | Run]") -> bool:
 
 
 def _bakeoff(args: argparse.Namespace, dirs: list[Path], fields: dict[str, str]) -> int:
-    from mavi_tasks import screen
     from mavi_tasks.compare import compare, render_terminal
+    from mavi_tasks.reports.terminal import run
 
     if len(dirs) != len(args.dirs):
         raise InputError("DIR@RUN_ID is for two runs: give one before and one after")
@@ -109,9 +109,9 @@ def _bakeoff(args: argparse.Namespace, dirs: list[Path], fields: dict[str, str])
         reference=args.reference,
         baseline=args.baseline,
     )
-    render_terminal(found, screen.console(stderr=args.json))
+    render_terminal(found, run.console(stderr=args.json))
     if args.html is not None:
-        from mavi_tasks.report.bakeoff import write
+        from mavi_tasks.reports.html.compare_page import write
 
         _wrote(write(found, args.html))
     if args.json:
@@ -120,14 +120,14 @@ def _bakeoff(args: argparse.Namespace, dirs: list[Path], fields: dict[str, str])
 
 
 def _drift(args: argparse.Namespace, sources: "list[Path | Run]", fields: dict[str, str]) -> int:
-    from mavi_tasks import screen
     from mavi_tasks.compare import compare_runs, render_drift, share_of
+    from mavi_tasks.reports.terminal import run
 
     allowed = share_of(args.fail_if_flips) if args.fail_if_flips is not None else None
     found = compare_runs(sources[0], sources[1], fields=fields)
-    render_drift(found, screen.console(stderr=args.json))
+    render_drift(found, run.console(stderr=args.json))
     if args.html is not None:
-        from mavi_tasks.report.drift import write
+        from mavi_tasks.reports.html.drift_page import write
 
         _wrote(write(found, args.html))
     if args.json:

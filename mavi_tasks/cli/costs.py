@@ -12,9 +12,9 @@ from mavi_tasks.errors import InputError
 
 if TYPE_CHECKING:
     from mavi_tasks.costs import CostReport
-    from mavi_tasks.costs.invoice import Reconciled
-    from mavi_tasks.costs.whatif import Repriced
-    from mavi_tasks.pricing import Book
+    from mavi_tasks.costs.reconciliation import Reconciled
+    from mavi_tasks.costs.repricing import Repriced
+    from mavi_tasks.pricing.book import Book
 
 
 def options(sub: argparse.ArgumentParser) -> None:
@@ -47,8 +47,8 @@ def options(sub: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> int:
-    from mavi_tasks import screen
     from mavi_tasks.costs import cost_report, render_terminal
+    from mavi_tasks.reports.terminal import run
 
     _publish(args.dirs)
     report = cost_report(
@@ -59,7 +59,7 @@ def command(args: argparse.Namespace) -> int:
         until=args.until,
         budget_usd=_dollars(args.budget_usd),
     )
-    console = screen.console(stderr=args.json)
+    console = run.console(stderr=args.json)
     render_terminal(report, console)
     repriced = _reprice(args, report) if args.what_if or args.as_of or args.prices else None
     reconciled = _reconcile(args, report) if args.invoice is not None else None
@@ -72,7 +72,7 @@ def command(args: argparse.Namespace) -> int:
 
 def _publish(dirs: Sequence[str]) -> None:
     """What dead runs left in the journal of local datasets counts too."""
-    from mavi_tasks.dataset import Dataset
+    from mavi_tasks.storage.publish import Dataset
 
     for folder in dirs:
         if "://" not in folder and Path(folder, "_journal").is_dir():
@@ -92,18 +92,18 @@ def _dollars(text: str | None) -> Decimal | None:
 
 
 def _book(args: argparse.Namespace) -> "Book":
-    from mavi_tasks.pricing import book
+    from mavi_tasks.pricing.book import book
 
     return book(args.prices)
 
 
 def _reprice(args: argparse.Namespace, report: "CostReport") -> "Repriced":
-    from mavi_tasks import screen
-    from mavi_tasks.costs.whatif import reprice
+    from mavi_tasks.costs.repricing import reprice
+    from mavi_tasks.reports.terminal import run
 
     found = reprice(report, _book(args), as_of=args.as_of, what_if=args.what_if)
     told = found.to_json()
-    console = screen.console(stderr=args.json)
+    console = run.console(stderr=args.json)
     what = f"as {args.what_if}" if args.what_if else "at these prices"
     console.print(f"The same usage {what}: ${told['repriced_usd']} instead of ${told['recorded_usd']}")
     if told["caveat"]:
@@ -112,20 +112,20 @@ def _reprice(args: argparse.Namespace, report: "CostReport") -> "Repriced":
 
 
 def _reconcile(args: argparse.Namespace, report: "CostReport") -> "Reconciled":
-    from mavi_tasks import screen
-    from mavi_tasks.costs.bill import read_bill
-    from mavi_tasks.costs.invoice import Tolerance, reconcile
+    from mavi_tasks.costs.invoice_csv import read_bill
+    from mavi_tasks.costs.reconciliation import Tolerance, reconcile
+    from mavi_tasks.reports.terminal import run
 
     columns = dict(_pair(text) for text in args.invoice_column)
     tolerance = Tolerance(share=_share(args.tolerance)) if args.tolerance is not None else None
     found = reconcile(report, read_bill(args.invoice, columns), _book(args), tolerance=tolerance)
     told = found.to_json()
-    console = screen.console(stderr=args.json)
+    console = run.console(stderr=args.json)
     console.print(
         f"Bill ${told['billed_usd']}, ledger ${told['ledger_usd']}, "
         f"drift ${told['drift_usd']}: {found.verdict}"
     )
-    screen.plain([row for row in told["lines"] if row["verdict"] != "agrees"], _DRIFTING, console)
+    run.plain([row for row in told["lines"] if row["verdict"] != "agrees"], _DRIFTING, console)
     for note in told["notes"]:
         console.print(note)
     return found
@@ -154,7 +154,7 @@ def _write(
     reconciled: "Reconciled | None",
 ) -> None:
     if args.html is not None:
-        from mavi_tasks.report.costs_page import costs_page
+        from mavi_tasks.reports.html.costs_page import costs_page
 
         args.html.parent.mkdir(parents=True, exist_ok=True)
         page = costs_page(report, repriced=repriced, reconciled=reconciled)

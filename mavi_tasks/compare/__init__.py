@@ -6,11 +6,11 @@
 `compare` and `compare_runs` return frozen values; `to_json()` is what the command line prints.
 """
 
-from mavi_tasks.compare.build import compare
+from mavi_tasks.compare.comparison import compare
+from mavi_tasks.compare.drift import Drift, Run, compare_runs, share_of, shared_models
 from mavi_tasks.compare.escalate import open_items, write_manifest
-from mavi_tasks.compare.flips import Drift, Run, compare_runs, share_of, shared_models
 from mavi_tasks.compare.result import Comparison
-from mavi_tasks.compare.terminal import render_drift, render_terminal
+from mavi_tasks.reports.terminal.compare import render_drift, render_terminal
 
 __all__ = [
     "Comparison",

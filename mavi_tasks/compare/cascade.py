@@ -17,14 +17,14 @@ from itertools import combinations, permutations
 
 import numpy as np
 
-from mavi_tasks.compare import score
-from mavi_tasks.compare.answers import Labels
-from mavi_tasks.compare.names import short
-from mavi_tasks.compare.pairs import same_answer
+from mavi_tasks.compare import scoring
+from mavi_tasks.compare.display_names import short
+from mavi_tasks.compare.field_labels import Labels
+from mavi_tasks.compare.pairwise import same_answer
 from mavi_tasks.compare.pareto import front
-from mavi_tasks.compare.read import UNKNOWN, Sheet
 from mavi_tasks.compare.result import Cascades, Policy
-from mavi_tasks.compare.stats import Bools, Floats, Ints, wilson
+from mavi_tasks.compare.sheet import UNKNOWN, Sheet
+from mavi_tasks.compare.statistics import Bools, Floats, Ints, wilson
 
 FOLDS = 5
 MOST_MODELS = 8  # with more, the most accurate 8; the number of policies grows with the fourth power
@@ -66,7 +66,7 @@ class _Played:
 def simulate(sheet: Sheet, labels: Labels) -> Cascades | None:
     """Return the best policies; None without expected answers, prices, two models and 20 items."""
     usable = [
-        m for m in range(len(sheet.models)) if score.money(sheet, m)[1] == 0 and sheet.answered[m].any()
+        m for m in range(len(sheet.models)) if scoring.money(sheet, m)[1] == 0 and sheet.answered[m].any()
     ]
     if not labels.has_truth or labels.stands_in:
         return None
@@ -203,10 +203,10 @@ def _report(bench: _Bench, plans: Sequence[_Plan], totals: Floats, names: Sequen
         policies=tuple(_policy(bench, plans[at], names) for at in chosen),
         items=items,
         checked_accuracy=accuracy,
-        checked_cost_per_1000_usd=score.per(spent, held, 1000),
+        checked_cost_per_1000_usd=scoring.per(spent, held, 1000),
         best_single=names[best],
         best_single_accuracy=float(right[best] / items),
-        best_single_cost_per_1000_usd=score.per(int(cost[best]), items, 1000) or Decimal(0),
+        best_single_cost_per_1000_usd=scoring.per(int(cost[best]), items, 1000) or Decimal(0),
     )
 
 
@@ -252,7 +252,7 @@ def _policy(bench: _Bench, plan: _Plan, names: Sequence[str]) -> Policy:
         accuracy=share.value,
         accuracy_low=share.low,
         accuracy_high=share.high,
-        cost_per_1000_usd=score.per(round(float(played.cost.sum())), items, 1000) or Decimal(0),
+        cost_per_1000_usd=scoring.per(round(float(played.cost.sum())), items, 1000) or Decimal(0),
         escalated=tuple(float(here.mean()) for here in played.needed),
         pareto=True,
     )

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mavi_tasks.compare.answers import Labels
-from mavi_tasks.compare.names import short
-from mavi_tasks.compare.read import Sheet
+from mavi_tasks.compare.display_names import short
+from mavi_tasks.compare.field_labels import Labels
 from mavi_tasks.compare.result import Cascades, ModelScore
+from mavi_tasks.compare.sheet import Sheet
 
 FEW = 30  # items with an expected answer
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mavi_tasks.compare.agree import disagreement
-from mavi_tasks.compare.answers import Labels
-from mavi_tasks.compare.read import Sheet
-from mavi_tasks.compare.stats import MISSING
+from mavi_tasks.compare.agreement import disagreement
+from mavi_tasks.compare.field_labels import Labels
+from mavi_tasks.compare.sheet import Sheet
+from mavi_tasks.compare.statistics import MISSING
 
 LISTED = 20
 

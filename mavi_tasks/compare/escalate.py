@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mavi_tasks.compare import answers, read, rules
-from mavi_tasks.compare.pairs import same_answer
-from mavi_tasks.compare.read import Unit
-from mavi_tasks.compare.stats import Bools
+from mavi_tasks.compare import field_labels, match_rules
+from mavi_tasks.compare import sheet as read
+from mavi_tasks.compare.pairwise import same_answer
+from mavi_tasks.compare.sheet import Unit
+from mavi_tasks.compare.statistics import Bools
 from mavi_tasks.errors import InputError
 
 OWN_PROMPT = "row"  # the prompt_id of a prompt that came with its item
@@ -35,7 +36,7 @@ def open_items(
     if below and len(below) != len(models):
         raise InputError(f"give one confidence per model: {len(models)} models, {len(below)} numbers")
     at = [sheet.models.index(name) for name in models]
-    labels = answers.read(sheet, rules.declared(fields or {}))
+    labels = field_labels.read(sheet, match_rules.declared(fields or {}))
     settled = np.zeros(len(sheet.units), bool)
     for one in _settling(at, below, labels, sheet):
         settled |= one
@@ -44,7 +45,7 @@ def open_items(
 
 
 def _settling(
-    at: Sequence[int], below: Sequence[float], labels: answers.Labels, sheet: read.Sheet
+    at: Sequence[int], below: Sequence[float], labels: field_labels.Labels, sheet: read.Sheet
 ) -> list[Bools]:
     if below:
         return [labels.confidence[model] >= limit for model, limit in zip(at, below, strict=True)]

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from decimal import Decimal
 
-from mavi_tasks.compare.answers import Labels
 from mavi_tasks.compare.disputed import Disputed
-from mavi_tasks.compare.read import Sheet
-from mavi_tasks.compare.stats import Estimate
+from mavi_tasks.compare.field_labels import Labels
+from mavi_tasks.compare.sheet import Sheet
+from mavi_tasks.compare.statistics import Estimate
 
 
 @dataclass(frozen=True, slots=True)

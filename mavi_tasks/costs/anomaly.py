@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from mavi_tasks.costs.tally import PICO_PER_USD, usd_text
+from mavi_tasks.costs.cell import PICO_PER_USD, usd_text
 
 HISTORY_DAYS = 28
 LEAST_DAYS = 5

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mavi_tasks.costs import read
-from mavi_tasks.costs.answers import Answers, count_answers
-from mavi_tasks.costs.columns import (
+from mavi_tasks.costs import sources as read
+from mavi_tasks.costs.arrow_columns import (
     UNKNOWN,
     Coded,
     Ints,
@@ -22,8 +21,9 @@ from mavi_tasks.costs.columns import (
     picos,
     whole,
 )
-from mavi_tasks.costs.grid import Grid, grid_of, in_period, where_kept
-from mavi_tasks.costs.tally import SLOT, Sums, empty
+from mavi_tasks.costs.cell import SLOT, Sums, empty
+from mavi_tasks.costs.grouping import Grid, grid_of, in_period, where_kept
+from mavi_tasks.costs.result_counts import Answers, count_answers
 
 SANDBOX = "sandbox"
 ATTEMPT_COLUMNS = (

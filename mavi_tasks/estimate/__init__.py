@@ -14,7 +14,8 @@ Only the formulas are imported at once: limits and budgets ask for them; the res
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mavi_tasks.estimate.formula import (
+from mavi_tasks.estimate.output_tokens import output_tokens
+from mavi_tasks.estimate.token_formulas import (
     Formula,
     formula_of,
     input_tokens,
@@ -22,11 +23,10 @@ from mavi_tasks.estimate.formula import (
     text_chars,
     text_tokens,
 )
-from mavi_tasks.estimate.output import output_tokens
 
 if TYPE_CHECKING:
     from mavi_tasks.estimate.estimator import Estimator, Setting
-    from mavi_tasks.estimate.observed import Observed
+    from mavi_tasks.estimate.history import Observed
     from mavi_tasks.estimate.result import Band, Estimate, ModelEstimate
 
 _LATER = {
@@ -34,7 +34,7 @@ _LATER = {
     "Estimate": "result",
     "Estimator": "estimator",
     "ModelEstimate": "result",
-    "Observed": "observed",
+    "Observed": "history",
     "Setting": "estimator",
 }
 

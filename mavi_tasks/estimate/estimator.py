@@ -11,11 +11,13 @@ from decimal import Decimal
 from math import ceil
 from typing import Any, Protocol
 
-from mavi_tasks.estimate import bands
-from mavi_tasks.estimate.account import Account, Tiers
-from mavi_tasks.estimate.bands import Limits
-from mavi_tasks.estimate.fit import ENOUGH_ROWS, Kind, Law
-from mavi_tasks.estimate.formula import (
+from mavi_tasks.estimate import intervals
+from mavi_tasks.estimate.accumulator import Account, Tiers
+from mavi_tasks.estimate.history import Observed, Spread
+from mavi_tasks.estimate.intervals import Limits
+from mavi_tasks.estimate.output_tokens import output_tokens
+from mavi_tasks.estimate.result import CENT_FRACTIONS, Estimate, ModelEstimate
+from mavi_tasks.estimate.token_formulas import (
     DURATION_S,
     Formula,
     Sized,
@@ -24,9 +26,7 @@ from mavi_tasks.estimate.formula import (
     text_chars,
     text_tokens,
 )
-from mavi_tasks.estimate.observed import Observed, Spread
-from mavi_tasks.estimate.output import output_tokens
-from mavi_tasks.estimate.result import CENT_FRACTIONS, Estimate, ModelEstimate
+from mavi_tasks.estimate.token_model import ENOUGH_ROWS, Kind, Law
 
 MOST_ACCOUNTS = 1024  # by prompt, kind and size; prompts beyond them share one
 MOST_FRAMES = 64  # of one video, as the media stage samples them
@@ -116,22 +116,24 @@ class Estimator:
 
     def result(self, *, seed: int = 0) -> Estimate:
         """The bands of what was added so far."""
-        shared = bands.Shared(seed)
+        shared = intervals.Shared(seed)
         lanes = [lane for lane in self._lanes.values() if lane.accounts]
         sums = [lane.sums(shared) for lane in lanes]
         walls = [lane.wall(part, shared) for lane, part in zip(lanes, sums, strict=True)]
         models = tuple(lane.estimate(part, wall) for lane, part, wall in zip(lanes, sums, walls, strict=True))
         inputs = [part.inputs for part in sums]
-        known = bands.dollar_band(bands.total(part.cost for part in sums if part.cost is not None))
+        known = intervals.dollar_band(intervals.total(part.cost for part in sums if part.cost is not None))
         unpriced = tuple(model.model for model in models if model.cost_usd is None)
         return Estimate(
             requests=sum(model.requests for model in models),
             models=models,
-            input_tokens=None if None in map(_or_none, inputs) else bands.token_band(bands.total(inputs)),
-            output_tokens=bands.token_band(bands.total(part.outputs for part in sums)),
+            input_tokens=None
+            if None in map(_or_none, inputs)
+            else intervals.token_band(intervals.total(inputs)),
+            output_tokens=intervals.token_band(intervals.total(part.outputs for part in sums)),
             cost_usd=None if unpriced else known,
             known_cost_usd=known,
-            wall_s=bands.second_band(bands.longest(walls)),
+            wall_s=intervals.second_band(intervals.longest(walls)),
             unpriced=unpriced,
         )
 
@@ -226,25 +228,25 @@ class _Lane:
             tiers=self.tiers,
         )
 
-    def sums(self, shared: bands.Shared) -> bands.Sums:
+    def sums(self, shared: intervals.Shared) -> intervals.Sums:
         overhead = self.observed.overheads.get(self.model, 1.0)
-        return bands.sums_of(self.model, list(self.accounts.values()), shared, overhead)
+        return intervals.sums_of(self.model, list(self.accounts.values()), shared, overhead)
 
-    def wall(self, sums: bands.Sums, shared: bands.Shared) -> Any:
+    def wall(self, sums: intervals.Sums, shared: intervals.Shared) -> Any:
         accounts = list(self.accounts.values())
-        return bands.wall_of(self.model, accounts, sums, self.setting.limits, self.observed, shared)
+        return intervals.wall_of(self.model, accounts, sums, self.setting.limits, self.observed, shared)
 
-    def estimate(self, sums: bands.Sums, wall: Any) -> ModelEstimate:
+    def estimate(self, sums: intervals.Sums, wall: Any) -> ModelEstimate:
         accounts = list(self.accounts.values())
-        frames_usd = sum(account.frames_pico for account in accounts) * bands.USD_PER_PICO
+        frames_usd = sum(account.frames_pico for account in accounts) * intervals.USD_PER_PICO
         return ModelEstimate(
             model=self.model,
             requests=sum(account.requests for account in accounts),
-            input_tokens=bands.token_band(sums.inputs) if sums.inputs is not None else None,
-            output_tokens=bands.token_band(sums.outputs),
-            cost_usd=bands.dollar_band(sums.cost) if sums.cost is not None else None,
-            wall_s=bands.second_band(wall),
-            basis=bands.basis_of(accounts),
+            input_tokens=intervals.token_band(sums.inputs) if sums.inputs is not None else None,
+            output_tokens=intervals.token_band(sums.outputs),
+            cost_usd=intervals.dollar_band(sums.cost) if sums.cost is not None else None,
+            wall_s=intervals.second_band(wall),
+            basis=intervals.basis_of(accounts),
             why=tuple(dict.fromkeys(self._why(accounts))),
             tier_requests=self._tier_requests(accounts),
             frames=self.setting.frames or (DEFAULT_FRAMES if frames_usd else None),

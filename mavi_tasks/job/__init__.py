@@ -9,7 +9,7 @@ job = job_of(manifest="pets.csv", models=["gemini:gemini-2.5-flash"], prompt="Wh
     words      a problem, in one line
 """
 
-from mavi_tasks.job.model import BY_PREFECT, Job, job_of, load_job
+from mavi_tasks.job.job import BY_PREFECT, Job, job_of, load_job
 from mavi_tasks.job.sections import (
     Columns,
     Gateway,

@@ -14,8 +14,8 @@ from pydantic import (
     model_validator,
 )
 
-from mavi_tasks.job import checks
-from mavi_tasks.job.fields import (
+from mavi_tasks.job import validators
+from mavi_tasks.job.types import (
     BaseUrl,
     EnvName,
     PositiveFloat,
@@ -70,7 +70,7 @@ class ModelSpec(Section):
     @field_validator("model")
     @classmethod
     def _known(cls, value: str) -> str:
-        if problem := checks.model_problem(value):
+        if problem := validators.model_problem(value):
             raise wrong(problem)
         return value
 

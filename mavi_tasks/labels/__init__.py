@@ -7,10 +7,10 @@ columns.py   the columns of labels/ and their rows
 folder.py    labels/ as one table
 """
 
-from mavi_tasks.labels.check import schema_problem
 from mavi_tasks.labels.columns import LabelColumns, label_columns, label_rows, labels_schema
-from mavi_tasks.labels.folder import open_labels
-from mavi_tasks.labels.read import Checked, looks_truncated, read_answer, repair_prompt
+from mavi_tasks.labels.parse import Checked, looks_truncated, read_answer, repair_prompt
+from mavi_tasks.labels.validate import schema_problem
+from mavi_tasks.storage.tables import open_labels
 
 __all__ = [
     "Checked",

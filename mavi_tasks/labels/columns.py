@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mavi_tasks.labels.find import encodable
+from mavi_tasks.labels.extract_json import encodable
 from mavi_tasks.schema import RESULTS
 
 KEYS = ("run_id", "request_key", "item_id", "prompt_id", "model")

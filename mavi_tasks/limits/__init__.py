@@ -8,11 +8,11 @@
 Nothing here knows the network, money or files; time is a `Clock`.
 """
 
+from mavi_tasks.common.clock import Clock, MonotonicClock
 from mavi_tasks.limits.adaptive import AdaptiveSettings
-from mavi_tasks.limits.circuit import CircuitSettings
-from mavi_tasks.limits.clock import Clock, MonotonicClock
+from mavi_tasks.limits.circuit_breaker import CircuitSettings
 from mavi_tasks.limits.events import LimitChange, ModelDown, Outcome, Permit
-from mavi_tasks.limits.throttle import Throttle
+from mavi_tasks.limits.limiter import Throttle
 
 __all__ = [
     "AdaptiveSettings",

@@ -16,7 +16,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from mavi_tasks.limits.events import Permit
-from mavi_tasks.limits.seek import CONCURRENCY, RATE, Seeker
+from mavi_tasks.limits.limit_search import CONCURRENCY, RATE, Seeker
 
 SAMPLE = 20  # tries, the fewest that show a rate
 FAST_PER_S = 1000.0

@@ -5,13 +5,13 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from mavi_tasks.common.key_set import Seen
 from mavi_tasks.errors import InputError
 from mavi_tasks.job import Columns
-from mavi_tasks.manifest.layout import Layout, layout
+from mavi_tasks.manifest.column_map import Layout, layout
 from mavi_tasks.manifest.problems import SHOWN, Problems
-from mavi_tasks.manifest.reference import PLAIN_URL, BadReference, name_of, shown
+from mavi_tasks.manifest.resolve import PLAIN_URL, BadReference, name_of, shown
 from mavi_tasks.manifest.rows import Batch, Rows
-from mavi_tasks.manifest.seen import Seen
 
 MAX_ID_CHARS: Final = 1000
 _SHAPES: Final = 1000  # sets of keys of JSON lines that are remembered

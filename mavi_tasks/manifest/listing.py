@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from mavi_tasks.errors import InputError
 from mavi_tasks.manifest.problems import Problems
-from mavi_tasks.manifest.reference import Base, shown
+from mavi_tasks.manifest.resolve import Base, shown
 from mavi_tasks.manifest.rows import Batch, Rows
 from mavi_tasks.manifest.source import asked, file_system
 from mavi_tasks.media.sniff import mime_of_name

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mavi_tasks.manifest.reference import Base
+from mavi_tasks.manifest.resolve import Base
 
 # Line numbers, and as many rows: sequences in the order of `names`, or dicts when the names are None.
 Batch = tuple[Sequence[int], Sequence[Any]]

@@ -36,7 +36,12 @@
 | download_failed | the server did not give it: status, redirects, connection, time |
 """
 
-from mavi_tasks.media.base import (
+from mavi_tasks.media.encode import deliver
+from mavi_tasks.media.identify import identify, known
+from mavi_tasks.media.loader import Held, MediaStore, StoreStopped
+from mavi_tasks.media.probe_cache import Probe, Probes
+from mavi_tasks.media.routing import equal_frames, public_url, route_for
+from mavi_tasks.media.types import (
     DEFAULTS,
     Delivery,
     Encoded,
@@ -48,11 +53,6 @@ from mavi_tasks.media.base import (
     Takes,
     Unit,
 )
-from mavi_tasks.media.cache import Probe, Probes
-from mavi_tasks.media.deliver import deliver
-from mavi_tasks.media.identify import identify, known
-from mavi_tasks.media.route import equal_frames, public_url, route_for
-from mavi_tasks.media.store import Held, MediaStore, StoreStopped
 
 __all__ = [
     "DEFAULTS",

@@ -9,11 +9,11 @@ from hashlib import sha256
 from typing import IO, Final
 from urllib.parse import unquote_to_bytes
 
-from mavi_tasks.media import reference
-from mavi_tasks.media.base import DEFAULTS, Kind, Media, MediaOptions, Place, Refusal, Unit
-from mavi_tasks.media.cache import Probe, Probes
-from mavi_tasks.media.files import RefusedError, hashed, opened, stamp
+from mavi_tasks.media import urls
+from mavi_tasks.media.local_files import RefusedError, hashed, opened, stamp
+from mavi_tasks.media.probe_cache import Probe, Probes
 from mavi_tasks.media.sniff import HEAD_BYTES, SUFFIXES, described, kind_of, mime_of
+from mavi_tasks.media.types import DEFAULTS, Kind, Media, MediaOptions, Place, Refusal, Unit
 
 _DEFAULT_MIMES: Final[dict[Kind, str]] = {"image": "image/jpeg", "video": "video/mp4"}
 _KINDS: Final[dict[str, Kind]] = {mime: kind for mime in SUFFIXES.values() if (kind := kind_of(mime))}
@@ -31,7 +31,7 @@ def identify(
     """
     if ref.startswith(("https://", "http://")):
         return _remote(ref, options, kind)
-    scheme = reference.scheme_of(ref)
+    scheme = urls.scheme_of(ref)
     try:
         if scheme is None or scheme == "file":
             return _local(_absolute(ref), options, cache or _PROBES)
@@ -55,7 +55,7 @@ def known(
     for at, (ref, kind) in enumerate(refs):
         if ref.startswith(("https://", "http://")):
             units[at] = _remote(ref, options, kind)
-        elif ref[:1] == "/" or reference.scheme_of(ref) in (None, "file"):
+        elif ref[:1] == "/" or urls.scheme_of(ref) in (None, "file"):
             try:
                 path = _absolute(ref)
                 mark = stamp(path, options.max_file_bytes)
@@ -72,15 +72,15 @@ def known(
 def _absolute(ref: str) -> str:
     if ref[:1] == "/" == os.sep and "/." not in ref and "//" not in ref:
         return ref  # what abspath would say, in a tenth of its time
-    return os.path.abspath(reference.path_of(ref))
+    return os.path.abspath(urls.path_of(ref))
 
 
 def _remote(ref: str, options: MediaOptions, kind: Kind | None) -> Unit:
     place: Place = "url" if ref.startswith("http") else "s3"
-    if kind is None and (mime := reference.plain_mime(ref)):  # most of a million rows: 3 us each
+    if kind is None and (mime := urls.plain_mime(ref)):  # most of a million rows: 3 us each
         return Media(ref, ref, place, _KINDS[mime], mime, ref)
     try:
-        found = reference.remote(ref)
+        found = urls.remote(ref)
     except ValueError as error:
         return Refusal("media_bad_url", f"this is not a URL that can be read: {error}")
     mime = found.mime
@@ -163,11 +163,11 @@ def _probed(file: IO[bytes], head: bytes, digest: str, name: str, options: Media
             f"{name} holds {described(head)}, not an image or a video, whatever its name says",
         )
     if kind_of(mime) == "image":
-        from mavi_tasks.media import pictures  # Pillow is not loaded for manifests of URLs
+        from mavi_tasks.media import images  # Pillow is not loaded for manifests of URLs
 
-        size = pictures.size_of(file, mime, options.max_image_pixels)
+        size = images.size_of(file, mime, options.max_image_pixels)
         return Probe(mime, digest, *(size or (None, None)))
-    from mavi_tasks.media import videos
+    from mavi_tasks.media import video
 
-    seen = videos.header_of(file, mime, options)
+    seen = video.header_of(file, mime, options)
     return Probe(mime, digest, seen.width, seen.height, seen.duration_s)

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from mavi_tasks.media.base import Kind
+from mavi_tasks.media.types import Kind
 
 HEAD_BYTES: Final = 1024
 

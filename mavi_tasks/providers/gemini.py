@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mavi_tasks.providers import params as rules
-from mavi_tasks.providers import reply, schema_forms, wire
+from mavi_tasks.providers import request_body, response, schema_dialects
 from mavi_tasks.providers.base import Answer, Ask, MediaKind, Part, Route, Spelling
 from mavi_tasks.providers.params import COMMON, Rule
 
@@ -47,14 +47,16 @@ class Gemini:
         metadata = _metadata(given, ask.schema)
         content: list[dict[str, Any]] = [{"type": "text", "text": ask.prompt}]
         content += [_part(part, ask.spelling) for part in ask.parts]
-        return wire.with_metadata(wire.body(ask, self.name, self.routes, content, given), metadata)
+        return request_body.with_metadata(
+            request_body.body(ask, self.name, self.routes, content, given), metadata
+        )
 
     def answer(self, payload: Mapping[str, Any]) -> Answer:
-        return reply.answer(payload)
+        return response.answer(payload)
 
 
 def _part(part: Part, spelling: Spelling) -> dict[str, str]:
-    return {"type": "input_file", "file_uri": wire.reference(part, spelling), "mime_type": part.mime}
+    return {"type": "input_file", "file_uri": request_body.reference(part, spelling), "mime_type": part.mime}
 
 
 def _metadata(given: dict[str, Any], schema: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -67,7 +69,7 @@ def _metadata(given: dict[str, Any], schema: Mapping[str, Any] | None) -> dict[s
             metadata[name] = given.pop(name)
     if schema is not None:
         metadata.setdefault("response_mime_type", "application/json")
-        form = schema_forms.gemini(schema)
+        form = schema_dialects.gemini(schema)
         if form is not None:
             metadata["responseSchema"] = form
     return metadata

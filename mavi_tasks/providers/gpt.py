@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mavi_tasks.providers import params as rules
-from mavi_tasks.providers import reply, schema_forms, wire
+from mavi_tasks.providers import request_body, response, schema_dialects
 from mavi_tasks.providers.base import Answer, Ask, MediaKind, Part, Route, Spelling
 from mavi_tasks.providers.params import COMMON, Rule
 
@@ -46,19 +46,19 @@ class Gpt:
         top = rules.given(ask.params)
         text = ask.prompt
         if ask.schema is not None:
-            text = wire.schema_prompt(ask.prompt, ask.schema)
+            text = request_body.schema_prompt(ask.prompt, ask.schema)
             # json_object mode forces an object, so a schema of another type goes without it
-            if schema_forms.is_object(ask.schema):
+            if schema_dialects.is_object(ask.schema):
                 top["response_format"] = dict(JSON_OBJECT)
         elif "response_format" in top and "json" not in f"{ask.system or ''} {text}".lower():
             text = f"{text}\n\nAnswer as JSON."  # json_object mode is refused without the word
         content: list[dict[str, Any]] = [{"type": "text", "text": text}]
         content += [_part(part, ask.spelling) for part in ask.parts]
-        return wire.body(ask, self.name, self.routes, content, top)
+        return request_body.body(ask, self.name, self.routes, content, top)
 
     def answer(self, payload: Mapping[str, Any]) -> Answer:
-        return reply.answer(payload)
+        return response.answer(payload)
 
 
 def _part(part: Part, spelling: Spelling) -> dict[str, Any]:
-    return {"type": "image_url", "image_url": {"url": wire.reference(part, spelling)}}
+    return {"type": "image_url", "image_url": {"url": request_body.reference(part, spelling)}}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mavi_tasks.providers import params as rules
-from mavi_tasks.providers import reply, schema_forms, wire
+from mavi_tasks.providers import request_body, response, schema_dialects
 from mavi_tasks.providers.base import Answer, Ask, MediaKind, Part, Route, Spelling
 from mavi_tasks.providers.params import COMMON, Rule
 
@@ -100,23 +100,25 @@ class Nova:
             tools = [_answer_tool(ask.schema)]
             text = f"{ask.prompt}\n\nGive your answer by calling the tool `{TOOL}`."
         elif ask.schema is not None:
-            text = wire.schema_prompt(ask.prompt, ask.schema)
+            text = request_body.schema_prompt(ask.prompt, ask.schema)
         content: list[dict[str, Any]] = [{"type": "text", "text": text}]
         content += [_part(part, ask.spelling) for part in ask.parts]
         metadata = {"toolConfig": {"tools": tools}} if tools else {}
-        return wire.with_metadata(wire.body(ask, self.name, self.routes, content, given), metadata)
+        return request_body.with_metadata(
+            request_body.body(ask, self.name, self.routes, content, given), metadata
+        )
 
     def answer(self, payload: Mapping[str, Any]) -> Answer:
-        return reply.answer(payload)
+        return response.answer(payload)
 
 
 def _part(part: Part, spelling: Spelling) -> dict[str, Any]:
     key = f"{part.kind}_url"
-    return {"type": key, key: wire.nova_reference(part, spelling)}
+    return {"type": key, key: request_body.nova_reference(part, spelling)}
 
 
 def _answer_tool(schema: Mapping[str, Any]) -> dict[str, Any]:
-    form = {"json": schema_forms.inlined(schema)}
+    form = {"json": schema_dialects.inlined(schema)}
     return {"toolSpec": {"name": TOOL, "description": "Gives the answer.", "inputSchema": form}}
 
 
@@ -124,6 +126,6 @@ def _tool_problems(schema: Mapping[str, Any] | None, own_tools: list[str]) -> li
     found = [f"params.{name}: `structured: tool` writes the tools itself; leave it out" for name in own_tools]
     if schema is None:
         found.append("params.structured: tool needs an answer_schema")
-    elif not schema_forms.is_object(schema):
+    elif not schema_dialects.is_object(schema):
         found.append("params.structured: tool needs an answer_schema whose type is object")
     return found

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mavi_tasks.providers import params as rules
-from mavi_tasks.providers import reply, schema_forms, wire
+from mavi_tasks.providers import request_body, response, schema_dialects
 from mavi_tasks.providers.base import Answer, Ask, MediaKind, Part, Route, Spelling
 from mavi_tasks.providers.params import COMMON, Rule
 
@@ -68,15 +68,15 @@ class OpenAI:
         if "max_completion_tokens" not in extra:  # the newer name of the same, which excludes the older one
             top.setdefault("max_tokens", MAX_TOKENS)
         if ask.schema is not None:
-            top["response_format"] = schema_forms.qwen(ask.schema)  # json_schema, as OpenAI has it
+            top["response_format"] = schema_dialects.qwen(ask.schema)  # json_schema, as OpenAI has it
         content: list[dict[str, Any]] = [{"type": "text", "text": ask.prompt}]
         content += [_part(part) for part in ask.parts]
-        request = wire.body(ask, self.name, self.routes, content, top)
+        request = request_body.body(ask, self.name, self.routes, content, top)
         return {**request, **extra, "model": ask.model.partition(":")[2]}
 
     def answer(self, payload: Mapping[str, Any]) -> Answer:
-        return reply.answer(payload)
+        return response.answer(payload)
 
 
 def _part(part: Part) -> dict[str, Any]:
-    return {"type": "image_url", "image_url": {"url": wire.reference(part, DATA_URL)}}
+    return {"type": "image_url", "image_url": {"url": request_body.reference(part, DATA_URL)}}

@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from mavi_tasks.providers import schema_forms
+from mavi_tasks.providers import schema_dialects
 
 Rule = Callable[[Any], str | None]
 
@@ -116,7 +116,7 @@ def problems(
 
     own: the parameter that says the same as answer_schema in the family's own form.
     """
-    found = schema_forms.problems(schema) if schema is not None else []
+    found = schema_dialects.problems(schema) if schema is not None else []
     if schema is not None and own is not None and params.get(own) is not None:
         found.append(f"params.{own}: give either this or answer_schema, not both")
     for name, value in params.items():

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mavi_tasks.providers import params as rules
-from mavi_tasks.providers import reply, schema_forms, wire
+from mavi_tasks.providers import request_body, response, schema_dialects
 from mavi_tasks.providers.base import Answer, Ask, MediaKind, Route
 from mavi_tasks.providers.params import COMMON, Rule
 
@@ -59,12 +59,14 @@ class Qwen:
         given = rules.given(ask.params)
         metadata = {name: given.pop(name) for name in METADATA if name in given}
         if ask.schema is not None:
-            metadata["response_format"] = schema_forms.qwen(ask.schema)
+            metadata["response_format"] = schema_dialects.qwen(ask.schema)
         content: list[dict[str, Any]] = [
-            {part.kind: wire.reference(part, ask.spelling)} for part in ask.parts
+            {part.kind: request_body.reference(part, ask.spelling)} for part in ask.parts
         ]
         content.append({"text": ask.prompt})
-        return wire.with_metadata(wire.body(ask, self.name, self.routes, content, given), metadata)
+        return request_body.with_metadata(
+            request_body.body(ask, self.name, self.routes, content, given), metadata
+        )
 
     def answer(self, payload: Mapping[str, Any]) -> Answer:
-        return reply.answer(payload)
+        return response.answer(payload)

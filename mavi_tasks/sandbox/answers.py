@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from . import schemas
-from .fill import fill
+from .deterministic import choose, fraction
+from .fake_values import fill
 from .media import SeenMedia
-from .pick import choose, fraction
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from .answers import Answerer
-from .pick import first_match, fraction
+from .deterministic import first_match, fraction
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
 from . import probe
-from .fields import refuse
 from .refusal import Refusal
+from .validators import refuse
 
 Kind = Literal["image", "video"]
 Spelling = Literal["url", "data_url", "raw"]

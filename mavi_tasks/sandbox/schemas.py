@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
-from .fields import Check, anything, array, integer, number, refuse
 from .refusal import Refusal
+from .validators import Check, anything, array, integer, number, refuse
 
 Json = Mapping[str, Any]
 

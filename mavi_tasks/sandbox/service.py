@@ -10,15 +10,15 @@ from urllib.parse import urlsplit
 import orjson
 from aiohttp import web
 
-from . import complete, faults, files, request
+from . import completion, faults, media_server, parse_request
 from .answers import Simulated, engine_of
-from .bill import Bill
 from .config import Limit, SandboxConfig
+from .deterministic import first_match
 from .families import Call, Endpoint
 from .faults import Switchboard
+from .ledger import Bill
 from .limits import Gate
 from .media import Library
-from .pick import first_match
 from .refusal import Errored, Refusal
 from .replies import FAULTS, Strike, envelope, errored, json_reply, spring, throttled
 
@@ -35,7 +35,7 @@ class Service:
         self.config = config
         self.bill = Bill()
         self.switchboard = Switchboard(config.faults, config.script, config.seed)
-        self.shelf = files.Shelf(config.media_root)
+        self.shelf = media_server.Shelf(config.media_root)
         self.stopping = asyncio.Event()
         self.port = 0
         self._gates: dict[str, Gate] = {}
@@ -59,7 +59,7 @@ class Service:
         endpoint = CHAT.get(http.path)
         if endpoint is not None:
             return await self.chat(http, endpoint)
-        if http.path.startswith(f"{files.PREFIX}/"):
+        if http.path.startswith(f"{media_server.PREFIX}/"):
             return self.media(http)
         control = self._control.get((http.method, http.path))
         return spring(404, "Not Found", http.path) if control is None else await control(http)
@@ -89,7 +89,7 @@ class Service:
             raw = await http.read()
         except web.HTTPRequestEntityTooLarge as error:
             raise Refusal(f"request body: at most {self.config.max_body_bytes} bytes", 413) from error
-        return request.read(raw, endpoint, self._library, self.config.retired)
+        return parse_request.read(raw, endpoint, self._library, self.config.retired)
 
     def _authorize(self, key: str | None) -> None:
         """Takes the raw key; a `Bearer ` before it is refused, as the page says to send none."""
@@ -102,7 +102,7 @@ class Service:
         self._note_spellings(call)
         gate = self._gate(call.wire_model)
         try:
-            tokens = complete.input_tokens(call)
+            tokens = completion.input_tokens(call)
             wait_s = gate.enter(tokens, now_s)
             if wait_s is not None:
                 model.throttled += 1
@@ -135,7 +135,7 @@ class Service:
         """The reply, paid for. A real answerer may think long, so it does that off the loop."""
         work = (call, tokens, self._answerer, int(time.time()))
         simulated = isinstance(self._answerer, Simulated)
-        done = complete.execute(*work) if simulated else await asyncio.to_thread(complete.execute, *work)
+        done = completion.execute(*work) if simulated else await asyncio.to_thread(completion.execute, *work)
         self.bill.charge(
             call.wire_model, call.body_sha256, (done.input_tokens, done.output_tokens), done.pico
         )
@@ -152,7 +152,7 @@ class Service:
         parts = urlsplit(url)
         if parts.port != self.port or parts.hostname not in LOOPBACK:
             return None
-        path = self.shelf.find(files.path_in(url))
+        path = self.shelf.find(media_server.path_in(url))
         if path is None:
             raise Errored(
                 "INVALID_ARGUMENT", "Cannot fetch content from the provided URL. URL_ERROR-ERROR_NOT_FOUND"

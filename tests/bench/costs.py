@@ -136,8 +136,8 @@ def make(root, rows):
 
 def scan(root):
     """What pyarrow needs merely to read the same columns of the same tables."""
-    from mavi_tasks.costs.answers import RESULT_COLUMNS
     from mavi_tasks.costs.cube import ATTEMPT_COLUMNS
+    from mavi_tasks.costs.result_counts import RESULT_COLUMNS
 
     rows = 0
     for table, columns in (("attempts", ATTEMPT_COLUMNS), ("results", RESULT_COLUMNS)):

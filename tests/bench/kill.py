@@ -29,9 +29,9 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-from mavi_tasks import dataset
-from mavi_tasks.answered import Answered
-from tests.gateways import REPOSITORY, Remote, environment, one, remote_sandbox, rows, spent, url_job
+from mavi_tasks.storage import publish as dataset
+from mavi_tasks.storage.answered_index import Answered
+from tests.support.gateways import REPOSITORY, Remote, environment, one, remote_sandbox, rows, spent, url_job
 
 REQUESTS = 1500  # of one dataset
 LONGEST_LIFE_S = 0.8
@@ -59,7 +59,9 @@ class Figures:
 
 def nest() -> None:
     """Reads one victim a line from stdin; forks it, tells its pid, waits for its end, tells how it ended."""
-    from mavi_tasks import cli, execute, journal, run, screen  # noqa: F401 - imported once, for all forks
+    from mavi_tasks.execution import run
+    from mavi_tasks.reports.terminal import run as screen  # noqa: F401 - imported once, for all forks
+    from mavi_tasks.storage import journal
 
     for line in sys.stdin:
         told = json.loads(line)
@@ -75,8 +77,8 @@ def nest() -> None:
 
 
 def _live(argv: list[str], publish: str | None) -> int:
-    from mavi_tasks import cli
-    from mavi_tasks.dataset import Dataset
+    from mavi_tasks.cli import main as cli
+    from mavi_tasks.storage.publish import Dataset
 
     if publish is not None:
         Dataset(Path(publish)).publish()

@@ -21,7 +21,7 @@ from PIL import Image
 
 from mavi_tasks.media import Delivery, MediaStore, identify, route_for
 from mavi_tasks.providers.base import Route
-from tests.media_files import IMAGE_MIMES, Family
+from tests.support.media_files import IMAGE_MIMES, Family
 
 AS_IT_IS = Family("as_it_is", image=Route("/iu", True, True, max_inline_bytes=20_000_000, mimes=IMAGE_MIMES))
 SHRUNK = Family("shrunk", image=Route("/iu", True, True, max_inline_bytes=1_500_000, mimes=IMAGE_MIMES))

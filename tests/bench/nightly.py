@@ -29,7 +29,7 @@ import yaml
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from tests.gateways import REPOSITORY, environment, remote_sandbox, rows
+from tests.support.gateways import REPOSITORY, environment, remote_sandbox, rows
 
 PREFECT = [sys.executable, "-m", "prefect"]
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")

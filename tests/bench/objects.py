@@ -30,13 +30,13 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from mavi_tasks import objects
-from mavi_tasks.answered import Answered, row_mark
-from mavi_tasks.dataset import Dataset, open_table
-from mavi_tasks.objects.leases import SLICES, Leases
-from tests.gateways import kill, remote_sandbox, start, url_job, wait_for
-from tests.rows import attempt, intent, key, open_journal, result
-from tests.s3_server import S3, s3_server
+from mavi_tasks.execution.distributed.slice_leases import SLICES, Leases
+from mavi_tasks.storage import s3
+from mavi_tasks.storage.answered_index import Answered, row_mark
+from mavi_tasks.storage.publish import Dataset, open_table
+from tests.support.gateways import kill, remote_sandbox, start, url_job, wait_for
+from tests.support.rows import attempt, intent, key, open_journal, result
+from tests.support.s3_server import S3, s3_server
 
 DAY_S = 86_400
 PUT_USD, GET_USD = 5e-6, 0.4e-6  # S3 Standard, us-east-1: for one PUT or LIST, and for one GET
@@ -96,16 +96,16 @@ def reads(server: S3, parts: int, rows: int, folder: Path) -> dict[str, Any]:
         "polars": timed(lambda: pl.scan_parquet(glob).select(columns).collect())[0],
     }
     url = server.bucket("reads") + "/many"
-    bucket = objects.Bucket(url)
+    bucket = s3.Bucket(url)
     files = sorted((local / "results").rglob("*.parquet"))
     with ThreadPoolExecutor(16) as pool:
         put_s, _ = timed(
             lambda: list(pool.map(lambda path: bucket.put(path.relative_to(local).as_posix(), path), files))
         )
     seconds["listing, S3"] = timed(lambda: sum(1 for _ in bucket.list("results/")))[0]
-    root = objects.folder(url)
+    root = s3.folder(url)
     seconds["first read, S3"] = timed(lambda: open_table(root, "results").to_table(columns=columns))[0]
-    objects.mirror_of(root).forget()
+    s3.mirror_of(root).forget()
     seconds["read again, S3"] = timed(lambda: open_table(root, "results").to_table(columns=columns))[0]
     size = sum(path.stat().st_size for path in files)
     return {
@@ -131,7 +131,7 @@ def grasp(url: str, runs: int, folder: Path) -> dict[str, float]:
     made = []
     for n in range(runs):
         os.environ["MAVI_SPOOL"] = str(folder / f"lease-{runs}-{n}")
-        made.append(Leases(objects.mirror_of(objects.folder(url)), f"r{runs}-{n}"))
+        made.append(Leases(s3.mirror_of(s3.folder(url)), f"r{runs}-{n}"))
         made[-1].start()
     with ThreadPoolExecutor(runs) as pool:
         took_s, had = timed(lambda: list(pool.map(lambda one: one.take(groups, -(-SLICES // runs)), made)))
@@ -147,7 +147,7 @@ def ship(server: S3, folder: Path, rows: int = 100_000) -> dict[str, Any]:
     """Rows a second from a sealed segment to the bucket, and the bytes of a row in it."""
     os.environ["MAVI_SPOOL"] = str(folder / "ship")
     url = server.bucket("ship") + "/d"
-    dataset = Dataset(objects.folder(url))
+    dataset = Dataset(s3.folder(url))
     dataset.create()
     journal = open_journal(dataset.root, durability="os")
     for n in range(rows):
@@ -157,7 +157,7 @@ def ship(server: S3, folder: Path, rows: int = 100_000) -> dict[str, Any]:
     cpu = time.process_time()
     took_s, _ = timed(dataset.publish)
     cpu = time.process_time() - cpu
-    size = {table: sum(one.size for one in objects.Bucket(url).list(f"{table}/"))
+    size = {table: sum(one.size for one in s3.Bucket(url).list(f"{table}/"))
             for table in ("results", "attempts")}  # fmt: skip
     return {
         "rows": rows,
@@ -188,7 +188,7 @@ def losses(server: S3, folder: Path, kills: int = 4) -> list[dict[str, Any]]:
                 paid = gateway.bill()["calls"]
                 rates.append((paid - before) / (time.monotonic() - began))
                 os.environ["MAVI_SPOOL"] = str(folder / name / "reader")
-                shipped = open_table(objects.folder(url), "results")
+                shipped = open_table(s3.folder(url), "results")
                 lost.append(paid - shipped.count_rows())
                 parts.append(len(shipped.files) if hasattr(shipped, "files") else 0)
             rate = sum(rates) / len(rates)

@@ -30,8 +30,8 @@ import psutil
 
 from tests.bench.dispatch import write_manifest
 from tests.bench.server import serving
-from tests.gateways import one
-from tests.s3_server import s3_server
+from tests.support.gateways import one
+from tests.support.s3_server import s3_server
 
 MODEL = "gemini:gemini-2.5-flash"
 QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "WARNING"}

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..fields import Check, known_keys, refuse, text
 from ..media import MediaRef, MediaRules, SeenMedia
 from ..refusal import Refusal
+from ..validators import Check, known_keys, refuse, text
 
 Endpoint = Literal["/vu", "/iu"]
 # Reads one part of a user message: its text, or the media it refers to.

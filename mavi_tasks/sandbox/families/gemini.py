@@ -5,9 +5,9 @@ from typing import Any
 from uuid import uuid4
 
 from .. import schemas
-from ..fields import integer, obj, one_of, refuse, text
 from ..media import MediaRef, MediaRules, SeenMedia
 from ..refusal import Refusal
+from ..validators import integer, obj, one_of, refuse, text
 from .base import Asked, Completion, Endpoint, Family, pieces, seconds, text_choices, typed_part, usage
 
 METADATA = obj(

@@ -7,11 +7,11 @@ import string
 from collections.abc import Mapping
 from typing import Any
 
-from ..bill import PRICES
-from ..fields import obj, one_of, text
+from ..deterministic import fraction
+from ..ledger import PRICES
 from ..media import MediaRef, MediaRules, SeenMedia
-from ..pick import fraction
 from ..refusal import Refusal
+from ..validators import obj, one_of, text
 from .base import Asked, Completion, Endpoint, Family, pieces, typed_part, usage
 
 RULES = MediaRules(

@@ -6,8 +6,8 @@ from typing import Any
 from uuid import uuid4
 
 from .. import schemas
-from ..fields import array, name, obj, refuse, text
 from ..media import MediaRef, MediaRules, SeenMedia
+from ..validators import array, name, obj, refuse, text
 from .base import Asked, Completion, Endpoint, Family, seconds, typed_part, usage
 
 TOOL_SPEC = obj(

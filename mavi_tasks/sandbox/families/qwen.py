@@ -7,10 +7,10 @@ from typing import Any
 from uuid import uuid4
 
 from .. import schemas
-from ..fields import boolean, integer, name, obj, one_of, text
+from ..deterministic import fraction
 from ..media import MediaRef, MediaRules, SeenMedia
-from ..pick import fraction
 from ..refusal import Refusal
+from ..validators import boolean, integer, name, obj, one_of, text
 from .base import Asked, Completion, Endpoint, Family, text_choices, usage
 
 RESPONSE_FORMAT = obj(

@@ -12,12 +12,12 @@ from .. import schemas
 from ..answers import Question, asked_schema, offered
 from ..media import SeenMedia
 from . import weights
+from .classify import Scene, Sight, look
 from .facts import UNKNOWN, Facts
-from .form import Form, untyped
+from .json_answer import Form, untyped
 from .levels import Level, level_of
 from .network import Network
-from .see import Scene, Sight, look
-from .words import vocabulary
+from .vocabulary import vocabulary
 
 KEPT = 4096  # sights, of 4 KB each
 WORTH_TELLING = 50

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .see import Scene
-from .words import LEAST, SURE, Vocabulary
+from .classify import Scene
+from .vocabulary import LEAST, SURE, Vocabulary
 
 MARK = "[local classifier, no language model] "
 UNKNOWN = "unknown"

@@ -1,0 +1,104 @@
+"""Is everything in place? A line each: versions, key, gateway, Prefect, disk, extras, sandbox."""
+
+import importlib.util
+import shutil
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mavi_tasks.errors import InputError
+from mavi_tasks.job import Gateway
+from mavi_tasks.job import endpoint as settings
+
+CONNECT_S = 5.0
+LITTLE_SPACE = 1 << 30
+EXTRAS = {
+    "video": ("av", "frames out of videos"),
+    "stats": ("scipy", "exact tests"),
+    "s3": ("s3fs", "s3:// media"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at. `ok` False: `text` says what to do."""
+
+    name: str
+    ok: bool
+    text: str
+
+
+def checks(env: Mapping[str, str]) -> list[Check]:
+    """All checks, in the order a first run needs them. Sends no request and costs nothing."""
+    return [_python(), _key(env), _gateway(env), _prefect(env), _disk(), *_extras(), _sandbox()]
+
+
+def _python() -> Check:
+    names = ("mavi", "prefect", "httpx", "aiohttp", "pyarrow", "pandas")
+    found = ", ".join(f"{name} {metadata.version(name)}" for name in names)
+    return Check("versions", True, f"Python {sys.version.split()[0]}, {found}")
+
+
+def _key(env: Mapping[str, str]) -> Check:
+    try:
+        endpoint = settings.endpoint(Gateway(), env)
+    except InputError as error:
+        return Check("key", False, str(error))
+    key = endpoint.api_key or ""
+    return Check("key", True, f"set ({len(key)} characters; it is not shown, stored or logged)")
+
+
+def _gateway(env: Mapping[str, str]) -> Check:
+    base_url = env.get("MAVI_BASE_URL") or settings.MAVI_BASE_URL
+    url = urlsplit(base_url)
+    port = url.port or (443 if url.scheme == "https" else 80)
+    try:
+        with socket.create_connection((url.hostname or "", port), CONNECT_S):
+            return Check("gateway", True, f"{url.hostname}:{port} can be reached")
+    except OSError as error:
+        text = (
+            f"{url.hostname}:{port} cannot be reached ({error}): check the network, or use --gateway sandbox"
+        )
+        return Check("gateway", False, text)
+
+
+def _prefect(env: Mapping[str, str]) -> Check:
+    url = env.get("PREFECT_API_URL")
+    if not url:
+        return Check("prefect", True, "PREFECT_API_URL is not set: `mavi run` works without a server")
+    parts = urlsplit(url)
+    try:
+        with socket.create_connection((parts.hostname or "", parts.port or 443), CONNECT_S):
+            return Check("prefect", True, f"{parts.hostname} can be reached: `mavi run` runs the flow there")
+    except OSError as error:
+        return Check(
+            "prefect", False, f"{url} cannot be reached ({error}): start it with `prefect server start`"
+        )
+
+
+def _disk() -> Check:
+    free = shutil.disk_usage(Path.cwd()).free
+    text = f"{free / 1e9:.1f} GB free here (a million answers take about 0.2 GB, and 1.5 GB while they run)"
+    return Check("disk", free > LITTLE_SPACE, text)
+
+
+def _extras() -> list[Check]:
+    found = []
+    for extra, (module, purpose) in EXTRAS.items():
+        there = importlib.util.find_spec(module) is not None
+        text = (
+            f"installed: {purpose}" if there else f"not installed; for {purpose}: pip install 'mavi[{extra}]'"
+        )
+        found.append(Check(f"extra {extra}", True, text))
+    return found
+
+
+def _sandbox() -> Check:
+    from mavi_tasks.sandbox import Sandbox
+
+    with Sandbox(latency_s=0) as sandbox:
+        return Check("sandbox", True, f"serves on loopback ({sandbox.origin})")

@@ -1,0 +1,164 @@
+"""One model at a time: how often right, what it cost, how long it took."""
+
+from decimal import Decimal
+
+import numpy as np
+
+from mavi_tasks.compare.field_labels import Labels
+from mavi_tasks.compare.result import ClassScore
+from mavi_tasks.compare.sheet import ANSWERED, FAILED, INVALID, SKIPPED, UNKNOWN, Sheet
+from mavi_tasks.compare.statistics import (
+    MISSING,
+    Bools,
+    Estimate,
+    Floats,
+    Ints,
+    by_cluster,
+    spread,
+    weights,
+    wilson,
+)
+
+PICO = Decimal(1).scaleb(-12)
+MOST_CLASSES = 40  # beyond, per-class tables and macro F1 say little
+
+
+def usd(pico: int) -> Decimal:
+    """Return whole pico-dollars as exact dollars."""
+    return Decimal(pico).scaleb(-12)
+
+
+def per(pico: int, count: float, times: int = 1) -> Decimal | None:
+    """Return dollars per `times` things, to the pico-dollar; None of no things."""
+    return (usd(pico) * times / Decimal(str(count))).quantize(PICO) if count else None
+
+
+def money(sheet: Sheet, model: int) -> tuple[int | None, int]:
+    """Return the cost of the model's rows in pico-dollars (None: no price known), and how many have no price.
+
+    A failed or skipped row without a cost was not billed; an answered or invalid one lacks a price.
+    """
+    cost, status = sheet.cost_pico[model], sheet.status[model]
+    billed = (status == ANSWERED) | (status == INVALID)
+    unknown = int(np.count_nonzero(billed & (cost == UNKNOWN)))
+    total = sum(cost[cost != UNKNOWN].tolist())
+    return (None if unknown and unknown == np.count_nonzero(billed) else total), unknown
+
+
+def video_hours(sheet: Sheet, model: int) -> tuple[int, float]:
+    """Return pico-dollars and hours over the videos whose duration and cost are known."""
+    seconds = np.array(
+        [u.duration_s if u.media_kind == "video" and u.duration_s else 0.0 for u in sheet.units]
+    )
+    known = (seconds > 0) & (sheet.cost_pico[model] != UNKNOWN) & sheet.asked[model]
+    return sum(sheet.cost_pico[model][known].tolist()), float(seconds[known].sum()) / 3600
+
+
+def quantile(values: Floats, share: float) -> float | None:
+    """Return a quantile of the known values."""
+    known = values[~np.isnan(values)]
+    return float(np.percentile(known, 100 * share)) if len(known) else None
+
+
+def counted(values: Ints) -> int | None:
+    """Return the sum of the known counts, None when none is known."""
+    known = values[values != UNKNOWN]
+    return int(known.sum()) if len(known) else None
+
+
+def statuses(sheet: Sheet, model: int, among: Bools) -> dict[str, int]:
+    """Return how the model's rows ended, over the chosen items."""
+    status = sheet.status[model][among]
+    names = {"answered": ANSWERED, "failed": FAILED, "invalid": INVALID, "skipped": SKIPPED}
+    return {name: int(np.count_nonzero(status == code)) for name, code in names.items()}
+
+
+def accuracy(labels: Labels, sheet: Sheet, model: int, *, answered_only: bool = False) -> Estimate | None:
+    """Return the share right with its Wilson interval: unanswered items count as wrong, or are left out."""
+    if not labels.has_truth:
+        return None
+    among = labels.judged & (sheet.answered[model] if answered_only else sheet.asked[model])
+    return wilson(int(np.count_nonzero(labels.right[model] & among)), int(np.count_nonzero(among)))
+
+
+class Classes:
+    """Per-class figures of a single-label field with few labels, and macro F1 with bootstrap intervals."""
+
+    def __init__(self, labels: Labels, sheet: Sheet) -> None:
+        field = labels.fields[0]
+        self.field = field
+        self.asked = sheet.asked & labels.judged
+        self.support = np.bincount(field.truth[field.truth != MISSING], minlength=len(field.labels))
+        self.kept = np.argsort(-self.support, kind="stable")[: int((self.support > 0).sum())]
+        self.clusters = sheet.clusters
+
+    @staticmethod
+    def fit(labels: Labels) -> bool:
+        """Tell whether classes make sense here."""
+        one = [field for field in labels.fields if field.rule.kind != "ignore"]
+        if len(labels.fields) != 1 or not one or not labels.has_truth or one[0].rule.kind == "set":
+            return False
+        return 2 <= len(np.unique(one[0].truth[one[0].truth != MISSING])) <= MOST_CLASSES
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The true labels, the most frequent first."""
+        return tuple(self.field.labels[at] for at in self.kept)
+
+    def scores(self, model: int) -> tuple[ClassScore, ...]:
+        """Return precision, recall and F1 per true label."""
+        hit, said, true = self._counts(model).sum(0).reshape(3, -1)
+        return tuple(
+            ClassScore(
+                label=self.field.labels[at],
+                support=int(true[i]),
+                precision=float(hit[i] / said[i]) if said[i] else None,
+                recall=float(hit[i] / true[i]) if true[i] else None,
+                f1=float(2 * hit[i] / (said[i] + true[i])) if said[i] + true[i] else 0.0,
+            )
+            for i, at in enumerate(self.kept)
+        )
+
+    def confusion(self, model: int) -> tuple[tuple[int, ...], ...]:
+        """Count true label (rows) against given label (columns), then "another label" and "no answer"."""
+        among = self.asked[model] & (self.field.truth != MISSING)
+        place = np.full(len(self.field.labels) + 1, len(self.kept), np.int64)
+        place[self.kept] = np.arange(len(self.kept))
+        place[MISSING] = len(self.kept) + 1
+        rows, columns = place[self.field.truth[among]], place[self.field.codes[model][among]]
+        width = len(self.kept) + 2
+        table = np.bincount(rows * width + columns, minlength=len(self.kept) * width)
+        return tuple(tuple(row) for row in table.reshape(-1, width).tolist())
+
+    def macro_f1(self, model: int) -> float:
+        """Return the mean F1 over the true labels."""
+        return float(_macro(self._counts(model).sum(0)[None, :])[0])
+
+    def drawn_f1(self, models: int) -> list[Floats]:
+        """Return macro F1 and then its bootstrap draws, per model; all models get the same draws."""
+        sums = [by_cluster(self._counts(model), self.clusters) for model in range(models)]
+        blocks = [[_macro(block @ one) for one in sums] for block in weights(len(sums[0]))]
+        return [
+            np.concatenate([[self.macro_f1(model)], *(block[model] for block in blocks)])
+            for model in range(models)
+        ]
+
+    def _counts(self, model: int) -> Floats:
+        among = self.asked[model][:, None]
+        said = (self.field.codes[model][:, None] == self.kept) & among
+        true = (self.field.truth[:, None] == self.kept) & among
+        return np.concatenate([said & true, said, true], axis=1).astype(float)
+
+
+def _macro(counts: Floats) -> Floats:
+    hit, said, true = np.split(counts, 3, axis=1)
+    bottom = said + true
+    f1 = np.divide(2 * hit, bottom, out=np.zeros_like(hit), where=bottom > 0)
+    present = true > 0  # a class that was not drawn has no say
+    macro: Floats = (f1 * present).sum(1) / np.maximum(present.sum(1), 1)
+    return macro
+
+
+def with_spread(drawn: Floats) -> Estimate:
+    """Return a figure with the middle 95 % of its draws; the first entry is the figure itself."""
+    return Estimate(float(drawn[0]), *spread(drawn[1:]))

@@ -1,0 +1,83 @@
+"""The billed usage behind a report, try by try, for what needs more than sums: other prices, tier edges."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+
+from mavi_tasks.costs import sources
+from mavi_tasks.costs.arrow_columns import Ints, Mask, Words, coded, day_cutter, instants, picos, whole
+from mavi_tasks.costs.cost_report import CostReport
+from mavi_tasks.costs.cube import ATTEMPT_COLUMNS
+from mavi_tasks.costs.grouping import grid_of, in_period, where_kept
+from mavi_tasks.pricing.book import Price, Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Some billed tries of one model on one day. Rows whose tokens are not told have `told` False."""
+
+    day: date
+    model: str
+    input_tokens: Ints
+    output_tokens: Ints
+    cost_pico: Ints
+    told: Mask
+    priced: Mask  # a cost was recorded
+
+
+def billed(report: CostReport) -> Iterator[Usage]:
+    """Every billed try of the report: one with a cost, or answered with its tokens told."""
+    models, outcomes = Words(), Words()
+    cut = day_cutter(report.tz)
+    period = report.cube.period
+    for source in sources.open_sources(report.paths):
+        found = sources.table(source, "attempts")
+        for batch in sources.batches(found, ATTEMPT_COLUMNS, period) if found is not None else ():
+            days = cut(instants(batch["finished_at"], batch["started_at"]))
+            kept = in_period(days, period)
+            if kept is not None:
+                batch, days = where_kept(batch, kept), days[kept]
+            if not batch.num_rows:
+                continue
+            run, model = coded(batch["run_id"], report.cube.runs), coded(batch["model"], models)
+            outcome = coded(batch["outcome"], outcomes)
+            answered = np.array([outcomes.words[number] == "answered" for number in outcome.globals])
+            shown = np.array([report.cube.is_sandbox(n) == report.is_sandbox for n in run.globals])[run.local]
+            cost, priced = picos(batch["cost_usd"])
+            tokens_in, in_told = whole(batch["input_tokens"])
+            tokens_out, out_told = whole(batch["output_tokens"])
+            told = in_told & out_told
+            bought = shown & (priced | (told & answered[outcome.local]))
+            grid = grid_of(days, (model,))
+            for place, (day, number) in enumerate(grid.combos):
+                rows = np.flatnonzero((grid.cell == place) & bought)
+                if len(rows):
+                    yield Usage(
+                        date.fromordinal(day),
+                        models.words[number],
+                        tokens_in[rows],
+                        tokens_out[rows],
+                        cost[rows],
+                        told[rows],
+                        priced[rows],
+                    )
+
+
+def tiers_of(price: Price, input_tokens: Ints) -> Iterator[tuple[Tier, Mask]]:
+    """Each tier with the rows it prices; the bound is inclusive, as in Price.cost."""
+    bounds = [tier.up_to_input_tokens for tier in price.tiers]
+    finite = np.array([bound for bound in bounds if bound is not None], dtype=np.int64)
+    place = np.minimum(np.searchsorted(finite, input_tokens, side="left"), len(price.tiers) - 1)
+    for number, tier in enumerate(price.tiers):
+        yield tier, place == number
+
+
+def cost_of(price: Price, input_tokens: Ints, output_tokens: Ints) -> int:
+    """Whole pico-dollars of the rows together, each priced at its own tier; exact, whatever the size."""
+    return sum(
+        int(input_tokens[rows].sum()) * tier.input_pico_per_token
+        + int(output_tokens[rows].sum()) * tier.output_pico_per_token
+        for tier, rows in tiers_of(price, input_tokens)
+    )

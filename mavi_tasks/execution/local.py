@@ -1,0 +1,133 @@
+"""A whole run in this process: gateway, plan, pilot, dispatch with progress and signals, publish."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from mavi_tasks.common.event_loop import collect_seldom, fast_loop
+from mavi_tasks.errors import InputError
+from mavi_tasks.execution.run import Run, Want, open_run
+from mavi_tasks.execution.run_report import Report
+from mavi_tasks.gateway import embedded_sandbox
+from mavi_tasks.job import BY_PREFECT, Job
+from mavi_tasks.job import endpoint as settings
+from mavi_tasks.planning import forecast, pilot
+from mavi_tasks.planning.forecast import Forecast
+from mavi_tasks.planning.pilot import Measured
+from mavi_tasks.reports.terminal.run import Progress, reading
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """How a run speaks to whoever started it. `go_on` is asked after a pilot."""
+
+    planned: Callable[[Forecast], None]
+    go_on: Callable[[Measured, Forecast], bool]
+    quiet: bool = False
+
+
+@contextmanager
+def opened(job: Job, env: Mapping[str, str], *, dry: bool = False) -> Iterator[Run]:
+    """A run with its gateway, the sandbox included when the job names it. Raises MaviError."""
+    collect_seldom()
+    endpoint = settings.endpoint(job.gateway, env, sends=not dry)
+    with embedded_sandbox.gateway(job, endpoint) as (endpoint, options):
+        yield open_run(job, endpoint, options=options, dry=dry)
+
+
+def plan(job: Job, env: Mapping[str, str], *, retry_invalid: bool = False, quiet: bool = False) -> Forecast:
+    """What a run would do and cost; sends nothing, needs no key, leaves no trace."""
+    with opened(job, env, dry=True) as run:
+        with reading(quiet=quiet) as watch:
+            told = forecast.forecast(run, retry_invalid=retry_invalid, watch=watch)
+        told.plan.discard()
+    return told
+
+
+def execute(
+    job: Job,
+    env: Mapping[str, str],
+    talk: Talk,
+    *,
+    retry_invalid: bool = False,
+    pilot_size: int | None = None,
+) -> Report:
+    """Run a job to its end and report. Raises MaviError for what stops it before anything is sent."""
+    if job.runner in BY_PREFECT:
+        raise InputError(f"runner: {job.runner} needs Prefect: leave --no-prefect out, or take processes")
+    with opened(job, env) as run:
+        with reading(quiet=talk.quiet) as watch:
+            told = forecast.forecast(run, retry_invalid=retry_invalid, watch=watch)
+        run.planned = told.for_run_row()
+        talk.planned(told)
+        if told.to_send == 0:
+            pilot_size = None  # nothing is left to try out
+        with asyncio.Runner(loop_factory=fast_loop()) as runner:
+            rest = _pilot(run, runner, talk, pilot_size) if pilot_size is not None else None
+            if pilot_size is None or rest is not None:
+                runner.run(_dispatch(run, "w0", rest, quiet=talk.quiet))
+            elif run.dispatcher is not None:
+                run.dispatcher.stop("pilot", "only the pilot was asked; its answers are kept")
+        return run.finish()
+
+
+def _pilot(run: Run, runner: asyncio.Runner, talk: Talk, size: int) -> Want | None:
+    """Ask a sample; what is left to ask when the user goes on, None when not (or when the run stopped)."""
+    assert run.plan is not None
+    sample = pilot.choose(run.plan, size)
+    units = frozenset(sample.chosen)
+    runner.run(_dispatch(run, "pilot", Want(units), quiet=talk.quiet))
+    run.dataset.publish()
+    stopped = run.dispatcher is None or run.dispatcher.stopping
+    if stopped or not talk.go_on(pilot.measure(run, sample), forecast.again(run, run.plan)):
+        return None
+    return Want(units, rest=True)
+
+
+async def _dispatch(run: Run, worker: str, want: Want | None, *, quiet: bool) -> None:
+    progress = asyncio.create_task(Progress(run.tallies, run.throttles, quiet=quiet).show())
+    work = asyncio.create_task(run.dispatch(worker, want))
+    try:
+        with _signals(run, work):
+            await work
+    except asyncio.CancelledError:
+        if run.dispatcher is None:  # before anything was sent
+            raise KeyboardInterrupt from None
+        if not run.dispatcher.stopping:
+            raise
+    finally:
+        progress.cancel()
+        with suppress(asyncio.CancelledError):
+            await progress
+
+
+@contextmanager
+def _signals(run: Run, work: "asyncio.Task[None]") -> Iterator[None]:
+    """Once: send no more, wait for what is in flight. Twice: stop now; what was in flight is in doubt.
+
+    Only while the block lasts: at the question after a pilot, Ctrl-C is the user's answer.
+    """
+
+    def interrupt() -> None:
+        if run.dispatcher is None or run.dispatcher.stop_reason == "interrupted":
+            work.cancel()
+            return
+        message = "interrupted: waiting for the calls in flight (again to stop now)"
+        print(f"\n{message}", file=sys.stderr, flush=True)
+        run.dispatcher.stop("interrupted", "interrupted")
+
+    loop = asyncio.get_running_loop()
+    numbers: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
+    try:
+        for number in numbers:
+            loop.add_signal_handler(number, interrupt)
+    except NotImplementedError:  # Windows' loop has none: KeyboardInterrupt cancels the work instead
+        numbers = ()
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

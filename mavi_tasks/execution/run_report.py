@@ -1,0 +1,241 @@
+"""How a run ended: its figures, its row, what `--json` prints, its exit status, and what to do next."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from mavi_tasks.common.counters import Tally
+from mavi_tasks.limits import Throttle
+from mavi_tasks.pricing.book import usd
+
+if TYPE_CHECKING:
+    from mavi_tasks.execution.run import Run
+
+EXIT_ANSWERED: Final = 0
+EXIT_SOME_FAILED: Final = 3
+EXIT_STOPPED: Final = 4
+EXIT_INTERRUPTED: Final = 130
+
+COUNTS: Final = ("requests", "answered", "failed", "invalid", "skipped", "unsent", "already_answered")
+ERRORS_SHOWN: Final = 5
+ERROR_HINTS: Final[Mapping[str, str]] = {
+    "unreachable": "is the gateway up, and its base URL right?",
+    "not_found": "is the base URL right? /vu/chat/completions or /iu/chat/completions is appended to it",
+    "unreadable": "did something else answer, a proxy or a login page? check the base URL",
+    "bad_gateway": "try again later; a proxy on the way may be the cause",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFigures:
+    """One model's line of the final table. Money is exact, in dollars as text."""
+
+    model: str
+    requests: int
+    answered: int
+    failed: int
+    invalid: int
+    skipped: int
+    unsent: int
+    already_answered: int
+    invalid_before: int  # of already_answered: what is there does not fit the answer schema
+    input_tokens: int
+    output_tokens: int
+    cost_usd: str
+    exposure_usd: str
+    latency_p50_s: float | None
+    latency_p95_s: float | None
+    throttled: int
+    truncated: int
+    unpriced: int
+    stopped: str | None
+    errors: Mapping[str, tuple[int, str]]  # why requests failed: code, how often, the first message
+    limits_moved: int  # how often its limits were changed by what the gateway said
+    requests_per_minute: float | None  # as paced at the end; None = not paced
+    concurrency: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The end of a run. `status`: finished, stopped or interrupted."""
+
+    run_id: str
+    status: str
+    stop_reason: str | None
+    message: str | None
+    gateway: str
+    output: str
+    wall_s: float
+    cost_pico: int
+    exposure_pico: int
+    started_us: int
+    finished_us: int
+    models: tuple[ModelFigures, ...]
+    facts: Mapping[str, Any]
+    answers: str | None  # who spoke for the sandbox, in words
+
+    def total(self, name: str) -> int:
+        return sum(getattr(model, name) for model in self.models)
+
+    @property
+    def exit_status(self) -> int:
+        if self.status == "interrupted":
+            return EXIT_INTERRUPTED
+        if self.status == "stopped":
+            return EXIT_STOPPED
+        unfit = self.total("invalid") + self.total("invalid_before")
+        left = self.total("failed") + unfit + self.total("unsent")
+        return EXIT_SOME_FAILED if left else EXIT_ANSWERED
+
+    def to_json(self) -> dict[str, Any]:
+        """What `mavi run --json` prints; dollars are text, so that no digit is lost."""
+        return {
+            "run_id": self.run_id,
+            "status": self.status,
+            **{name: self.total(name) for name in COUNTS},
+            "cost_usd": money(self.cost_pico),
+            "exposure_usd": money(self.exposure_pico),
+            "wall_s": round(self.wall_s, 3),
+            "models": [asdict(model) for model in self.models],
+            "stop_reason": self.stop_reason,
+            "message": self.message,
+            "gateway": self.gateway,
+            "answers": self.answers,
+            "output": self.output,
+        }
+
+    def row(self) -> dict[str, Any]:
+        """The run's row of `runs/`."""
+        return {
+            **self.facts,
+            "finished_at": self.finished_us,
+            "status": self.status,
+            "stop_reason": self.stop_reason,
+            **{name: self.total(name) for name in COUNTS},
+            "cost_usd": self.cost_pico,
+            "exposure_usd": self.exposure_pico,
+        }
+
+
+def money(pico: int) -> str:
+    """Exact dollars without an exponent."""
+    return f"{usd(pico):f}"
+
+
+def report(run: "Run") -> Report:
+    """The figures of a run that has ended."""
+    assert run.plan is not None
+    tallies = run.tallies
+    dispatcher = run.dispatcher
+    reason = dispatcher.stop_reason if dispatcher is not None else None
+    message = dispatcher.stop_message if dispatcher is not None else None
+    if reason is None and tallies and all(t.stopped for t in tallies):
+        reason, message = "outage", "; ".join(t.stopped or "" for t in tallies)
+    status = {None: "finished", "interrupted": "interrupted"}.get(reason, "stopped")
+    finished_us = run.wall_us()
+    return Report(
+        run_id=run.run_id,
+        status=status,
+        stop_reason=reason,
+        message=message,
+        gateway=run.endpoint.identity,
+        output=run.job.output,
+        wall_s=(finished_us - run.started_us) / 1e6,
+        cost_pico=sum(t.cost_pico for t in tallies),
+        exposure_pico=sum(t.exposure_pico for t in tallies),
+        started_us=run.started_us,
+        finished_us=finished_us,
+        models=tuple(_figures(t, run.throttles.get(t.model)) for t in tallies),
+        facts=run.facts(),
+        answers=run.endpoint.answers,
+    )
+
+
+def _figures(tally: Tally, throttle: Throttle | None) -> ModelFigures:
+    return ModelFigures(
+        model=tally.model,
+        requests=tally.requests,
+        answered=tally.answered,
+        failed=tally.failed,
+        invalid=tally.invalid,
+        skipped=tally.skipped,
+        unsent=tally.unsent,
+        already_answered=tally.already_answered,
+        invalid_before=tally.invalid_before,
+        input_tokens=tally.input_tokens,
+        output_tokens=tally.output_tokens,
+        cost_usd=money(tally.cost_pico),
+        exposure_usd=money(tally.exposure_pico),
+        latency_p50_s=tally.latencies.quantile(0.5),
+        latency_p95_s=tally.latencies.quantile(0.95),
+        throttled=tally.throttled,
+        truncated=tally.truncated,
+        unpriced=tally.unpriced,
+        stopped=tally.stopped,
+        errors=tally.errors,
+        limits_moved=len(throttle.history) if throttle is not None else 0,
+        requests_per_minute=throttle.rate_now if throttle is not None else None,
+        concurrency=throttle.concurrency_now if throttle is not None else None,
+    )
+
+
+def _rest(ended: Report) -> str:
+    """What the unsent requests would cost, by what those of the same model have cost; empty when unknown."""
+    left = [m for m in ended.models if m.unsent]
+    if any(not m.answered or m.unpriced for m in left):
+        return ""
+    rest = sum(Decimal(m.cost_usd) / m.answered * m.unsent for m in left)
+    return f" (about ${rest:,.{2 if rest >= 1 else 4}f} more, by what was answered)" if rest else ""
+
+
+def _why(ended: Report) -> Sequence[str]:
+    """The commonest failures, each with its first message and what may help."""
+    all_errors = [(times, code, text) for m in ended.models for code, (times, text) in m.errors.items()]
+    return [
+        f"  {times} x {code}: {text}" + (f" ({ERROR_HINTS[code]})" if code in ERROR_HINTS else "")
+        for times, code, text in sorted(all_errors, reverse=True)[:ERRORS_SHOWN]
+    ]
+
+
+def advice(ended: Report) -> Sequence[str]:
+    """Plain words on what is left and what to do, for under the table."""
+    words = []
+    unsent, failed = ended.total("unsent"), ended.total("failed") + ended.total("invalid")
+    if ended.message:
+        words.append(f"Stopped: {ended.message}")
+    words += [f"{m.model} was given up: {m.stopped}" for m in ended.models if m.stopped and not ended.message]
+    for m in ended.models:
+        if m.throttled:
+            pace = f"{m.requests_per_minute:,.0f} requests/min, " if m.requests_per_minute else ""
+            words.append(
+                f"{m.model} was throttled {m.throttled} times; it ended at {pace}{m.concurrency} at a time "
+                "(mavi run -v shows each change; set limits in the job to start there)."
+            )
+    if unsent:
+        first = "raise budget_usd and " if ended.stop_reason == "budget" else ""
+        words.append(
+            f"{unsent} requests were not sent{_rest(ended)}; nothing is lost: "
+            f"{first}run the same command again to go on."
+        )
+    if failed:
+        words.append(f"{failed} requests failed; see status and error_code in {ended.output}/results.")
+        words += _why(ended)
+    unfit = ended.total("invalid") + ended.total("invalid_before")
+    if unfit:
+        words.append(
+            f"{unfit} answers do not fit the answer schema; they are paid for, and asked again only with "
+            "--retry-invalid."
+        )
+    if ended.total("skipped"):
+        words.append(
+            f"{ended.total('skipped')} requests were skipped, because their model cannot take the media: "
+            f"error_message in {ended.output}/results says why, and mavi plan shows it before."
+        )
+    if ended.total("truncated"):
+        words.append(
+            f"{ended.total('truncated')} answers stop short: raise max_tokens, or lower thinking_budget."
+        )
+    if ended.total("unpriced"):
+        words.append(f"{ended.total('unpriced')} answers have no known price: their cost is null, not zero.")
+    return words

@@ -1,0 +1,228 @@
+"""What a run leaves in Prefect's UI: tables, summaries, links. Figures only: no answers, no prompts."""
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from prefect.artifacts import (
+    acreate_link_artifact,
+    acreate_markdown_artifact,
+    acreate_progress_artifact,
+    acreate_table_artifact,
+    aupdate_progress_artifact,
+)
+
+from mavi_tasks.compare import Comparison, Drift
+from mavi_tasks.costs import CostReport
+from mavi_tasks.costs.to_json import burn_text
+from mavi_tasks.execution.run import Run
+from mavi_tasks.reports.html import drift_page
+
+MOST_ROWS: Final = 1000  # Prefect's UI shows a table whole, and keeps every byte in its database
+PROGRESS_EVERY_S: Final = 5.0
+
+_MODELS: Final = (
+    "model", "answered", "failed", "invalid", "skipped", "unsent", "already_answered", "input_tokens",
+    "output_tokens", "cost_usd", "exposure_usd", "latency_p50_s", "latency_p95_s",
+)  # fmt: skip
+_MODELS_BRIEF: Final = ("model", "answered", "failed", "invalid", "skipped", "unsent", "cost_usd")
+_COMPARED: Final = (
+    "model", "n", "answered", "correct", "accuracy", "accuracy_low", "accuracy_high", "cost_usd",
+    "cost_per_1000_usd", "cost_per_correct_usd", "latency_p50_s", "latency_p95_s", "pareto",
+)  # fmt: skip
+_COMPARED_BRIEF: Final = ("model", "n", "accuracy", "accuracy_low", "accuracy_high", "cost_per_1000_usd")
+_DRIFTED: Final = (
+    "model", "items", "compared", "flipped", "lost", "gained", "accuracy_before", "accuracy_after",
+    "cost_before_usd", "cost_after_usd",
+)  # fmt: skip
+
+
+def key(*words: str) -> str:
+    """An artifact's key: Prefect takes lower-case letters, digits and dashes; other names stay apart."""
+    text = "-".join(words)
+    plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    if re.sub(r"[ _.-]", "-", text.lower()) != plain:  # letters were lost: two names could become one
+        plain = f"{plain}-{sha256(text.encode()).hexdigest()[:6]}".strip("-")
+    return plain
+
+
+async def show_plan(name: str, told: Mapping[str, Any]) -> None:
+    """What the run will send, and what that will most likely cost and take."""
+    rows = [_planned(model) for model in told["models"]]
+    text = (
+        f"# {name}: the plan\n\n{told['to_send']:,} requests to send, {told['already_answered']:,} answered "
+        f"before, {told['shared']:,} share an answer, {len(told['refused']):,} refused.\n\n{_markdown(rows)}"
+    )
+    notes = [told["accuracy"], *told["warnings"]]
+    text += "".join(f"\n- {note}" for note in notes if note)
+    await acreate_markdown_artifact(text, key=key("mavi", name, "plan"), description=f"Plan of {name}")
+    if told["refused"]:
+        refused = [{k: row[k] for k in ("item_id", "model", "reason")} for row in told["refused"][:MOST_ROWS]]
+        await acreate_table_artifact(
+            refused, key=key("mavi", name, "refused"), description="Items that a model does not take, and why"
+        )
+
+
+def _planned(model: Mapping[str, Any]) -> dict[str, Any]:
+    cost, wall_s = model["cost_usd"], model["wall_s"]
+    return {
+        "model": model["model"],
+        "requests": model["requests"],
+        **{f"cost {p} $": "unknown" if cost is None else cost[p] for p in ("p10", "p50", "p90")},
+        "time p50 s": wall_s["p50"],
+        "basis": model["basis"],
+    }
+
+
+@asynccontextmanager
+async def progress(run: Run) -> AsyncIterator[None]:
+    """A progress bar in the UI while the block lasts, moved every few seconds."""
+    found: Any = await acreate_progress_artifact(
+        0.0, key=key("mavi", run.job.name, "progress"), description=f"Requests of {run.job.name}"
+    )
+    task = asyncio.create_task(_move(run, found))
+    try:
+        yield
+    finally:
+        task.cancel()
+    await aupdate_progress_artifact(found, _percent(run))
+
+
+async def _move(run: Run, artifact: UUID) -> None:
+    while True:
+        await asyncio.sleep(PROGRESS_EVERY_S)
+        await aupdate_progress_artifact(artifact, _percent(run))
+
+
+def _percent(run: Run) -> float:
+    requests = sum(tally.requests for tally in run.tallies)
+    done = requests - sum(tally.unsent for tally in run.tallies)
+    return 100.0 * done / requests if requests else 100.0
+
+
+async def show_models(name: str, ended: Mapping[str, Any], summary: str) -> None:
+    """How the run ended, model by model."""
+    rows = [{column: model[column] for column in _MODELS} for model in ended["models"]]
+    await acreate_table_artifact(rows, key=key("mavi", name, "models"), description=f"Models of {name}")
+    in_doubt = Decimal(ended["exposure_usd"])
+    doubt = f"At most ${_trimmed(in_doubt)} more for calls whose reply was lost.\n\n" if in_doubt else ""
+    text = (
+        f"# {name}: {ended['status']}\n\n{_simulated(ended['gateway'] == 'sandbox')}{summary} "
+        f"in {ended['wall_s']:,.0f} s (run {ended['run_id']}).\n\n{doubt}"
+        f"{_markdown(_only(rows, _MODELS_BRIEF))}\nParquet: `{ended['output']}/results`\n"
+    )
+    await acreate_markdown_artifact(text, key=key("mavi", name), description=f"Run of {name}")
+
+
+async def show_comparison(name: str, found: Comparison, page: Path) -> None:
+    """Which model to choose, with the way to the whole report."""
+    rows = [_row(model, _COMPARED) for model in _plain(found)["models"]]
+    points = "".join(f"- {point}\n" for point in found.verdict.points)
+    text = (
+        f"# {name}: bake-off\n\n{_simulated(found.simulated)}**{found.verdict.headline}**\n\n{points}\n"
+        f"{_markdown(_only(rows, _COMPARED_BRIEF))}\nThe whole report: `{page}`\n"
+    )
+    await acreate_table_artifact(
+        rows, key=key("mavi", name, "compared-models"), description=f"Models of {name}, compared"
+    )
+    await acreate_markdown_artifact(
+        text, key=key("mavi", name, "compared"), description=f"Bake-off of {name}"
+    )
+    await _link(name, "compared-page", page)
+
+
+async def show_drift(name: str, found: Drift, page: Path) -> None:
+    """What changed since the run before."""
+    rows = [_row(model, _DRIFTED) for model in _plain(found)["models"]]
+    points = "".join(f"- {point}\n" for model in found.models for point in drift_page.changes(model))
+    text = (
+        f"# {name}: drift\n\nFrom `{found.before}` to `{found.after}`\n\n"
+        f"**{drift_page.headline(found)}**\n\n{points}\n{_markdown(rows)}\nThe whole report: `{page}`\n"
+    )
+    await acreate_markdown_artifact(text, key=key("mavi", name, "drift"), description=f"Drift of {name}")
+    await _link(name, "drift-page", page)
+
+
+async def show_costs(report: CostReport, page: Path) -> None:
+    """Spend by the dimensions asked for, the newest last."""
+    told = report.to_json()
+    totals = ("total_usd", "useful_usd", "invalid_usd", "retried_usd", "exposure_usd")
+    rows = [_flat(group, report.by) for group in told["groups"]]
+    brief = (*report.by, "cost_usd", "exposure_usd", "calls")
+    notes = [*report.notes, *([burn_text(report.burn)] if report.burn else [])]
+    text = (
+        f"# Spend\n\n{_markdown(_only([told], totals))}\n"
+        + "".join(f"- {note}\n" for note in notes)
+        + f"\n{_markdown(_only(rows[-50:], brief))}\nThe whole page: `{page}`\n"
+    )
+    await acreate_table_artifact(
+        rows[-MOST_ROWS:], key="mavi-costs-table", description=f"Spend by {', '.join(report.by)}"
+    )
+    await acreate_markdown_artifact(text, key="mavi-costs", description="Spend")
+    await _link("costs", "page", page)
+
+
+def _flat(group: Mapping[str, Any], by: Sequence[str]) -> dict[str, Any]:
+    kept = ("cost_usd", "useful_usd", "invalid_usd", "retried_usd", "exposure_usd", "calls")
+    return {name: group[name] for name in (*by, *kept) if name in group}
+
+
+async def _link(name: str, what: str, page: Path) -> None:
+    await acreate_link_artifact(
+        _url(page), link_text=page.name, key=key("mavi", name, what), description=str(page)
+    )
+
+
+def _url(page: Path) -> str:
+    return Path(os.path.abspath(page)).as_uri()
+
+
+def _plain(found: Comparison | Drift) -> Any:
+    return found.to_json()
+
+
+def _only(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
+    """The columns that fit a summary; money without its last zeros."""
+    return [
+        {name: _trimmed(Decimal(row[name])) if _is_money(name, row) else row.get(name) for name in names}
+        for row in rows
+    ]
+
+
+def _is_money(name: str, row: Mapping[str, Any]) -> bool:
+    return name.endswith("_usd") and row.get(name) is not None
+
+
+def _trimmed(dollars: Decimal) -> str:
+    return f"{dollars.normalize():f}"
+
+
+def _row(model: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+    return {column: _rounded(model[column]) for column in columns if column in model}
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def _simulated(simulated: bool) -> str:
+    return "**Answered by the sandbox**, not by these models\n\n" if simulated else ""
+
+
+def _markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    if not rows:
+        return ""
+    names = list(rows[0])
+    lines: list[list[Any]] = [names, ["---"] * len(names), *([row.get(n) for n in names] for row in rows)]
+    return "".join("| " + " | ".join(map(_cell, line)) + " |\n" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")

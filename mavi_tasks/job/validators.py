@@ -1,0 +1,239 @@
+"""Checks of a job that need more than one value: files on disk, families, schemas, templates."""
+
+import difflib
+import glob
+import importlib
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from mavi_tasks.errors import InputError
+from mavi_tasks.job.types import wrong
+
+MAX_SCHEMA_BYTES: Final = 1_000_000
+REMOTE: Final = ("s3://", "gs://", "https://", "http://")
+
+_CLASS: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+# A dialect is spoken by some families only; the own contract is spoken by all the others.
+_SPOKEN_BY: Final[Mapping[str, frozenset[str]]] = {"openai": frozenset({"openai"})}
+_FOREIGN: Final = frozenset().union(*_SPOKEN_BY.values())
+
+Loc = tuple[str | int, ...]
+
+
+class Found:
+    """Problems found by one validator, each at its own place, to be raised together."""
+
+    def __init__(self) -> None:
+        self._lines: list[InitErrorDetails] = []
+
+    def add(self, loc: Loc, text: str, value: Any, *, at: Loc | None = None) -> None:
+        """A problem at `loc` below the validated field, or at `at` from the top of the job."""
+        error = PydanticCustomError("wanted", "{words}", {"words": text, "at": at})
+        self._lines.append(InitErrorDetails(type=error, loc=loc, input=value))
+
+    def add_all(self, error: ValidationError, loc: Loc) -> None:
+        for line in error.errors(include_url=False):
+            words = {"words": line["msg"], **(line.get("ctx") or {})}
+            kind = PydanticCustomError(line["type"], "{words}", words)
+            self._lines.append(InitErrorDetails(type=kind, loc=(*loc, *line["loc"]), input=line["input"]))
+
+    def raise_any(self) -> None:
+        if self._lines:
+            raise ValidationError.from_exception_data("Job", self._lines)
+
+
+def model_problem(value: str) -> str | None:
+    """What is wrong with the name of a model; None when it is family:name of a family we know.
+
+    Families that only a dialect knows pass: they are checked against the gateway.
+    """
+    from mavi_tasks import providers
+
+    try:
+        family, _ = providers.split(value)
+        if family not in _FOREIGN:
+            providers.family_of(value)
+    except InputError as problem:
+        return ": " + str(problem).partition(": ")[2]
+    return None
+
+
+def fits_dialect(model: str, dialect: str) -> str | None:
+    """What is wanted when this gateway cannot be asked for this model."""
+    family = model.partition(":")[0]
+    spoken_by = _SPOKEN_BY.get(dialect)
+    if spoken_by is not None and family not in spoken_by:
+        return f"must be {' or '.join(sorted(spoken_by))}:NAME, because the gateway's dialect is {dialect}"
+    if spoken_by is None and family in _FOREIGN:
+        return f"needs a gateway of its own: gateway: {{base_url: ..., dialect: {family}}}"
+    return None
+
+
+def params_problems(model: str, params: Mapping[str, Any], schema: Mapping[str, Any] | None) -> list[str]:
+    """What the model's family says against these parameters; empty for a family without rules."""
+    from mavi_tasks import providers
+
+    family = providers.FAMILIES.get(model.partition(":")[0])
+    return [] if family is None else family.check(params, schema)
+
+
+def path(text: str, base: Path) -> str:
+    """An absolute path, with ~ expanded; buckets and URLs stay as they are."""
+    if "://" in text:
+        return text
+    return str((base / Path(text).expanduser()).resolve())
+
+
+def manifest(text: str, base: Path) -> str:
+    """The manifest's absolute path, glob or URL; it must exist when it lies on this machine."""
+    if "://" in text:
+        if not text.startswith(REMOTE):
+            raise wrong("must be a path, a glob, s3://, gs:// or https://")
+        return text
+    if "\0" in text:
+        raise wrong("must be a path")
+    found = base / Path(text).expanduser()
+    if found.exists():
+        return str(found.resolve())
+    if glob.has_magic(text):
+        return str(base.resolve() / Path(text).expanduser())
+    raise wrong("is not there" + _similar(found))
+
+
+def _similar(missing: Path) -> str:
+    folder = missing.parent
+    if not folder.is_dir():
+        return f": there is no folder {folder}"
+    near = difflib.get_close_matches(missing.name, [p.name for p in folder.iterdir()], 1, 0.6)
+    return f" (looked in {folder})" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def output(text: str, base: Path) -> str:
+    """The dataset's absolute folder, or a bucket prefix."""
+    if "://" in text and (not text.startswith("s3://") or text[5:6] in ("", "/") or "?" in text):
+        raise wrong("must be a folder or s3://BUCKET/PREFIX")
+    if "\0" in text:
+        raise wrong("must be a folder")
+    found = Path(path(text, base)) if "://" not in text else None
+    if found is not None and found.exists() and not found.is_dir():
+        raise wrong("is a file; a dataset is a folder")
+    return str(found) if found is not None else text
+
+
+def stem(manifest: str) -> str:
+    """A short name for a manifest: the file's, or the folder's above a glob."""
+    last = ""
+    for part in re.split(r"[\\/]+", urlsplit(manifest).path if "://" in manifest else manifest):
+        if glob.has_magic(part):
+            break
+        last = part if part not in ("", ".", "..") else last
+    return last.removesuffix(".gz").rpartition(".")[0] or last or "job"
+
+
+def schema(value: Any, base: Path) -> dict[str, Any] | None:
+    """A JSON Schema (2020-12) whose answers are objects; from a mapping, a file or a pydantic class."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        found = _class_schema(value, base) if _CLASS.fullmatch(value) else _file_schema(value, base)
+    else:
+        found = value
+    if not isinstance(found, Mapping):
+        raise wrong("must be a JSON Schema (a mapping), a file that holds one, or module:Class")
+    if not found:
+        raise wrong("is empty; leave it out to take any answer")
+    _valid(found)
+    return dict(found)
+
+
+def _valid(found: Mapping[str, Any]) -> None:
+    from jsonschema import Draft202012Validator, SchemaError
+
+    from mavi_tasks.providers import schema_dialects
+
+    try:
+        Draft202012Validator.check_schema(found)
+    except SchemaError as problem:
+        where = ".".join(str(step) for step in problem.absolute_path)
+        raise wrong(
+            f"is no valid JSON Schema: {where + ': ' if where else ''}{problem.message[:200]}"
+        ) from None
+    except RecursionError:
+        raise wrong("is nested too deeply") from None
+    if problems := schema_dialects.problems(found):
+        raise wrong(": " + "; ".join(text.removeprefix("answer_schema: ") for text in problems))
+    if not schema_dialects.is_object(found):
+        raise wrong("must describe an object: write `type: object` at its top")
+
+
+def _file_schema(text: str, base: Path) -> Any:
+    file = Path(path(text, base))
+    try:
+        if file.stat().st_size > MAX_SCHEMA_BYTES:
+            raise wrong("is too big for a schema")
+        return json.loads(file.read_text("utf-8-sig"))
+    except FileNotFoundError:
+        raise wrong("is not there" + _similar(file)) from None
+    except OSError as problem:
+        raise wrong(f"cannot be read: {problem.strerror}") from None
+    except UnicodeDecodeError:
+        raise wrong("is not UTF-8") from None
+    except json.JSONDecodeError as problem:
+        raise wrong(f"is no JSON: line {problem.lineno}: {problem.msg}") from None
+    except RecursionError:
+        raise wrong("is nested too deeply") from None
+
+
+def _class_schema(text: str, base: Path) -> Any:
+    from pydantic import BaseModel
+
+    module_name, _, class_name = text.partition(":")
+    sys.path.insert(0, str(base))  # a module beside the job file is found, as for a script
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as problem:  # the user's own module may raise anything
+        raise wrong(f"cannot be imported: {type(problem).__name__}: {problem}") from problem
+    finally:
+        sys.path.remove(str(base))
+    found = getattr(module, class_name, None)
+    if not isinstance(found, type) or not issubclass(found, BaseModel):
+        raise wrong(f"must name a pydantic class; {module_name} has " + _models_of(module, BaseModel))
+    return found.model_json_schema()
+
+
+def _models_of(module: Any, base: type) -> str:
+    names = [
+        n for n, c in vars(module).items() if isinstance(c, type) and issubclass(c, base) and c is not base
+    ]
+    return ", ".join(sorted(names)) or "none"
+
+
+def prompt_names(prompts: Mapping[str, str], found: Found) -> None:
+    """Names of prompts become a column: `row` is taken by the manifest's own prompts."""
+    for name in prompts:
+        if name == "row":
+            found.add((name,), "is taken: it names the manifest's own prompts", None)
+        elif not name.strip() or not name.isprintable() or len(name) > 100:
+            found.add((name,), "must have a short name in print", None)
+
+
+def templates(prompts: Mapping[str, str], columns: Any, found: Found) -> None:
+    """Templates that cannot be compiled, or that would show the expected answer."""
+    from mavi_tasks.prompts.templates import template_problems
+
+    for name, text in template_problems(prompts, columns):
+        found.add((name,), text, None)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The name most like this one, or None."""
+    close = difflib.get_close_matches(name.lower(), list(known), 1, 0.6)
+    return close[0] if close else None

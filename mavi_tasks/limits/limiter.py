@@ -1,0 +1,302 @@
+"""One model's gate: hold, circuit, pace, slot; first come, first served; what nobody told is learned."""
+
+from collections import deque
+from collections.abc import Callable
+
+from mavi_tasks.common.clock import Clock
+from mavi_tasks.limits.adaptive import Adaptive, AdaptiveSettings
+from mavi_tasks.limits.changes import Changes
+from mavi_tasks.limits.circuit_breaker import Circuit, CircuitSettings, State
+from mavi_tasks.limits.events import LimitChange, ModelDown, Outcome, Permit
+from mavi_tasks.limits.gcra import HEADROOM, Pacer, catch_up_s
+from mavi_tasks.limits.wait_queue import FOREVER, Line
+
+HOLD_S, HOLD_CAP_S = 1.0, 32.0  # after a 429 without Retry-After, doubling
+
+
+class Throttle:
+    """The right to send to one model, given out no faster than it can take.
+
+    A waiter holds nothing: the slot is taken at the moment of sending. The first in line is never overtaken,
+    so that a request with many tokens is served too. One event loop, no threads.
+
+    Tokens are reserved at the estimate and settled at `release`: at `used_tokens` when known; back to 0 when
+    the model read nothing (throttled, rejected); else the estimate stands. A request counts against requests
+    per minute even when throttled, because servers count it.
+
+    `stop()` and a circuit that gave up end the throttle: all waiters and all later calls raise `ModelDown` at
+    once; tries in flight finish and are released as always.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        requests_per_minute: float | None,
+        tokens_per_minute: float | None,
+        concurrency: int | None,
+        clock: Clock,
+        on_change: Callable[[LimitChange], None] | None = None,
+        burst: int | None = None,
+        adaptive: AdaptiveSettings | None = None,
+        circuit: CircuitSettings | None = None,
+    ) -> None:
+        """None: nobody told. `burst`: requests the server takes at once; None: as few as timers allow."""
+        self.model = model
+        self.requests_per_minute = requests_per_minute
+        self.tokens_per_minute = tokens_per_minute
+        self.concurrency = concurrency
+        self.in_flight = 0
+        self.tries = 0
+        self.throttled_count = 0
+        self.held_until = 0.0
+        self.tokens_reserved = 0
+        """Of tries in flight, as estimated."""
+        self.tokens_settled = 0
+        """Of tries that came back, as charged."""
+        self.stopped: str | None = None
+        """Why no more is sent, or None."""
+        told = None if requests_per_minute is None else requests_per_minute * HEADROOM / 60
+        self._now = clock.now
+        self._adaptive = Adaptive(told_rate_per_s=told, told_concurrency=concurrency, settings=adaptive)
+        self._burst_s = None if burst is None or told is None else (burst - 1) / told
+        self._tokens = None if tokens_per_minute is None else Pacer(tokens_per_minute * HEADROOM)
+        self._requests: Pacer | None = None
+        self._pace_per_s: float | None = None
+        self._cap = self._adaptive.cap
+        self._set_pace(self._adaptive.pace_per_s)
+        self._circuit = Circuit(circuit)
+        self._next_hold_s = HOLD_S
+        self._hold_seq = 0
+        self._changes = Changes(model, on_change)
+        self._changes.start("concurrency", self._cap)
+        self._changes.start("requests_per_minute", self.rate_now)
+        self._line = Line(clock, wait_s=self._wait_s, grant=self._grant, give_back=self.give_back)
+
+    # -- what is shown ---------------------------------------------------------------------------------------
+
+    @property
+    def concurrency_now(self) -> int:
+        """Tries in flight allowed at present."""
+        return self._cap
+
+    @property
+    def rate_now(self) -> float | None:
+        """Requests per minute allowed at present, told or learned; None: no limit is known."""
+        rate_per_s = self._adaptive.rate.value
+        return None if rate_per_s is None else 60 * rate_per_s
+
+    @property
+    def waiting(self) -> int:
+        """Callers in line."""
+        return len(self._line)
+
+    @property
+    def circuit_state(self) -> State:
+        """closed, open, probing or down."""
+        return self._circuit.state
+
+    @property
+    def pausing(self) -> str | None:
+        """Why nothing goes out at present, in a few words; None when tries go."""
+        if self._circuit.state != "closed":
+            return self._circuit.why
+        left_s = self.held_until - self._now()
+        return f"held for {left_s:.0f} s" if left_s >= 1 else None
+
+    @property
+    def history(self) -> deque[LimitChange]:
+        """The latest changes, oldest first."""
+        return self._changes.history
+
+    # -- before a try ----------------------------------------------------------------------------------------
+
+    def try_acquire(self, tokens: int = 0) -> Permit | None:
+        """A permit when one is free this instant and nobody is in line, else None. Raises ModelDown."""
+        if self.stopped is not None:
+            raise ModelDown(self.model, self.stopped)
+        if self._line:
+            return None
+        now = self._now()
+        return None if self._wait_s(tokens, now) else self._grant(tokens, now)
+
+    async def acquire(self, tokens: int = 0) -> Permit:
+        """A permit, in the order of asking. Raises ModelDown when the model is asked no more."""
+        permit = self.try_acquire(tokens)
+        return await self._line.join(tokens) if permit is None else permit
+
+    def stop(self, reason: str) -> None:
+        """Ask this model no more; every waiter raises ModelDown now. The first reason stays."""
+        why = self.stopped = self.stopped or reason
+        self._line.fail(lambda: ModelDown(self.model, why))
+
+    def _wait_s(self, tokens: int, now: float) -> float:
+        """Seconds until a try may go; infinite when only a reply can let it go."""
+        if self.in_flight >= self._cap:
+            self._adaptive.slot_bound = True
+            return FOREVER
+        wait_s = self.held_until - now if self.held_until > now else 0.0
+        if self._circuit.state != "closed":
+            wait_s = max(wait_s, self._circuit.wait_s(now))
+        if self._tokens is not None:
+            wait_s = max(wait_s, self._tokens.wait_s(tokens, now))
+        if self._requests is not None:
+            paced_s = self._requests.wait_s(1, now)
+            if paced_s > wait_s:
+                self._adaptive.paced = True
+                return paced_s
+        return wait_s
+
+    def _grant(self, tokens: int, now: float) -> Permit:
+        self.in_flight += 1
+        self.tries += 1
+        self.tokens_reserved += tokens
+        if self._tokens is not None:
+            self._tokens.take(tokens, now)
+        if self._requests is not None:
+            self._requests.take(1, now)
+        self._adaptive.on_sent(now, self.tries)
+        permit = Permit(self.tries, tokens, now, self.in_flight)
+        if self._circuit.state != "closed":
+            permit.probe = True
+            self._change_circuit(self._circuit.start_probe)
+        return permit
+
+    # -- after a try -----------------------------------------------------------------------------------------
+
+    def release(
+        self,
+        permit: Permit,
+        outcome: Outcome,
+        *,
+        used_tokens: int | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        """Say what a try came to; frees its slot, settles its tokens, moves the limits."""
+        self._close(permit)
+        self._settle(permit, outcome, used_tokens)
+        now = self._now()
+        AFTER[outcome](self, permit, now, retry_after_s)
+        if self._adaptive.moved:
+            self._apply_limits(now)
+        if self._circuit.state == "down" and self.stopped is None:
+            self.stop(self._circuit.why)
+        if self._line:
+            self._line.serve()
+
+    def give_back(self, permit: Permit) -> None:
+        """Undo a permit whose try was never sent.
+
+        Its place in the request pace comes back only while no later try has gone out: later on it would let
+        two tries go at once.
+        """
+        self._close(permit)
+        self.tokens_reserved -= permit.tokens
+        if self._tokens is not None:
+            self._tokens.refund(permit.tokens)
+        if self._requests is not None and permit.seq == self.tries:
+            self._requests.refund(1)
+        if permit.probe:
+            self._change_circuit(self._circuit.drop_probe)
+        self._adaptive.on_other(permit)
+        self._line.serve()
+
+    def _close(self, permit: Permit) -> None:
+        if permit.released:
+            raise ValueError(f"{self.model}: permit {permit.seq} was released before")
+        permit.released = True
+        self.in_flight -= 1
+
+    def _settle(self, permit: Permit, outcome: Outcome, used_tokens: int | None) -> None:
+        if used_tokens is None:
+            used_tokens = 0 if outcome in ("throttled", "rejected") else permit.tokens
+        self.tokens_reserved -= permit.tokens
+        self.tokens_settled += used_tokens
+        if self._tokens is not None and used_tokens != permit.tokens:
+            self._tokens.refund(permit.tokens - used_tokens)
+
+    def _after_ok(self, permit: Permit, now: float, _retry_after_s: float | None) -> None:
+        self._adaptive.on_ok(permit, now)
+        if permit.seq > self._hold_seq:
+            self._next_hold_s = HOLD_S
+        self._succeed()
+
+    def _after_rejected(self, permit: Permit, _now: float, _retry_after_s: float | None) -> None:
+        self._adaptive.on_other(permit)
+        self._succeed()
+
+    def _after_error(self, permit: Permit, now: float, retry_after_s: float | None) -> None:
+        self._adaptive.on_error(permit)
+        if retry_after_s is not None:
+            self._hold(now, retry_after_s, "the server asked for a pause")
+        self._change_circuit(lambda: self._circuit.fail(now, probe=permit.probe))
+
+    def _after_throttled(self, permit: Permit, now: float, retry_after_s: float | None) -> None:
+        self.throttled_count += 1
+        first = self._adaptive.on_throttled(permit, now, self.in_flight)
+        own_s = self._next_hold_s
+        if retry_after_s is not None:
+            # A Retry-After that was kept and led to the next 429 is not believed twice.
+            again = first and own_s > HOLD_S
+            self._hold(now, max(retry_after_s, own_s) if again else retry_after_s, "throttled, Retry-After")
+        elif first:
+            self._hold(now, own_s, "throttled")
+        if first:
+            self._next_hold_s = min(2 * own_s, HOLD_CAP_S)
+            self._hold_seq = self.tries
+        if permit.probe:
+            self._change_circuit(self._circuit.drop_probe)
+
+    def _hold(self, now: float, hold_s: float, why: str) -> None:
+        until = now + max(0.0, hold_s)
+        if until > self.held_until:
+            old = max(0.0, self.held_until - now)
+            self.held_until = until
+            self._adaptive.on_hold(now, until)
+            if self._requests is not None:
+                self._requests.restart(until)
+            self._changes.tell(now, "hold", old, hold_s, why)
+
+    def _succeed(self) -> None:
+        circuit = self._circuit
+        if circuit.failures_in_a_row or circuit.state != "closed":
+            self._change_circuit(circuit.succeed)
+
+    # -- limits that move ------------------------------------------------------------------------------------
+
+    def _apply_limits(self, now: float) -> None:
+        adaptive = self._adaptive
+        adaptive.moved = False
+        self._cap = adaptive.cap
+        pace_per_s = adaptive.pace_per_s
+        if pace_per_s != self._pace_per_s:
+            self._set_pace(pace_per_s)
+        self._changes.move("concurrency", self._cap, now)
+        self._changes.move("requests_per_minute", self.rate_now, now)
+
+    def _set_pace(self, pace_per_s: float | None) -> None:
+        """Space the sends; once paced a model stays paced."""
+        self._pace_per_s = pace_per_s
+        if pace_per_s is None:
+            return
+        per_minute = 60 * pace_per_s
+        late_s = catch_up_s(per_minute) if self._burst_s is None else self._burst_s
+        if self._requests is None:
+            self._requests = Pacer(per_minute, catch_up_s=late_s)
+        else:
+            self._requests.set_rate(per_minute, catch_up_s=late_s)
+
+    def _change_circuit(self, change: Callable[[], None]) -> None:
+        old = self._circuit.state
+        change()
+        if self._circuit.state != old:
+            self._changes.tell(self._now(), "circuit", old, self._circuit.state, self._circuit.why)
+
+
+AFTER: dict[Outcome, Callable[[Throttle, Permit, float, float | None], None]] = {
+    "ok": Throttle._after_ok,
+    "rejected": Throttle._after_rejected,
+    "server_error": Throttle._after_error,
+    "unknown": Throttle._after_error,
+    "throttled": Throttle._after_throttled,
+}

@@ -1,0 +1,72 @@
+"""A worker's budget: what it has of the ledger, topped up in portions."""
+
+from typing import Final
+
+from mavi_tasks.limits import Clock
+from mavi_tasks.limits.budget import Budget, Reservation
+from mavi_tasks.limits.shared.budget_ledger import Ledger
+
+LOOK_AGAIN_S: Final = 0.1
+FOREVER: Final = float("inf")
+PATIENCE_S: Final = 60.0  # for what others may still give back; a dead worker's portion comes back sooner
+
+
+class LeasedBudget(Budget):
+    """A `Budget` whose limit grows by what the ledger hands out; together never more than the whole.
+
+    A request that does not fit asks the ledger for more. When that has too little, what is free here goes
+    back to it, so that it may serve another, and the request waits while somebody may still give back.
+    """
+
+    def __init__(self, ledger: Ledger, holder: str, *, workers: int, clock: Clock) -> None:
+        super().__init__(0)
+        self._ledger, self._holder, self._clock = ledger, holder, clock
+        self._parts = 2 * max(1, workers)
+        self._ask_at_s = 0.0  # many requests wait, one of them asks now and then
+
+    async def reserve(self, worst_pico: int) -> Reservation | None:
+        reservation = self.try_reserve(worst_pico)
+        began_s = self._clock.now()
+        while reservation is None:
+            if self.stopped:
+                return None
+            asked = self._clock.now() < self._ask_at_s
+            may_come = asked or await self._top_up(self._scaled(worst_pico))
+            reservation = self.try_reserve(worst_pico)
+            if reservation is None:
+                if not may_come or self._clock.now() - began_s > PATIENCE_S:
+                    self.refused_pico = min(worst_pico, self.refused_pico or worst_pico)
+                    return None
+                await self._clock.sleep(LOOK_AGAIN_S)
+                reservation = self.try_reserve(worst_pico)
+        return reservation
+
+    async def close(self) -> None:
+        """Give the rest back; nothing is spent here any more."""
+        back = self.remaining_pico or 0
+        self.limit_pico = (self.limit_pico or 0) - back
+        await self._ledger.exchange(self._holder, back_pico=back, least_pico=0, parts=1, last=True)
+
+    async def _top_up(self, amount_pico: int) -> bool:
+        """More money, if there is any; True: it may fit now, or later."""
+        self._ask_at_s = FOREVER
+        try:
+            granted, _ = await self._exchange(0, amount_pico - max(0, self.remaining_pico or 0))
+            if granted:
+                return True
+            granted, others = await self._exchange(max(0, self.remaining_pico or 0), amount_pico)
+            return bool(granted) or others or self._in_flight > 0
+        finally:
+            self._ask_at_s = self._clock.now() + LOOK_AGAIN_S / 2
+
+    async def _exchange(self, back_pico: int, least_pico: int) -> tuple[int, bool]:
+        self.limit_pico = (self.limit_pico or 0) - back_pico  # gone before it is given back
+        told = await self._ledger.exchange(
+            self._holder,
+            back_pico=back_pico,
+            least_pico=max(1, least_pico),
+            parts=self._parts,
+            last=not self._in_flight and self.remaining_pico == 0,  # nothing of ours can come back
+        )
+        self.limit_pico += told.granted_pico
+        return told

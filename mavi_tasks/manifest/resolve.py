@@ -1,0 +1,139 @@
+"""A media reference of a row: checked without opening it, made absolute, shown without its secrets."""
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+from urllib.parse import unquote, urljoin, urlsplit
+
+WANTED: Final = "must be http(s), s3, gs or a local path"
+
+# Nearly every URL; what this does not take is looked at in full.
+PLAIN_URL: Final = re.compile(
+    r"(?:https?|s3|gs)://[A-Za-z0-9][A-Za-z0-9.\-_:]*/[A-Za-z0-9._~%/+\-]*"
+).fullmatch
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")  # two letters at least: C:\ is a path
+_MANY: Final = re.compile(r"[\s,;|]+(?:https?|s3|gs)://", re.I)
+_SHOWN: Final = 100
+
+
+class BadReference(ValueError):
+    """A reference that cannot be media; `str()` reads after the reference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """Where relative references lie: a folder of this machine, or a URL or bucket prefix that ends in `/`.
+
+    trusted: the references come from a listing, so that the files are known to be there.
+    """
+
+    folder: str
+    remote: bool = False
+    trusted: bool = False
+
+    def absolute(self, ref: str) -> str:
+        """The reference as an absolute path, URL or data URL. Raises BadReference."""
+        if PLAIN_URL(ref):
+            return ref
+        scheme = _SCHEME.match(ref)
+        if scheme is not None and (
+            ref.startswith("://", scheme.end() - 1) or scheme[1].lower() in ("data", "file")
+        ):
+            return self._with_scheme(ref, scheme[1].lower())
+        if self.remote:
+            return self._joined(ref)
+        return self._local(ref)
+
+    def _with_scheme(self, ref: str, scheme: str) -> str:
+        if scheme == "data":
+            return _data_url(ref)
+        if scheme == "file":
+            return self._local(_path_of_file_url(ref))
+        if scheme not in ("http", "https", "s3", "gs"):
+            raise BadReference(WANTED)
+        if _MANY.search(ref):
+            raise BadReference(
+                "holds several: write one a column (media_url, media_url_2, ...), or a JSON list"
+            )
+        _check_host(ref)
+        return ref
+
+    def _joined(self, ref: str) -> str:
+        if self.folder.startswith("http"):
+            return urljoin(self.folder, ref)
+        return self.folder + ref.removeprefix("./")
+
+    def _local(self, ref: str) -> str:
+        path = os.path.join(self.folder, ref)
+        if "./" in ref or ref.startswith("~"):
+            path = os.path.normpath(os.path.join(self.folder, os.path.expanduser(ref)))
+        if self.trusted:
+            return path
+        try:
+            mode = os.stat(path).st_mode
+        except (OSError, ValueError) as problem:
+            raise BadReference(f"is not there (looked for {shown(path)})") from problem
+        if not stat.S_ISREG(mode):
+            raise BadReference("is a folder, not a file" if stat.S_ISDIR(mode) else "is no file")
+        return path
+
+
+def _data_url(ref: str) -> str:
+    head, comma, body = ref[:200].partition(",")
+    if not comma or not body:
+        raise BadReference("must be a whole data URL: data:image/jpeg;base64,...")
+    if not head[5:].lower().startswith(("image/", "video/")):
+        raise BadReference("must be a data URL of an image or a video: data:image/jpeg;base64,...")
+    return ref
+
+
+def _path_of_file_url(ref: str) -> str:
+    split = urlsplit(ref)
+    if split.netloc not in ("", "localhost") or not split.path.startswith("/"):
+        raise BadReference("must be a path, or file:///an/absolute/path")
+    return unquote(split.path)
+
+
+def _check_host(ref: str) -> None:
+    try:
+        host = urlsplit(ref).hostname
+    except ValueError:
+        raise BadReference("is no URL that can be read") from None
+    if not host:
+        raise BadReference("names no host")
+    if not ref.isprintable():
+        raise BadReference("holds a character that is not printable")
+
+
+def shown(ref: str) -> str:
+    """A reference short enough for one line, without its query, user and password: any may be a secret."""
+    if ref[:5].lower() == "data:":
+        return ref[:30] + "..."
+    text = ref
+    if "://" in ref:
+        scheme, _, rest = ref.partition("?")[0].partition("#")[0].partition("://")
+        host, slash, path = rest.partition("/")
+        text = f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def without_signature(ref: str) -> str:
+    """A URL without user, password and signature; what else tells two media apart stays in it."""
+    if "://" not in ref or not ("?" in ref or "@" in ref or "#" in ref):
+        return ref
+    from mavi_tasks.media.urls import remote
+
+    try:
+        return remote(ref).uri
+    except ValueError:
+        return ref.partition("?")[0].partition("#")[0].rpartition("@")[2]
+
+
+def name_of(ref: str) -> str:
+    """The item id that a reference gives when the manifest has none."""
+    if ref[:5].lower() == "data:":
+        return "data:" + sha256(ref.encode()).hexdigest()[:16]
+    return without_signature(ref)

@@ -1,0 +1,225 @@
+"""Media for the dispatcher: off the event loop, once per media, bounded in threads and memory.
+
+    async with store.delivery(plan) as delivery:     # Delivery | Refusal
+        ... build the body and send it
+
+A request whose media all travel as URLs touches no thread, no lock and no budget. Everything else runs in a
+few threads; the same media wanted by several models and prompts is read and encoded once, and is kept for a
+while. The texts in flight are held to a number of bytes until the `async with` ends.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+from mavi_tasks.media.encode import as_url, assemble, encode
+from mavi_tasks.media.identify import identify
+from mavi_tasks.media.probe_cache import Bounded, Probes
+from mavi_tasks.media.thread_pool import ByteBudget, Workers
+from mavi_tasks.media.types import (
+    DEFAULTS,
+    MB,
+    Delivery,
+    Encoded,
+    Kind,
+    MediaOptions,
+    Plan,
+    Refusal,
+    Step,
+    Unit,
+)
+
+THREADS: Final = 3
+BUDGET_BYTES: Final = 192 * MB
+CACHE_BYTES: Final = 64 * MB
+DECODE_BYTES: Final = 160 * MB
+# What one raw byte takes in flight: 4/3 as base64 text, and as much again in the body that is sent.
+_COPIES: Final = 3
+_UNKNOWN_BYTES: Final = 4 * MB  # a remote media, whose size is not known before
+_FRAME_BYTES: Final = 300_000
+_PIXEL_BYTES: Final = 6  # decoded, and a smaller or turned copy
+_UNKNOWN_PIXELS: Final = 8_000_000
+_READ_S: Final = 600.0  # to hash one file, the largest from a slow disk
+_GRACE_S: Final = 5.0  # beyond the deadlines inside, for a decoder stuck in one call
+
+Result = TypeVar("Result")
+
+
+class StoreStopped(Exception):
+    """The store was stopped before this media was ready."""
+
+
+class MediaStore:
+    """Hands out deliveries. Belongs to one event loop; `await close()` when done."""
+
+    def __init__(
+        self,
+        options: MediaOptions = DEFAULTS,
+        *,
+        probes: Probes | None = None,
+        threads: int = THREADS,
+        budget_bytes: int = BUDGET_BYTES,
+        cache_bytes: int = CACHE_BYTES,
+        decode_bytes: int = DECODE_BYTES,
+    ) -> None:
+        self.encoded = 0  # media read and encoded so far: for reports and tests
+        self.budget = ByteBudget(budget_bytes)
+        self._options = options
+        self._probes = probes or Probes()
+        self._workers = Workers(threads)
+        self._decoding = ByteBudget(decode_bytes)
+        self._kept: Bounded[Encoded] = Bounded(cache_bytes)
+        self._under_way: dict[Hashable, asyncio.Task[Any]] = {}
+        self._stopped = False
+
+    def delivery(self, plan: Plan) -> "Held":
+        """The media of one request: `async with` gives a Delivery or a Refusal, and frees the memory."""
+        return Held(self, plan)
+
+    async def identify(self, ref: str, kind: Kind | None = None) -> Unit:
+        """What `media.identify` gives; files are read in a thread, once at a time each."""
+        if ref.startswith(("https://", "http://")):
+            return identify(ref, self._options, self._probes, kind)
+        work = (identify, ref, self._options, self._probes, kind)
+        run = self._workers.run
+        return await self._once(
+            ("identify", ref, kind), lambda: _timely(run(*work, timeout_s=_READ_S), "reading")
+        )
+
+    async def encode(self, step: Step) -> Encoded | Refusal:
+        """One media as it is sent: kept from before, under way, or done now."""
+        if step.way == "url":
+            return as_url(step)
+        key = _key(step)
+        kept = self._kept.get(key)
+        return kept if kept is not None else await self._once(key, lambda: self._encode(key, step))
+
+    def stop(self) -> None:
+        """Reads and encodes nothing more; who waits for it gets StoreStopped now."""
+        self._stopped = True
+        for task in self._under_way.values():
+            task.cancel()
+
+    async def close(self) -> None:
+        """Gives up what is under way; nobody waits for it any more."""
+        self.stop()
+        await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+
+    async def __aenter__(self) -> "MediaStore":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _once(self, key: Hashable, start: Callable[[], Awaitable[Result]]) -> Result:
+        """The result of the work under this key: joins the one under way, or starts it."""
+        if self._stopped:
+            raise StoreStopped
+        task = self._under_way.get(key)
+        if task is None:
+            task = asyncio.ensure_future(start())
+            self._under_way[key] = task
+            task.add_done_callback(lambda _: self._under_way.pop(key, None))
+        # Shielded: one request that is cancelled must not take the media away from the others.
+        try:
+            result: Result = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if self._stopped and task.cancelled():
+                raise StoreStopped from None
+            raise
+        return result
+
+    async def _encode(self, key: Hashable, step: Step) -> Encoded | Refusal:
+        options = self._options
+        taken = await self._decoding.take(_decode_bytes(step, options))
+        try:
+            self.encoded += 1
+            limit_s = options.decode_timeout_s + options.download_timeout_s + _GRACE_S
+            done = await _timely(self._workers.run(encode, step, options, timeout_s=limit_s), "decoding")
+        finally:
+            self._decoding.give_back(taken)
+        if isinstance(done, Encoded) and step.way != "presign":  # a presigned URL would grow old
+            self._kept.put(key, done, done.text_bytes)
+        return done
+
+
+class Held:
+    """One request's media, and the memory they take, until the block ends."""
+
+    __slots__ = ("_plan", "_store", "_taken")
+
+    def __init__(self, store: MediaStore, plan: Plan) -> None:
+        self._store, self._plan, self._taken = store, plan, 0
+
+    async def __aenter__(self) -> Delivery | Refusal:
+        plan = self._plan
+        if not plan.reads:
+            return assemble(plan, [as_url(step) for step in plan.steps])
+        self._taken = await self._store.budget.take(sum(map(_weight, plan.steps)))
+        try:
+            return await self._gathered()
+        except BaseException:
+            self._give_back()
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._give_back()
+
+    async def _gathered(self) -> Delivery | Refusal:
+        done = []
+        for step in self._plan.steps:
+            encoded = await self._store.encode(step)
+            if isinstance(encoded, Refusal):
+                return encoded
+            done.append(encoded)
+        return assemble(self._plan, done)
+
+    def _give_back(self) -> None:
+        taken, self._taken = self._taken, 0
+        if taken:
+            self._store.budget.give_back(taken)
+
+
+async def _timely(work: Awaitable[Result], doing: str) -> Result | Refusal:
+    try:
+        return await work
+    except TimeoutError:
+        return Refusal("media_timeout", f"{doing} it did not end in time and was given up")
+
+
+def _key(step: Step) -> Hashable:
+    """What decides the encoded form: the content and the form wanted, not the model or the prompt."""
+    media = step.media
+    source = media.source if step.way == "presign" else ""
+    form = (step.way, step.mimes, step.max_bytes, step.frames, step.fps, step.max_frames)
+    return (media.identity, source, *form)
+
+
+def _weight(step: Step) -> int:
+    """Bytes that this media takes in flight; a guess for what has not been read."""
+    if step.way == "url":
+        return 0
+    if step.way == "presign":
+        return 4096
+    size = step.media.bytes if step.media.bytes is not None else _UNKNOWN_BYTES
+    if step.way == "frames":
+        size = (step.frames or step.max_frames or 1) * _FRAME_BYTES
+    return _COPIES * min(size, step.max_bytes or size)
+
+
+def _decode_bytes(step: Step, options: MediaOptions) -> int:
+    """Bytes that decoding takes beside the texts; 0 when the file is sent as it is."""
+    media = step.media
+    if step.way == "presign" or (step.way == "inline" and media.kind == "video"):
+        return 0
+    width, height = media.width, media.height
+    if width is None or height is None:
+        return _PIXEL_BYTES * _UNKNOWN_PIXELS
+    too_large = (media.bytes or 0) > (step.max_bytes or 0) or max(width, height) > (
+        options.max_image_px or width
+    )
+    as_it_is = step.way == "inline" and not too_large and (not step.mimes or media.mime in step.mimes)
+    return 0 if as_it_is else _PIXEL_BYTES * width * height

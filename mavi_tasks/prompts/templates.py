@@ -1,0 +1,287 @@
+"""Prompts: Jinja2 templates in a sandbox, strict about every name they use.
+
+A template sees the item's columns by their names, `item_id`, `row` (all columns, for names that are no
+identifiers: `row["Product title"]`) and `media` (kind, name, uri, count). It never sees the expected answer.
+"""
+
+import difflib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+from jinja2 import Template, TemplateError, TemplateSyntaxError, UndefinedError, meta, nodes
+from jinja2.exceptions import SecurityError
+
+from mavi_tasks.errors import InputError
+from mavi_tasks.prompts.sandboxed_jinja import MAX_CHARS, MAX_STEPS, STEPS, Nothing, Sandbox, printed
+
+if TYPE_CHECKING:
+    from mavi_tasks.job import Columns
+    from mavi_tasks.manifest import Item, Problems
+
+ROW: Final = "row"  # the prompt_id of an item's own prompt
+
+_OWN: Final = frozenset(("item_id", "media", "row"))
+_MEDIA: Final = frozenset(("kind", "name", "uri", "count"))
+
+
+@dataclass(frozen=True, slots=True)
+class MediaView:
+    """What templates see of an item's media.
+
+    kind: image, video or text. name: the file's name. uri: the stored form, without signature.
+    """
+
+    kind: str
+    name: str
+    uri: str
+    count: int
+
+
+_View = Callable[["Item", MediaView], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompt:
+    """One compiled prompt. needed: the columns without which it cannot be rendered."""
+
+    name: str
+    needed: frozenset[str]
+    constant: str | None
+    render: Callable[["Item", MediaView], str]
+
+
+class Prompts:
+    """The prompts of a job, compiled once. Raises InputError with everything that is wrong with them.
+
+    columns: the job's, so that the column with the expected answer is kept from the templates.
+    problems: where rendering tells what is wrong; give the manifest's, so that all is told at once.
+    """
+
+    def __init__(
+        self,
+        prompts: Mapping[str, str],
+        columns: "Columns | None" = None,
+        problems: "Problems | None" = None,
+    ) -> None:
+        from mavi_tasks.manifest.problems import Problems
+
+        wrong = [f"prompts.{name}: {text}" for name, text in template_problems(prompts, columns)]
+        if wrong:
+            raise InputError(wrong)
+        self.problems = Problems() if problems is None else problems
+        alias = columns.id if columns is not None else "item_id"
+        self._prompts = [_compiled(name, source, alias) for name, source in prompts.items()]
+        self._told: dict[tuple[str, str], tuple[str, int]] = {}
+        self.constant = all(one.constant is not None for one in self._prompts)
+        """No template looks at an item or its media."""
+
+    @property
+    def needed(self) -> frozenset[str]:
+        """The columns that the templates need, beside what every item has."""
+        return frozenset().union(*(one.needed for one in self._prompts))
+
+    def render(self, item: "Item", media: MediaView) -> list[tuple[str, str]]:
+        """The prompts of one item: (prompt_id, text). An item's own prompt takes the place of the templates.
+
+        A prompt that cannot be rendered is left out, and told by `finish()`.
+        """
+        if item.prompt is not None:
+            return [(ROW, item.prompt)] if self._fits(item, ROW, item.prompt) else []
+        texts: list[tuple[str, str]] = []
+        for one in self._prompts:
+            text = one.constant if one.constant is not None else self._rendered(one, item, media)
+            if text is not None:
+                texts.append((one.name, text))
+        if not self._prompts:
+            wanted = "give the job `prompts`, or the row its own prompt, or --prompt"
+            self._tell(item, ROW, "", f"there is none: {wanted}")
+        return texts
+
+    def finish(self) -> None:
+        """Tell what was wrong, each thing once, and raise InputError when there is anything to tell."""
+        for text, times in self._told.values():
+            more = f" (and {times - 1:,} more item{'s' if times > 2 else ''})" if times > 1 else ""
+            self.problems.add(text + more)
+        self._told.clear()
+        self.problems.raise_any()
+
+    def _rendered(self, one: _Prompt, item: "Item", media: MediaView) -> str | None:
+        if not one.needed <= item.variables.keys():
+            for name in sorted(one.needed - item.variables.keys()):
+                self._tell(item, one.name, name, _no_variable(name, item.variables))
+            return None
+        try:
+            text = one.render(item, media)
+        except Exception as problem:  # a template is the user's own program: it may raise anything
+            self._tell(item, one.name, type(problem).__name__, _words(problem, one, item.variables))
+            return None
+        return text if self._fits(item, one.name, text) else None
+
+    def _fits(self, item: "Item", prompt_id: str, text: str) -> bool:
+        if len(text) > MAX_CHARS:
+            self._tell(item, prompt_id, "long", f"has more than {MAX_CHARS:,} characters")
+            return False
+        if not text or text.isspace():
+            self._tell(item, prompt_id, "empty", "is empty for this item")
+            return False
+        return True
+
+    def _tell(self, item: "Item", prompt_id: str, what: str, text: str) -> None:
+        """Remember the first of each kind of problem, and count the others."""
+        where = "the row's prompt" if prompt_id == ROW else f"prompts.{prompt_id}"
+        first, times = self._told.get((prompt_id, what), ("", 0))
+        self._told[prompt_id, what] = (
+            first or f"{item.where}: item {item.item_id!r}: {where}: {text}",
+            times + 1,
+        )
+
+
+def template_problems(prompts: Mapping[str, str], columns: "Columns | None" = None) -> list[tuple[str, str]]:
+    """What is wrong with templates as such: (name, words). The manifest is not needed for it."""
+    found: list[tuple[str, str]] = []
+    for name, source in prompts.items():
+        try:
+            _, tree = _environment().template(source, name)
+        except TemplateSyntaxError as problem:
+            found.append((name, f"line {problem.lineno}: {problem.message}"))
+            continue
+        except (SecurityError, TemplateError, RecursionError) as problem:
+            found.append((name, str(problem) or type(problem).__name__))
+            continue
+        found += [(name, words) for words in _leaks(tree, columns)]
+        found += [(name, words) for words in _unknown_media(tree)]
+        if not source.strip():
+            found.append((name, "is empty"))
+    return found
+
+
+def _leaks(tree: nodes.Template, columns: "Columns | None") -> Iterator[str]:
+    hidden = {"truth", columns.truth if columns is not None else "truth"}
+    for name in sorted(hidden & meta.find_undeclared_variables(tree)):
+        yield f"{name!r} is the expected answer; a prompt that shows it would give the answer away"
+
+
+def _unknown_media(tree: nodes.Template) -> Iterator[str]:
+    for node in tree.find_all(nodes.Getattr):
+        if isinstance(node.node, nodes.Name) and node.node.name == "media" and node.attr not in _MEDIA:
+            yield f"media.{node.attr} is unknown{_near(node.attr, _MEDIA)}"
+    for output in tree.find_all(nodes.Output):
+        if any(isinstance(node, nodes.Name) and node.name == "media" for node in output.nodes):
+            yield "media is no text; print media.kind, media.name, media.uri or media.count"
+
+
+@cache
+def _environment() -> Sandbox:
+    return Sandbox()
+
+
+def _compiled(name: str, source: str, alias: str) -> _Prompt:
+    template, tree = _environment().template(source, name)
+    needed = meta.find_undeclared_variables(tree) - _OWN - {alias} - _environment().globals.keys()
+    parts = _parts(tree)
+    if parts is None:
+        return _Prompt(name, frozenset(needed - _guarded(tree)), None, _by_jinja(template, alias))
+    if all(isinstance(part, str) for part in parts):
+        return _Prompt(name, frozenset(), "".join(map(str, parts)), _by_jinja(template, alias))
+    return _Prompt(name, frozenset(needed), None, _by_parts(parts, alias))
+
+
+def _guarded(tree: nodes.Template) -> set[str]:
+    """Names that the template itself asks about before it uses them."""
+    tests = [test.node for test in tree.find_all(nodes.Test) if test.name in ("defined", "undefined")]
+    filters = [filter_.node for filter_ in tree.find_all(nodes.Filter) if filter_.name in ("default", "d")]
+    return {node.name for node in (*tests, *filters) if isinstance(node, nodes.Name)}
+
+
+def _by_jinja(template: Template, alias: str) -> Callable[["Item", MediaView], str]:
+    def render(item: "Item", media: MediaView) -> str:
+        values = {"row": item.variables, **item.variables, "media": media, alias: item.item_id}
+        values["item_id"], values[STEPS] = item.item_id, [MAX_STEPS]
+        texts, chars = [], 0
+        for text in template.root_render_func(template.new_context(values)):
+            chars += len(text)
+            if chars > MAX_CHARS:
+                raise SecurityError(f"has more than {MAX_CHARS:,} characters")
+            texts.append(text)
+        return "".join(texts)
+
+    return render
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """A value that a template prints as it is: a name, or an attribute of `media`."""
+
+    name: str
+    attribute: str | None = None
+
+
+def _parts(tree: nodes.Template) -> list[str | _Value] | None:
+    """The texts and values of a template that does nothing but print; None for any other."""
+    parts: list[str | _Value] = []
+    for output in tree.body:
+        if not isinstance(output, nodes.Output):
+            return None
+        for node in output.nodes:
+            part = _part(node)
+            if part is None:
+                return None
+            parts.append(part)
+    return parts
+
+
+def _part(node: nodes.Node) -> str | _Value | None:
+    if isinstance(node, nodes.TemplateData):
+        return node.data
+    if isinstance(node, nodes.Name) and node.name not in ("media", "row", *_environment().globals):
+        return _Value(node.name)
+    if isinstance(node, nodes.Getattr) and isinstance(node.node, nodes.Name) and node.node.name == "media":
+        return _Value("media", node.attr)
+    return None
+
+
+def _by_parts(parts: Sequence[str | _Value], alias: str) -> Callable[["Item", MediaView], str]:
+    """What most templates are, without Jinja2's machinery: 1 us instead of 10."""
+    pattern = "".join(part.replace("%", "%%") if isinstance(part, str) else "%s" for part in parts)
+    values = [part for part in parts if isinstance(part, _Value)]
+    getters = [_getter(value, alias) for value in values]
+
+    def render(item: "Item", media: MediaView) -> str:
+        return pattern % tuple([get(item, media) for get in getters])
+
+    return render
+
+
+def _getter(value: _Value, alias: str) -> Callable[["Item", MediaView], Any]:
+    name, attribute = value.name, value.attribute
+    if attribute is not None:
+        return lambda item, media: getattr(media, attribute)
+    if name in ("item_id", alias):
+        return lambda item, media: item.item_id
+    return lambda item, media: printed(item.variables[name])
+
+
+def _words(problem: Exception, one: _Prompt, variables: Mapping[str, object]) -> str:
+    if isinstance(problem, Nothing):
+        given = {name: variables.get(name) for name in sorted(one.needed)}
+        nulls = [name for name, value in given.items() if value is None or value != value]
+        name = nulls[0] if nulls else "name"
+        return f"{' or '.join(nulls) or 'a value'} is null; write {{{{ {name} or '' }}}} if that may be"
+    if isinstance(problem, UndefinedError):
+        name = str(problem).partition("'")[2].partition("'")[0]
+        return _no_variable(name, variables) if str(problem).endswith("is undefined") else str(problem)
+    if isinstance(problem, RecursionError):
+        return "calls itself without end"
+    return f"{problem}" if isinstance(problem, TemplateError) else f"{type(problem).__name__}: {problem}"
+
+
+def _no_variable(name: str, variables: Mapping[str, object]) -> str:
+    return f"there is no variable {name!r}{_near(name, {*variables, *_OWN})}"
+
+
+def _near(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name.lower(), known, 1, 0.6)
+    listed = ", ".join(sorted(known)[:30])
+    return f"; did you mean {near[0]}?" if near else f"; there are {listed}"

@@ -1,0 +1,169 @@
+"""What a dataset already knows: which request keys are answered, and for which row.
+
+Read from the journal first and from the parts second, because a segment is deleted only after its part is
+there. Held as sorted numpy arrays, 25 bytes a key (a set of strings took 8 times as much).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
+
+from mavi_tasks.schema import TABLES
+from mavi_tasks.storage import publish
+
+Words = npt.NDArray[np.uint64]
+
+
+KEY_CHARS = 64
+_HEX = np.zeros(256, np.uint8)
+_HEX[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16, dtype=np.uint8)
+
+
+class Known(IntEnum):
+    """What is known of a request."""
+
+    NOTHING = 0  # never asked, or it failed: send it
+    ANSWERED = 1  # this row has its answer
+    ANSWERED_FOR_ANOTHER = 2  # another row asked the very same thing: share the answer, pay nothing
+    INVALID = 3  # paid for, and the answer did not fit the schema
+    SKIPPED = 4  # refused, and told so before
+
+
+_KNOWN = tuple(Known)
+_STATUS = {"answered": Known.ANSWERED, "invalid": Known.INVALID, "skipped": Known.SKIPPED}
+
+
+class Answered:
+    """An immutable index over a dataset, as it was when this was read."""
+
+    def __init__(
+        self, high: Words, low: Words, row: npt.NDArray[np.uint32], known: npt.NDArray[np.uint8]
+    ) -> None:
+        order = np.lexsort((known, low, high))  # the best that is known of a key comes first
+        self._high, self._low, self._row, self._known = (a[order] for a in (high, low, row, known))
+
+    def __len__(self) -> int:
+        return len(self._high)
+
+    @classmethod
+    def read(cls, root: Path) -> "Answered":
+        """Index a dataset folder; an absent one is empty."""
+        blocks = [_block(rows) for rows in _chunks(_journal_rows(root))]
+        if (root / "results").is_dir():
+            blocks += list(_part_blocks(publish.open_table(root, "results")))
+        return cls._of(blocks)
+
+    @classmethod
+    def of_parts(cls, paths: Sequence[Path]) -> "Answered":
+        """Index some parts of results."""
+        files = [str(path) for path in paths]
+        return cls._of(list(_part_blocks(pads.dataset(files, schema=TABLES["results"], format="parquet"))))
+
+    @classmethod
+    def _of(cls, blocks: list[tuple[Words, Words, Any, Any]]) -> "Answered":
+        columns = [np.concatenate(parts) for parts in zip(*(blocks or [_block([])]), strict=True)]
+        blocks.clear()
+        pa.default_memory_pool().release_unused()
+        return cls(*columns)
+
+    def look_up(self, keys: Sequence[str], rows: Sequence[int]) -> list[Known]:
+        """What is known of each key, for the row (`row_mark`) that asks."""
+        if len(self) == 0:
+            return [Known.NOTHING] * len(keys)
+        high, low = split_keys(keys)
+        at = np.searchsorted(self._high, high)
+        within = np.minimum(at, len(self) - 1)
+        hit = (self._high[within] == high) & (self._low[within] == low)
+        found = np.where(hit, self._known[within], 0)
+        other = (found == Known.ANSWERED) & (self._row[within] != np.asarray(rows, np.uint32))
+        return [_KNOWN[k] for k in np.where(other, np.uint8(Known.ANSWERED_FOR_ANOTHER), found).tolist()]
+
+
+def row_mark(item_id: str, prompt_id: str) -> int:
+    """Tells the rows of one request key apart: 32 bits of who asked."""
+    return _mark(item_id.encode(), prompt_id.encode())
+
+
+def _mark(item_id: bytes, prompt_id: bytes) -> int:
+    return crc32(prompt_id, crc32(b"\0", crc32(item_id)))
+
+
+def split_keys(keys: Sequence[str]) -> tuple[Words, Words]:
+    """The first 128 bits of hexadecimal keys, as two words."""
+    raw = np.frombuffer(bytes.fromhex("".join(key[:32] for key in keys)), ">u8").astype(np.uint64)
+    return raw[0::2], raw[1::2]
+
+
+def _block(rows: Sequence[tuple[str, str, str, str]]) -> tuple[Words, Words, Any, Any]:
+    high, low = split_keys([key for key, *_ in rows])
+    mark = np.array([row_mark(item, prompt) for _, item, prompt, _ in rows], np.uint32)
+    return high, low, mark, np.array([_STATUS[status] for *_, status in rows], np.uint8)
+
+
+def _chunks(
+    rows: Iterable[tuple[str, str, str, str]], size: int = 50_000
+) -> Iterator[list[tuple[str, str, str, str]]]:
+    chunk: list[tuple[str, str, str, str]] = []
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _journal_rows(root: Path) -> Iterator[tuple[str, str, str, str]]:
+    for header, record in publish.unpublished(root):
+        row = record.get("r") if record["t"] == "o" else None
+        if row is not None:
+            names = header["results"]
+            key, item, prompt, status = (
+                row[names.index(n)] for n in ("request_key", "item_id", "prompt_id", "status")
+            )
+            if status in _STATUS:
+                yield key, item, prompt, status
+
+
+def _part_blocks(table: pads.Dataset) -> Iterator[tuple[Words, Words, Any, Any]]:
+    columns = ["request_key", "item_id", "prompt_id", "status"]
+    # Reading ahead, as Arrow would do, held 100 MB more of a million rows.
+    for batch in table.to_batches(
+        columns=columns, batch_size=10_000, batch_readahead=1, fragment_readahead=1, use_threads=False
+    ):
+        status = batch["status"].cast("string")
+        batch = batch.filter(pc.is_in(status, value_set=pa.array(list(_STATUS))))
+        if batch.num_rows:
+            yield _part_block(batch)
+
+
+def _part_block(batch: pa.RecordBatch) -> tuple[Words, Words, Any, Any]:
+    """As `_block`, from the columns' own buffers: 3 times as fast, felt at each start over a million rows."""
+    high, low = _split_column(batch["request_key"])
+    items = batch["item_id"].cast("binary").to_pylist()
+    prompts = batch["prompt_id"].cast("string").cast("binary").to_pylist()
+    mark = np.fromiter(map(_mark, items, prompts), np.uint32, len(items))
+    status = batch["status"].cast("string").to_pylist()
+    known = np.fromiter((_STATUS[word] for word in status), np.uint8, len(status))
+    return high, low, mark, known
+
+
+def _split_column(keys: pa.Array) -> tuple[Words, Words]:
+    """`split_keys` of a column of 64 hexadecimal digits each."""
+    _, offsets, data = keys.buffers()
+    bounds = np.frombuffer(offsets, np.int32)[keys.offset : keys.offset + len(keys) + 1]
+    if not (np.diff(bounds) == KEY_CHARS).all():
+        return split_keys(keys.to_pylist())
+    digits = np.frombuffer(data, np.uint8)[bounds[0] : bounds[-1]].reshape(-1, KEY_CHARS)[:, :32]
+    nibbles = _HEX[digits]
+    raw = np.ascontiguousarray((nibbles[:, 0::2] << 4) | nibbles[:, 1::2])
+    words = raw.view(">u8").astype(np.uint64)
+    return words[:, 0], words[:, 1]

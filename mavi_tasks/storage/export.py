@@ -1,0 +1,105 @@
+"""One file out of a dataset, for those who want one file. Written beside and renamed, so never half there."""
+
+import csv
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mavi_tasks.errors import InputError, StorageError
+from mavi_tasks.schema import TABLES
+from mavi_tasks.storage import publish
+from mavi_tasks.storage.s3 import Bucket, is_url, url
+
+
+def export(root: Path, to: str | Path, *, table: str = "results", latest: bool = False) -> int:
+    """Write a table of a dataset to one file, here or s3://, by its suffix; returns the number of rows.
+
+    Raises InputError for a suffix that is not known, StorageError when the file cannot be written.
+    """
+    if not is_url(str(to)):
+        return _export(root, Path(to), table=table, latest=latest)
+    place, _, name = str(to).rpartition("/")
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder, name)
+        rows = _export(root, made, table=table, latest=latest)
+        Bucket(url(place)).put(name, made)
+    return rows
+
+
+def _export(root: Path, to: Path, *, table: str, latest: bool) -> int:
+    write = _WRITERS.get(to.suffix.lower())
+    if write is None:
+        raise InputError(f"{to}: --to must end in {', '.join(_WRITERS)}")
+    if latest and table != "results":
+        raise InputError("--latest is for results: attempts and runs have one row each")
+    source = publish.open_table(root, table)
+    batches = publish.latest(root).to_batches() if latest else source.to_batches()
+    staged = to.with_name(f".{to.name}.part")
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        rows = write(batches, source.schema if not latest else TABLES[table], staged)
+        staged.replace(to)
+    except OSError as error:
+        staged.unlink(missing_ok=True)
+        raise StorageError(f"{to}: cannot be written ({error.strerror})") from error
+    return rows
+
+
+def _parquet(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> int:
+    rows = 0
+    with pq.ParquetWriter(path, schema, compression="zstd", store_decimal_as_integer=True) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+            rows += batch.num_rows
+    return rows
+
+
+def _csv(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> int:
+    rows = 0
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(schema.names)
+        for row in _rows(batches):
+            writer.writerow([_cell(value) for value in row.values()])
+            rows += 1
+    return rows
+
+
+def _jsonl(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> int:
+    rows = 0
+    with path.open("w", encoding="utf-8") as file:
+        for row in _rows(batches):
+            file.write(json.dumps(row, default=_text, ensure_ascii=False) + "\n")
+            rows += 1
+    return rows
+
+
+def _rows(batches: Iterable[pa.RecordBatch]) -> Iterator[dict[str, Any]]:
+    for batch in batches:
+        yield from batch.to_pylist()
+
+
+def _cell(value: object) -> object:
+    """A cell that a spreadsheet will not run: answers are untrusted, and `=...` is a formula there."""
+    if isinstance(value, list):
+        value = json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        return "'" + value if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return "" if value is None else _text(value)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    isoformat = getattr(value, "isoformat", None)
+    return str(isoformat()) if isoformat is not None else str(value)
+
+
+_Writer = Callable[[Iterable[pa.RecordBatch], pa.Schema, Path], int]
+_WRITERS: dict[str, _Writer] = {".parquet": _parquet, ".csv": _csv, ".jsonl": _jsonl}

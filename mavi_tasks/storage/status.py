@@ -1,0 +1,147 @@
+"""What a dataset holds, the journal of live and dead runs included."""
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mavi_tasks.execution.run_report import money
+from mavi_tasks.storage import journal, publish
+
+_BEST = {"answered": 0, "invalid": 1, "failed": 2, "skipped": 3}
+
+
+@dataclass
+class Status:
+    """Requests by their latest status, and money over all tries. Pico-dollars."""
+
+    dir: Path
+    statuses: Counter[str] = field(default_factory=Counter)
+    in_doubt: int = 0
+    in_flight: int = 0
+    cost_pico: int = 0
+    exposure_pico: int = 0
+    answers_pico: int = 0  # what the tries that gave the rows of results cost; the rest of cost_pico is waste
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    quarantined: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **{name: self.statuses[name] for name in _BEST},
+            "in_doubt": self.in_doubt,
+            "in_flight": self.in_flight,
+            "cost_usd": money(self.cost_pico),
+            "exposure_usd": money(self.exposure_pico),
+            "results_usd": money(self.answers_pico),
+            "waste_usd": money(self.cost_pico - self.answers_pico),
+            "runs": len(self.runs),
+            "run_rows": self.runs,
+            "quarantined": self.quarantined,
+        }
+
+
+def of(root: Path) -> Status:
+    """Read a dataset's state. Raises InputError when the folder is none."""
+    found = Status(root, quarantined=len(publish.Dataset(root).quarantined()))
+    latest: dict[str, tuple[int, str]] = {}
+    # The journal first: a segment that is published meanwhile was counted, and its part is left out.
+    counted = _add_journal(root, found, latest)
+    _add_results(root, found, latest, counted)
+    _add_attempts(root, found, counted)
+    found.statuses.update(status for _, status in latest.values())
+    found.runs = _runs(root)
+    return found
+
+
+def _add_results(
+    root: Path, found: Status, latest: dict[str, tuple[int, str]], counted: Collection[str]
+) -> None:
+    columns = ["request_key", "status", "finished_at", "cost_usd"]
+    for batch in publish.open_table(root, "results", without=counted).to_batches(columns=columns):
+        found.answers_pico += _total(batch["cost_usd"])
+        times = batch["finished_at"].cast(pa.int64()).to_pylist()
+        statuses = batch["status"].cast(pa.string()).to_pylist()
+        for key, at, status in zip(batch["request_key"].to_pylist(), times, statuses, strict=True):
+            _keep_latest(latest, key, at or 0, status)
+
+
+def _keep_latest(latest: dict[str, tuple[int, str]], key: str, at: int, status: str) -> None:
+    before = latest.get(key)
+    if before is None or at >= before[0]:
+        latest[key] = (at, status)
+
+
+def _add_attempts(root: Path, found: Status, counted: Collection[str]) -> None:
+    columns = ["outcome", "cost_usd", "exposure_usd"]
+    for batch in publish.open_table(root, "attempts", without=counted).to_batches(columns=columns):
+        found.cost_pico += _total(batch["cost_usd"])
+        found.exposure_pico += _total(batch["exposure_usd"])
+        found.in_doubt += pc.sum(pc.equal(batch["outcome"].cast(pa.string()), "in_doubt")).as_py() or 0
+
+
+def _add_journal(root: Path, found: Status, latest: dict[str, tuple[int, str]]) -> set[str]:
+    """What no part holds yet, of runs that go on or died; the names that its parts will have."""
+    open_intents: dict[str, int] = {}
+    counted = set()
+    for path in journal.segments(root / "_journal"):
+        with journal.reading(path) as reader:
+            if reader is None:
+                continue
+            counted.add(publish.part_name(path))
+            open_intents |= {intent[0]: intent[4] or 0 for intent in reader.header["carried"]}
+            for record in filter(None, reader):
+                if record["t"] == "i":
+                    open_intents[record["a"][0]] = record["a"][4] or 0
+                elif record["t"] == "o":
+                    _add_outcome(found, reader.header, record, latest, open_intents)
+    found.in_flight = len(open_intents)
+    found.exposure_pico += sum(open_intents.values())
+    return counted
+
+
+def _add_outcome(
+    found: Status,
+    header: dict[str, Any],
+    record: dict[str, Any],
+    latest: dict[str, tuple[int, str]],
+    open_intents: dict[str, int],
+) -> None:
+    if record["a"] is not None:
+        attempt = dict(zip(header["attempts"], record["a"], strict=True))
+        open_intents.pop(attempt["attempt_id"], None)
+        found.cost_pico += attempt["cost_usd"] or 0
+        found.exposure_pico += attempt["exposure_usd"] or 0
+        found.in_doubt += attempt["outcome"] == "in_doubt"
+    if record["r"] is not None:
+        row = dict(zip(header["results"], record["r"], strict=True))
+        found.answers_pico += row["cost_usd"] or 0
+        _keep_latest(latest, row["request_key"], row["finished_at"] or 0, row["status"])
+
+
+def _total(column: pa.Array) -> int:
+    total = pc.sum(column.cast(pa.decimal128(38, 12))).as_py()
+    return int(total.scaleb(12)) if total is not None else 0
+
+
+def _runs(root: Path) -> list[dict[str, Any]]:
+    columns = [
+        "run_id",
+        "job",
+        "gateway",
+        "status",
+        "stop_reason",
+        "started_at",
+        "finished_at",
+        "answered",
+        "unsent",
+    ]
+    rows = publish.open_table(root, "runs").to_table(columns=[*columns, "cost_usd"]).to_pylist()
+    for row in rows:
+        row["cost_usd"] = None if row["cost_usd"] is None else f"{row['cost_usd']:f}"
+        for name in ("started_at", "finished_at"):
+            row[name] = row[name].isoformat() if row[name] is not None else None
+    return sorted(rows, key=lambda row: row["started_at"] or "")

@@ -1,0 +1,39 @@
+"""Rows for tests of storage, by column name, in the order the journal wants."""
+
+from hashlib import sha256
+
+from mavi_tasks.storage.journal import Journal
+from mavi_tasks.storage.publish import COLUMNS
+
+HEADER = {
+    "run_id": "run",
+    "job": "pets",
+    "gateway": "mavi",
+    "answer_schema": None,
+    "run": {"run_id": "run", "job": "pets", "gateway": "mavi", "started_at": 1_700_000_000_000_000},
+}
+
+
+def key(number):
+    return sha256(str(number).encode()).hexdigest()
+
+
+def result(number, **values):
+    row = {"request_key": key(number), "item_id": f"item{number}", "prompt_id": "p", "model": "gemini:m"}
+    row |= {"status": "answered", "cost_usd": 12_345, "finished_at": 1_700_000_000_000_000 + number, **values}
+    return [row.get(name) for name in COLUMNS.results]
+
+
+def attempt(number, **values):
+    row = {"attempt_id": f"a{number}", "request_key": key(number), "model": "gemini:m", "outcome": "answered"}
+    row |= {"cost_usd": 12_345, "started_at": 1_700_000_000_000_000, **values}
+    return [row.get(name) for name in COLUMNS.attempts]
+
+
+def intent(number, exposure_pico=99):
+    return [f"a{number}", key(number), "gemini:m", 1_700_000_000_000_000, exposure_pico]
+
+
+def open_journal(root, writer="run-w0", run_id="run", **options):
+    header = {**HEADER, "run_id": run_id, "run": {**HEADER["run"], "run_id": run_id}}
+    return Journal(root / "_journal", writer, header, COLUMNS, **options)

@@ -1,0 +1,174 @@
+"""The journal keeps what it acknowledged, whatever happens to the process, the file or the disk."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mavi_tasks.errors import StorageError
+from mavi_tasks.storage import journal
+from mavi_tasks.storage.journal import Columns, Journal
+from tests.support.gateways import REPOSITORY
+
+COLUMNS = Columns(results=("request_key",), attempts=("attempt_id",), intents=("attempt_id", "exposure_usd"))
+
+
+def open_journal(folder, writer="run-w0", **options):
+    return Journal(folder, writer, {"run_id": "run"}, COLUMNS, **options)
+
+
+def read(path):
+    with journal.reading(path) as reader:
+        assert reader is not None
+        return reader.header, list(reader)
+
+
+def test_what_was_recorded_reads_back_in_order(tmp_path):
+    book = open_journal(tmp_path)
+    for number in range(5):
+        book.intend([f"a{number}", 7])
+        book.record([f"a{number}"], [f"key{number}"])
+    book.close()
+    (path,) = journal.segments(tmp_path)
+    assert path.suffix == ".sealed"
+    _, records = read(path)
+    assert [r["r"] for r in records if r["t"] == "o"] == [[f"key{n}"] for n in range(5)]
+
+
+@given(cut=st.integers(0, 10_000), count=st.integers(1, 20))
+def test_a_file_cut_anywhere_reads_back_a_prefix(tmp_path_factory, cut, count):
+    folder = tmp_path_factory.mktemp("journal")
+    book = open_journal(folder, durability="os")
+    for number in range(count):
+        book.record([f"a{number}"], [f"key{number}"])
+    book.close()
+    (path,) = journal.segments(folder)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * cut // 10_000])
+    with journal.reading(path) as reader:
+        records = [] if reader is None else list(reader)
+    assert None not in records
+    assert [r["r"] for r in records] == [[f"key{n}"] for n in range(len(records))]
+
+
+@given(at=st.integers(0, 5_000), byte=st.integers(0, 255))
+def test_a_damaged_byte_costs_its_line_and_no_other(tmp_path_factory, at, byte):
+    folder = tmp_path_factory.mktemp("journal")
+    book = open_journal(folder, durability="os")
+    for number in range(20):
+        book.record([f"a{number}"], [f"key{number}"])
+    book.close()
+    (path,) = journal.segments(folder)
+    raw = bytearray(path.read_bytes())
+    first = raw.index(b"\n") + 1
+    at = first + at % (len(raw) - first - 1)
+    if byte == ord("\n") or raw[at] == ord("\n"):
+        return  # that makes two lines out of one, or one out of two
+    raw[at] = byte
+    path.write_bytes(raw)
+    _, records = read(path)
+    assert len(records) == 20
+    assert [r for r in records if r is not None] == [
+        {"t": "o", "a": [f"a{n}"], "r": [f"key{n}"]} for n in range(20) if records[n] is not None
+    ]
+    assert sum(r is None for r in records) <= 1
+
+
+def test_a_rolled_segment_names_what_it_carries_over(tmp_path):
+    book = open_journal(tmp_path)
+    book.intend(["flying", 7])
+    book.record(["done"], ["key"])
+    book.roll()
+    book.record(["flying"], ["key2"])
+    book.close()
+    first, second = journal.segments(tmp_path)
+    assert read(second)[0]["carried"] == [["flying", 7]]
+    assert read(first)[0]["carried"] == []
+
+
+def test_a_second_writer_of_the_same_name_is_refused(tmp_path):
+    book = open_journal(tmp_path)
+    with pytest.raises(StorageError, match="another process"):
+        open_journal(tmp_path)
+    book.close()
+
+
+def test_a_folder_that_cannot_be_written_says_what_to_do(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StorageError, match="--out"):
+        open_journal(tmp_path / "file" / "_journal")
+
+
+def test_kill_9_loses_nothing_that_was_recorded(tmp_path):
+    """The child tells each record after it was written; the parent kills it in the middle."""
+    program = f"""
+import sys
+from tests.unit.storage.test_journal import open_journal
+from pathlib import Path
+book = open_journal(Path({str(tmp_path)!r}))
+for number in range(10**9):
+    book.intend([f"a{{number}}", 7])
+    book.record([f"a{{number}}"], [f"key{{number}}"])
+    print(number, flush=True)
+"""
+    child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=REPOSITORY)
+    told = -1
+    with child:
+        for _ in range(500):
+            told = int(child.stdout.readline())
+        child.kill()
+        for line in child.stdout:
+            told = int(line)
+    (path,) = journal.segments(tmp_path)
+    kept = [r["r"][0] for r in read(path)[1] if r["t"] == "o"]
+    assert kept[: told + 1] == [f"key{n}" for n in range(told + 1)]
+    assert len(kept) <= told + 2
+
+
+def test_a_roll_that_fails_loses_no_row_and_leaves_no_gap(tmp_path, monkeypatch):
+    book = open_journal(tmp_path, roll_after_s=0.0)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("os.fdatasync", full)
+        book.record(["a1"], ["k1"])
+    with pytest.raises(StorageError, match="the disk is full"):
+        book.intend(["a2"])
+    book.roll()
+    book.close()
+    names = sorted(path.name for path in journal.segments(tmp_path))
+    assert [name.split(".")[1] for name in names] == ["00001", "00002"]
+
+
+@pytest.mark.skipif(
+    not Path("/dev/shm").is_dir() or os.geteuid() != 0, reason="mounts a small disk: Linux, root"
+)
+def test_a_full_disk_refuses_new_sends_and_keeps_answers_in_flight(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", str(disk)], check=True)
+    try:
+        book = open_journal(disk / "_journal")
+        (disk / "ballast").write_bytes(b"x" * 900_000)
+        sent = []
+        with pytest.raises(StorageError, match="disk is full"):
+            for number in range(1_000_000):
+                book.intend([f"a{number}", "x" * 1000])
+                sent.append(f"a{number}")
+        assert book.full
+        for attempt in sent[-50:]:
+            book.record([attempt], [f"key-{attempt}" + "y" * 1000])
+        book.close()
+        kept = [
+            r["a"][0] for path in journal.segments(disk / "_journal") for r in read(path)[1] if r["t"] == "o"
+        ]
+        assert kept == sent[-50:]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
