@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mavi_tasks.costs import CostReport
     from mavi_tasks.costs.reconciliation import Reconciled
     from mavi_tasks.costs.repricing import Repriced
-    from mavi_tasks.pricing.book import Book
+    from mavi_tasks.pricing.book import PriceBook
 
 
 def options(sub: argparse.ArgumentParser) -> None:
@@ -91,10 +91,10 @@ def _dollars(text: str | None) -> Decimal | None:
     return amount
 
 
-def _book(args: argparse.Namespace) -> "Book":
-    from mavi_tasks.pricing.book import book
+def _book(args: argparse.Namespace) -> "PriceBook":
+    from mavi_tasks.pricing.book import load_prices
 
-    return book(args.prices)
+    return load_prices(args.prices)
 
 
 def _reprice(args: argparse.Namespace, report: "CostReport") -> "Repriced":

@@ -45,7 +45,7 @@ def _python() -> Check:
 
 def _key(env: Mapping[str, str]) -> Check:
     try:
-        endpoint = settings.endpoint(Gateway(), env)
+        endpoint = settings.resolve_endpoint(Gateway(), env)
     except InputError as error:
         return Check("key", False, str(error))
     key = endpoint.api_key or ""

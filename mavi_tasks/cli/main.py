@@ -18,7 +18,7 @@ from mavi_tasks.cli import compare, costs
 from mavi_tasks.errors import InputError, MaviError
 
 if TYPE_CHECKING:
-    from mavi_tasks.execution.run_report import Report
+    from mavi_tasks.execution.run_report import RunReport
     from mavi_tasks.job import Job
     from mavi_tasks.planning.forecast import Forecast
     from mavi_tasks.planning.pilot import Measured
@@ -207,19 +207,19 @@ def run(args: argparse.Namespace) -> int:
     return report.exit_status
 
 
-def _here(args: argparse.Namespace, job: "Job") -> "Report":
-    from mavi_tasks.execution.local import Talk, execute
+def _here(args: argparse.Namespace, job: "Job") -> "RunReport":
+    from mavi_tasks.execution.local import RunCallbacks, execute
 
     return execute(
         job,
         os.environ,
-        Talk(_planned(args), _go_on(args), quiet=args.quiet),
+        RunCallbacks(_planned(args), _go_on(args), quiet=args.quiet),
         retry_invalid=args.retry_invalid,
         pilot_size=args.pilot,
     )
 
 
-def _by_prefect(args: argparse.Namespace, job: "Job") -> "Report":
+def _by_prefect(args: argparse.Namespace, job: "Job") -> "RunReport":
     if args.pilot is not None:
         raise InputError("--pilot asks you, which a Prefect flow cannot do: add --no-prefect")
     from mavi_tasks.flows import label
@@ -282,10 +282,10 @@ def _wants_prefect(args: argparse.Namespace, job: "Job") -> bool:
 
 
 def price(args: argparse.Namespace) -> int:
-    from mavi_tasks.execution.run_report import money
-    from mavi_tasks.pricing.book import book
+    from mavi_tasks.common.money import exact_text
+    from mavi_tasks.pricing.book import load_prices
 
-    prices = book()
+    prices = load_prices()
     found = prices.price(args.model, args.on or _today())
     if found is None:
         raise InputError(prices.hint(args.model) or f"{args.model}: no price was in force then")
@@ -297,7 +297,7 @@ def price(args: argparse.Namespace) -> int:
         "model": args.model,
         "input_tokens": args.input,
         "output_tokens": args.output,
-        "cost_usd": money(cost.total_pico),
+        "cost_usd": exact_text(cost.total_pico),
         "price_id": cost.price_id,
     }
     if args.json:
@@ -308,11 +308,11 @@ def price(args: argparse.Namespace) -> int:
 
 
 def models(args: argparse.Namespace) -> int:
-    from mavi_tasks.pricing.book import book
+    from mavi_tasks.pricing.book import load_prices
 
     if args.check:
         return _check_models(args)
-    rows = [row.to_json() for row in book().models(_today())]
+    rows = [row.to_json() for row in load_prices().models(_today())]
     if args.json:
         _print_json({"models": rows})
         return 0
@@ -323,14 +323,14 @@ def models(args: argparse.Namespace) -> int:
 
 
 def _check_models(args: argparse.Namespace) -> int:
-    from mavi_tasks.pricing.book import book
+    from mavi_tasks.pricing.book import load_prices
 
     seen = []
     for folder in args.seen_in:
         from mavi_tasks.storage.publish import open_table
 
         seen += open_table(Path(folder), "results").to_table(columns=["model"])["model"].unique().to_pylist()
-    findings = book().check(args.older_than, _today(), seen)
+    findings = load_prices().check(args.older_than, _today(), seen)
     if args.json:
         _print_json({"findings": [{"kind": f.kind, "model": f.model, "text": f.text} for f in findings]})
     else:

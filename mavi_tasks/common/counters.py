@@ -1,4 +1,4 @@
-"""Live figures of one model's lane: what the progress bar, the final table and the run's row are made of."""
+"""Live figures of one model: what the progress bar, the final table and the run's row are made of."""
 
 import random
 from array import array
@@ -41,7 +41,7 @@ class Latencies:
 
 
 @dataclass(slots=True)
-class Tally:
+class ModelCounters:
     """Counts of one model in one run; money in pico-dollars."""
 
     model: str

@@ -16,6 +16,6 @@ def fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def collect_seldom() -> None:
+def tune_gc() -> None:
     """Rows and requests hold no circles, so that looking for them after every few hundred finds nothing."""
     gc.set_threshold(COLLECT_EVERY, 20, 100)

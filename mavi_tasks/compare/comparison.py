@@ -55,19 +55,19 @@ def compare(
     if baseline is not None and baseline not in sheet.models:
         raise InputError(f"baseline {baseline!r}: not one of the models, {', '.join(sheet.models)}")
     labels = field_labels.read(sheet, matching, reference)
-    told = _Told(unlike, like_for_like, baseline, _spent(dirs))
+    told = CompareOptions(unlike, like_for_like, baseline, _spent(dirs))
     return _compared(sheet, labels, told)
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class CompareOptions:
     unlike: int
     like_for_like: bool
     baseline: str | None
     spent_pico: Mapping[str, int]
 
 
-def _compared(sheet: Sheet, labels: Labels, told: _Told) -> Comparison:
+def _compared(sheet: Sheet, labels: Labels, told: CompareOptions) -> Comparison:
     classes = scoring.Classes(labels, sheet) if scoring.Classes.fit(labels) else None
     f1 = classes.drawn_f1(len(sheet.models)) if classes else None
     quality = _quality(labels)
@@ -105,7 +105,11 @@ def _quality(labels: Labels) -> str:
 
 
 def _scores(
-    sheet: Sheet, labels: Labels, classes: scoring.Classes | None, f1: Sequence[Floats] | None, told: _Told
+    sheet: Sheet,
+    labels: Labels,
+    classes: scoring.Classes | None,
+    f1: Sequence[Floats] | None,
+    told: CompareOptions,
 ) -> list[ModelScore]:
     consensus = agreement.dawid_skene(labels.codes, len(labels.names))
     out = []

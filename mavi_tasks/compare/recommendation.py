@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from mavi_tasks.common.format import count, p_value, percent, points, usd
 from mavi_tasks.compare.display_names import listed, short
-from mavi_tasks.compare.result import Cascades, ModelScore, Pair, Verdict
+from mavi_tasks.compare.result import Cascades, ModelScore, Pair, Recommendation
 from mavi_tasks.compare.statistics import Estimate
 
 WORTH_SAYING = 0.01  # failures above this share are told
@@ -18,11 +18,11 @@ def judge(
     cascades: Cascades | None,
     quality: str,
     baseline: str | None = None,
-) -> Verdict:
+) -> Recommendation:
     """Return the verdict; with expected answers by accuracy, without by agreement, else by cost alone."""
     words = _Words(models, pairs, quality)
     if len(models) == 1:
-        return Verdict(words.alone(), tuple(words.troubles()))
+        return Recommendation(words.alone(), tuple(words.troubles()))
     if quality in ("accuracy", "agreement with the reference"):
         said = [
             *words.runner_up(),
@@ -32,10 +32,12 @@ def judge(
         ]
         if baseline:
             said = [*words.against(baseline), *said]
-        return Verdict(words.choice(), (*said, *words.troubles()))
+        return Recommendation(words.choice(), (*said, *words.troubles()))
     if quality == "agreement":
-        return Verdict(words.closest(alpha), (*words.dominated(), *words.odd_one_out(), *words.troubles()))
-    return Verdict(words.cheapest(), tuple(words.troubles()))
+        return Recommendation(
+            words.closest(alpha), (*words.dominated(), *words.odd_one_out(), *words.troubles())
+        )
+    return Recommendation(words.cheapest(), tuple(words.troubles()))
 
 
 class _Words:

@@ -122,7 +122,7 @@ class Cascades:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Recommendation:
     """The answer in words: one sentence, then what else matters."""
 
     headline: str
@@ -142,7 +142,7 @@ class Comparison:
     items_with_truth: int
     unlike_items: int
     cascades: Cascades | None
-    verdict: Verdict
+    verdict: Recommendation
     warnings: tuple[str, ...]
     method: tuple[str, ...]
     confusion: Mapping[str, tuple[tuple[int, ...], ...]]

@@ -8,9 +8,9 @@ Spend is the sum of attempts.cost_usd. What it bought is told by results: useful
 or failed); what is left over went to tries that gave no row (retried). In-doubt calls are a band, not spend.
 """
 
-from mavi_tasks.costs.cell import Tally
+from mavi_tasks.costs.cell import SpendCell
 from mavi_tasks.costs.cost_report import DIMENSIONS, CostReport, Group, cost_report
 from mavi_tasks.costs.sql import SQL
 from mavi_tasks.costs.to_json import render_terminal
 
-__all__ = ["DIMENSIONS", "SQL", "CostReport", "Group", "Tally", "cost_report", "render_terminal"]
+__all__ = ["DIMENSIONS", "SQL", "CostReport", "Group", "SpendCell", "cost_report", "render_terminal"]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from mavi_tasks.costs.cell import PICO_PER_USD, usd_text
+from mavi_tasks.common.money import PICO_PER_USD, short_text
 
 HISTORY_DAYS = 28
 LEAST_DAYS = 5
@@ -30,8 +30,8 @@ def rule(least_excess_pico: int = LEAST_EXCESS_PICO) -> str:
     return (
         f"A day is flagged when its spend exceeds the median of its history by more than {SPREADS} times the "
         "median absolute deviation, by more than a quarter of the median, and by at least "
-        f"${usd_text(least_excess_pico)}. Its history: the days with spend of the same kind (working day or "
-        f"weekend) among the {HISTORY_DAYS} days before it; at least {LEAST_DAYS} of them are needed. "
+        f"${short_text(least_excess_pico)}. Its history: the days with spend of the same kind (working day "
+        f"or weekend) among the {HISTORY_DAYS} days before it; at least {LEAST_DAYS} of them are needed. "
         "Checked for everything together, for each model and for each job."
     )
 

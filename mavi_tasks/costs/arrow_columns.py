@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mavi_tasks.errors import InputError, StorageError
-from mavi_tasks.schema import INSTANT, USD
+from mavi_tasks.errors import InputError
+from mavi_tasks.schema import INSTANT
 
 Ints = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint64]
@@ -29,7 +29,7 @@ UNKNOWN = "(unknown)"
 
 
 @dataclass(slots=True)
-class Words:
+class StringDictionary:
     """Numbers for words, the same in every batch; a null becomes `(unknown)`."""
 
     words: list[str] = field(default_factory=list)
@@ -45,14 +45,14 @@ class Words:
 
 
 @dataclass(frozen=True, slots=True)
-class Coded:
+class DictionaryColumn:
     """A column as small numbers local to its batch; `globals[local]` is the number in Words."""
 
     local: Ints
     globals: list[int]
 
 
-def coded(column: Any, words: Words) -> Coded:
+def dictionary_column(column: Any, words: StringDictionary) -> DictionaryColumn:
     """A text column as numbers, by the batch's own dictionary: no text is compared row by row."""
     if not pa.types.is_dictionary(column.type):
         column = pc.dictionary_encode(column)
@@ -61,31 +61,14 @@ def coded(column: Any, words: Words) -> Coded:
     if indices.null_count:
         indices = pc.fill_null(indices, len(entries))
         entries.append(words.number(None))
-    return Coded(np.asarray(indices, dtype=np.int64), entries or [words.number(None)])
+    return DictionaryColumn(np.asarray(indices, dtype=np.int64), entries or [words.number(None)])
 
 
-def whole(column: Any) -> tuple[Ints, Mask]:
+def int_column(column: Any) -> tuple[Ints, Mask]:
     """An integer column as (values, told): a null is 0 and not told."""
     told = np.asarray(column.is_valid())
     filled = pc.fill_null(column, 0) if column.null_count else column
     return np.asarray(filled, dtype=np.int64), told
-
-
-def picos(column: Any) -> tuple[Ints, Mask]:
-    """A dollar column as (whole pico-dollars, told): the decimals' low words, the high ones checked."""
-    if column.type != USD:
-        column = column.cast(USD)
-    told = np.asarray(column.is_valid())
-    data = column.buffers()[1]
-    if data is None or not len(column):
-        return np.zeros(len(column), dtype=np.int64), told
-    halves = np.frombuffer(data, dtype="<i8")[2 * column.offset : 2 * (column.offset + len(column))]
-    low, high = halves[0::2], halves[1::2]
-    if column.null_count:
-        low, high = np.where(told, low, 0), np.where(told, high, 0)
-    if not np.array_equal(high, low >> 63):
-        raise StorageError("an amount in the dataset is beyond decimal(18,12)")
-    return np.ascontiguousarray(low), told
 
 
 def instants(finished: Any, started: Any) -> Ints:

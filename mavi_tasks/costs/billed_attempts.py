@@ -6,8 +6,17 @@ from datetime import date
 
 import numpy as np
 
+from mavi_tasks.common.money_columns import pico_column
 from mavi_tasks.costs import sources
-from mavi_tasks.costs.arrow_columns import Ints, Mask, Words, coded, day_cutter, instants, picos, whole
+from mavi_tasks.costs.arrow_columns import (
+    Ints,
+    Mask,
+    StringDictionary,
+    day_cutter,
+    dictionary_column,
+    instants,
+    int_column,
+)
 from mavi_tasks.costs.cost_report import CostReport
 from mavi_tasks.costs.cube import ATTEMPT_COLUMNS
 from mavi_tasks.costs.grouping import grid_of, in_period, where_kept
@@ -29,7 +38,7 @@ class Usage:
 
 def billed(report: CostReport) -> Iterator[Usage]:
     """Every billed try of the report: one with a cost, or answered with its tokens told."""
-    models, outcomes = Words(), Words()
+    models, outcomes = StringDictionary(), StringDictionary()
     cut = day_cutter(report.tz)
     period = report.cube.period
     for source in sources.open_sources(report.paths):
@@ -41,13 +50,16 @@ def billed(report: CostReport) -> Iterator[Usage]:
                 batch, days = where_kept(batch, kept), days[kept]
             if not batch.num_rows:
                 continue
-            run, model = coded(batch["run_id"], report.cube.runs), coded(batch["model"], models)
-            outcome = coded(batch["outcome"], outcomes)
+            run, model = (
+                dictionary_column(batch["run_id"], report.cube.runs),
+                dictionary_column(batch["model"], models),
+            )
+            outcome = dictionary_column(batch["outcome"], outcomes)
             answered = np.array([outcomes.words[number] == "answered" for number in outcome.globals])
             shown = np.array([report.cube.is_sandbox(n) == report.is_sandbox for n in run.globals])[run.local]
-            cost, priced = picos(batch["cost_usd"])
-            tokens_in, in_told = whole(batch["input_tokens"])
-            tokens_out, out_told = whole(batch["output_tokens"])
+            cost, priced = pico_column(batch["cost_usd"])
+            tokens_in, in_told = int_column(batch["input_tokens"])
+            tokens_out, out_told = int_column(batch["output_tokens"])
             told = in_told & out_told
             bought = shown & (priced | (told & answered[outcome.local]))
             grid = grid_of(days, (model,))

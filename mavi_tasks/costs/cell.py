@@ -1,28 +1,11 @@
-"""What is counted in one cell of spend, and how dollars are written; all money is whole pico-dollars."""
+"""What is counted in one cell of spend; all money is whole pico-dollars."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
-from mavi_tasks.pricing.book import usd
-
-PICO_PER_USD = 10**12
-
-
-def usd_text(pico: int) -> str:
-    """The exact dollars as text, without trailing zeros: 325_000_000 -> "0.000325"."""
-    sign = "-" if pico < 0 else ""
-    whole, rest = divmod(abs(pico), PICO_PER_USD)
-    decimals = f"{rest:012d}".rstrip("0")
-    return f"{sign}{whole}.{decimals}" if decimals else f"{sign}{whole}"
-
-
-def exact(pico: int) -> str:
-    """The exact dollars as text with all twelve decimals, as `mavi run` and `mavi status` print them."""
-    return f"{usd(pico):f}"
-
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class SpendCell:
     """Counts and exact sums of one cell; every field adds up over cells.
 
     From attempts: calls by outcome, what was billed (`cost_pico`), the most that in-doubt calls may have cost
@@ -73,7 +56,7 @@ class Tally:
         return part / self.calls if self.calls else None
 
 
-FIELDS = tuple(field.name for field in fields(Tally))
+FIELDS = tuple(field.name for field in fields(SpendCell))
 SLOT = {name: number for number, name in enumerate(FIELDS)}
 Sums = list[int]  # one int per field of Tally, in its order: what is added to while reading
 
@@ -89,14 +72,14 @@ def add(into: Sums, more: Iterable[int]) -> None:
         into[slot] += value
 
 
-def total(parts: Iterable[Iterable[int]]) -> Tally:
+def total(parts: Iterable[Iterable[int]]) -> SpendCell:
     """The sum of the parts, exact."""
     sums = empty()
     for part in parts:
         add(sums, part)
-    return Tally(*sums)
+    return SpendCell(*sums)
 
 
-def values(tally: Tally) -> Sums:
+def values(tally: SpendCell) -> Sums:
     """The fields of a tally as sums, to be added up further."""
     return [getattr(tally, name) for name in FIELDS]

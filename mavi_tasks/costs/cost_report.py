@@ -6,15 +6,15 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+from mavi_tasks.common.money import pico
 from mavi_tasks.costs import anomaly
 from mavi_tasks.costs import projection as project
 from mavi_tasks.costs import sources as read
 from mavi_tasks.costs.arrow_columns import UNKNOWN, zone_of
-from mavi_tasks.costs.cell import Sums, Tally, add, empty, total
+from mavi_tasks.costs.cell import SpendCell, Sums, add, empty, total
 from mavi_tasks.costs.cube import Cube, Key, build
 from mavi_tasks.costs.unit_costs import Unit
 from mavi_tasks.errors import InputError
-from mavi_tasks.pricing.book import pico
 
 DIMENSIONS: Mapping[str, Callable[[Cube, Key], str]] = {
     "day": lambda cube, key: date.fromordinal(key[0]).isoformat(),
@@ -35,7 +35,7 @@ class Group:
     """One line of a summary: the values of the dimensions asked for, and its sums."""
 
     keys: tuple[str, ...]
-    tally: Tally
+    tally: SpendCell
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ class CostReport:
     until: date | None
     made_at: datetime
     is_sandbox: bool
-    total: Tally
-    sandbox: Tally
+    total: SpendCell
+    sandbox: SpendCell
     groups: tuple[Group, ...]
     sandbox_groups: tuple[Group, ...]
     units: tuple[Unit, ...]
@@ -159,7 +159,7 @@ def _dimensions(by: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _section(cube: Cube, *, sandbox: bool) -> Tally:
+def _section(cube: Cube, *, sandbox: bool) -> SpendCell:
     return total(sums for key, sums in cube.cells.items() if cube.is_sandbox(key[2]) == sandbox)
 
 
@@ -173,7 +173,7 @@ def _grouped(cube: Cube, by: Sequence[str], *, sandbox: bool) -> tuple[Group, ..
             if keys not in made:
                 made[keys] = empty()
             add(made[keys], sums)
-    return tuple(Group(keys, Tally(*made[keys])) for keys in sorted(made))
+    return tuple(Group(keys, SpendCell(*made[keys])) for keys in sorted(made))
 
 
 def _dearest(groups: Iterable[Group]) -> tuple[Group, ...]:
@@ -212,7 +212,7 @@ def _run_budgets(cube: Cube, sandbox: bool) -> tuple[RunBudget, ...]:
 
 
 def _notes(
-    cube: Cube, sources: Sequence[read.Source], real: Tally, sandbox: Tally, is_sandbox: bool
+    cube: Cube, sources: Sequence[read.Source], real: SpendCell, sandbox: SpendCell, is_sandbox: bool
 ) -> tuple[str, ...]:
     """What a reader must know before trusting the sums."""
     shown = sandbox if is_sandbox else real

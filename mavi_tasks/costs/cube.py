@@ -6,20 +6,20 @@ from typing import Any
 
 import numpy as np
 
+from mavi_tasks.common.money_columns import pico_column
 from mavi_tasks.costs import sources as read
 from mavi_tasks.costs.arrow_columns import (
     UNKNOWN,
-    Coded,
+    DictionaryColumn,
     Ints,
     Mask,
-    Words,
-    coded,
+    StringDictionary,
     day_cutter,
+    dictionary_column,
     exact_sums,
     instants,
+    int_column,
     keys,
-    picos,
-    whole,
 )
 from mavi_tasks.costs.cell import SLOT, Sums, empty
 from mavi_tasks.costs.grouping import Grid, grid_of, in_period, where_kept
@@ -53,11 +53,11 @@ class Cube:
 
     period: read.Period
     with_prompts: bool = False
-    models: Words = field(default_factory=Words)
-    runs: Words = field(default_factory=Words)
-    prompts: Words = field(default_factory=Words)
-    jobs: Words = field(default_factory=Words)
-    outcomes: Words = field(default_factory=Words)
+    models: StringDictionary = field(default_factory=StringDictionary)
+    runs: StringDictionary = field(default_factory=StringDictionary)
+    prompts: StringDictionary = field(default_factory=StringDictionary)
+    jobs: StringDictionary = field(default_factory=StringDictionary)
+    outcomes: StringDictionary = field(default_factory=StringDictionary)
     cells: dict[Key, Sums] = field(default_factory=dict)
     about: dict[str, read.Run] = field(default_factory=dict)
     datasets: dict[str, str] = field(default_factory=dict)  # run_id -> folder it was read from
@@ -109,15 +109,21 @@ def _count_attempts(source: read.Source, cube: Cube, answers: Answers) -> None:
             _add_attempts(cube, batch, days, _prompts(cube, batch, answers))
 
 
-def _prompts(cube: Cube, batch: Any, answers: Answers) -> Coded:
+def _prompts(cube: Cube, batch: Any, answers: Answers) -> DictionaryColumn:
     if not cube.with_prompts:
-        return Coded(np.zeros(batch.num_rows, dtype=np.int64), [cube.prompts.number(None)])
-    return Coded(answers.prompt_of(keys(batch["request_key"])), list(range(len(cube.prompts.words))))
+        return DictionaryColumn(np.zeros(batch.num_rows, dtype=np.int64), [cube.prompts.number(None)])
+    return DictionaryColumn(
+        answers.prompt_of(keys(batch["request_key"])), list(range(len(cube.prompts.words)))
+    )
 
 
-def _add_attempts(cube: Cube, batch: Any, days: Ints, prompts: Coded) -> None:
-    outcome = coded(batch["outcome"], cube.outcomes)
-    parts = (coded(batch["model"], cube.models), coded(batch["run_id"], cube.runs), prompts)
+def _add_attempts(cube: Cube, batch: Any, days: Ints, prompts: DictionaryColumn) -> None:
+    outcome = dictionary_column(batch["outcome"], cube.outcomes)
+    parts = (
+        dictionary_column(batch["model"], cube.models),
+        dictionary_column(batch["run_id"], cube.runs),
+        prompts,
+    )
     grid = grid_of(days, (*parts, outcome))
     sums = _attempt_sums(grid, batch, _is(outcome, cube.outcomes, "answered"))
     for place, (*key, outcome_number) in enumerate(grid.combos):
@@ -130,7 +136,7 @@ def _add_attempts(cube: Cube, batch: Any, days: Ints, prompts: Coded) -> None:
             cell[slot] += column[place]
 
 
-def _is(column: Coded, words: Words, word: str) -> Mask:
+def _is(column: DictionaryColumn, words: StringDictionary, word: str) -> Mask:
     """Where a coded column holds the word."""
     hits = np.array([words.words[number] == word for number in column.globals])
     found: Mask = hits[column.local]
@@ -138,10 +144,10 @@ def _is(column: Coded, words: Words, word: str) -> Mask:
 
 
 def _attempt_sums(grid: Grid, batch: Any, answered: Mask) -> Mapping[int, list[int]]:
-    cost, priced = picos(batch["cost_usd"])
-    exposure, _ = picos(batch["exposure_usd"])
-    tokens_in, told = whole(batch["input_tokens"])
-    tokens_out, _ = whole(batch["output_tokens"])
+    cost, priced = pico_column(batch["cost_usd"])
+    exposure, _ = pico_column(batch["exposure_usd"])
+    tokens_in, told = int_column(batch["input_tokens"])
+    tokens_out, _ = int_column(batch["output_tokens"])
     unpriced = ~priced & (answered | told)
     amounts = {
         "cost_pico": cost,

@@ -10,11 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mavi_tasks.common.money import usd
 from mavi_tasks.costs.cost_report import CostReport
 from mavi_tasks.costs.focus import focus_table
 from mavi_tasks.costs.to_json import counts_json
 from mavi_tasks.errors import InputError, StorageError
-from mavi_tasks.pricing.book import usd
 
 MONEY = ("cost_usd", "useful_usd", "invalid_usd", "retried_usd", "exposure_usd")
 COUNT_KINDS = {"error_rate": pa.float64(), "throttled_rate": pa.float64(), "video_hours": pa.float64()}

@@ -14,10 +14,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from mavi_tasks.common.money import usd
 from mavi_tasks.costs.arrow_columns import midnight_us, zone_of
 from mavi_tasks.costs.cost_report import CostReport, Group
 from mavi_tasks.errors import InputError
-from mavi_tasks.pricing.book import usd
 from mavi_tasks.schema import INSTANT
 
 VERSION = "1.2"

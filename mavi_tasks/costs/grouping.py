@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mavi_tasks.costs.arrow_columns import Coded, Ints, Mask
+from mavi_tasks.costs.arrow_columns import DictionaryColumn, Ints, Mask
 from mavi_tasks.costs.sources import Period
 
 
@@ -20,7 +20,7 @@ class Grid:
     counts: list[int]
 
 
-def grid_of(days: Ints, parts: Sequence[Coded]) -> Grid:
+def grid_of(days: Ints, parts: Sequence[DictionaryColumn]) -> Grid:
     """The occupied cells of a batch."""
     first = int(days.min())
     sizes = [int(days.max()) - first + 1, *(len(part.globals) for part in parts)]

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mavi_tasks.common.money import exact_text, pico
 from mavi_tasks.costs.billed_attempts import billed
-from mavi_tasks.costs.cell import exact
 from mavi_tasks.costs.cost_report import CostReport
 from mavi_tasks.costs.invoice_csv import Bill
-from mavi_tasks.pricing.book import Book, Price, pico
+from mavi_tasks.pricing.book import Price, PriceBook
 
 ALL = "(all)"
 EDGE = 50  # a call within 1/50 (2 %) of a tier's bound may have been counted on its other side
@@ -23,7 +23,7 @@ NOISE = frozenset(
         "reasoning", "text", "token", "tokens", "usage", "video",
     }
 )  # fmt: skip
-Verdict = Literal["agrees", "explained", "drifts"]
+LineStatus = Literal["agrees", "explained", "drifts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Tolerance:
 
 
 @dataclass(slots=True)
-class Doubt:
+class Uncertainty:
     """What can make a bill differ from the ledger: calls in doubt, unpriced, or near a tier's bound."""
 
     exposure_pico: int = 0
@@ -55,8 +55,8 @@ class Line:
     model: str
     billed_pico: int
     ledger_pico: int
-    doubt: Doubt
-    verdict: Verdict
+    doubt: Uncertainty
+    verdict: LineStatus
     why: tuple[str, ...]
 
     @property
@@ -72,7 +72,7 @@ class Reconciled:
     grain: str  # day, month or all
     columns: Mapping[str, str]
     lines: tuple[Line, ...]
-    verdict: Verdict
+    verdict: LineStatus
     outside_pico: int  # ledger spend before or after the dates of the bill
     notes: tuple[str, ...]
 
@@ -95,10 +95,10 @@ class Reconciled:
             "grain": self.grain,
             "columns": dict(self.columns),
             "verdict": self.verdict,
-            "billed_usd": exact(self.billed_pico),
-            "ledger_usd": exact(self.ledger_pico),
-            "drift_usd": exact(self.billed_pico - self.ledger_pico),
-            "outside_usd": exact(self.outside_pico),
+            "billed_usd": exact_text(self.billed_pico),
+            "ledger_usd": exact_text(self.ledger_pico),
+            "drift_usd": exact_text(self.billed_pico - self.ledger_pico),
+            "outside_usd": exact_text(self.outside_pico),
             "lines": [_line_json(line) for line in self.lines],
             "notes": list(self.notes),
         }
@@ -110,7 +110,7 @@ Place = tuple[str, str]  # period, model
 def reconcile(
     report: CostReport,
     bill: Bill,
-    prices: Book,
+    prices: PriceBook,
     *,
     tolerance: Tolerance | None = None,
     models: Mapping[str, str] | None = None,
@@ -179,11 +179,11 @@ def _plain(name: str) -> str:
 
 
 def _ledger(
-    report: CostReport, prices: Book, grain: str, has_models: bool, covered: set[str]
-) -> tuple[dict[Place, int], dict[Place, Doubt], int]:
+    report: CostReport, prices: PriceBook, grain: str, has_models: bool, covered: set[str]
+) -> tuple[dict[Place, int], dict[Place, Uncertainty], int]:
     first, last = min(covered, default=ALL), max(covered, default=ALL)
     ledger: dict[Place, int] = defaultdict(int)
-    doubts: dict[Place, Doubt] = defaultdict(Doubt)
+    doubts: dict[Place, Uncertainty] = defaultdict(Uncertainty)
     outside = 0
     for group in report.grouped("day", "model"):
         day, model = group.keys
@@ -201,7 +201,7 @@ def _ledger(
     return ledger, doubts, outside
 
 
-def _edges(report: CostReport, prices: Book) -> Iterable[tuple[date, str, int, int]]:
+def _edges(report: CostReport, prices: PriceBook) -> Iterable[tuple[date, str, int, int]]:
     """What the calls near a tier's bound would cost more, or less, on its other side."""
     for usage in billed(report):
         price = prices.price(usage.model, usage.day)
@@ -238,7 +238,7 @@ def _shifted(
 
 
 def _line(
-    place: Place, charged: int, own: int, doubt: Doubt, tolerance: Tolerance, shifted: set[str]
+    place: Place, charged: int, own: int, doubt: Uncertainty, tolerance: Tolerance, shifted: set[str]
 ) -> Line:
     drift, slack = charged - own, tolerance.pico(own)
     if abs(drift) <= slack:
@@ -263,9 +263,9 @@ def _line(
     return Line(*place, charged, own, doubt, "explained" if enough else "drifts", why_texts)
 
 
-def _worst(lines: Iterable[Line]) -> Verdict:
+def _worst(lines: Iterable[Line]) -> LineStatus:
     verdicts = {line.verdict for line in lines}
-    order: tuple[Verdict, ...] = ("drifts", "explained")
+    order: tuple[LineStatus, ...] = ("drifts", "explained")
     return next((verdict for verdict in order if verdict in verdicts), "agrees")
 
 
@@ -274,7 +274,7 @@ def _notes(bill: Bill, names: Mapping[str, str], outside: int) -> tuple[str, ...
     notes = [f"the bill's '{name}' matches no model of the ledger; say which one it is" for name in strange]
     if outside:
         notes.append(
-            f"${exact(outside)} of the ledger lies before or after the bill's dates and is left aside"
+            f"${exact_text(outside)} of the ledger lies before or after the bill's dates and is left aside"
         )
     return tuple(notes)
 
@@ -283,13 +283,13 @@ def _line_json(line: Line) -> dict[str, Any]:
     return {
         "when": line.when,
         "model": line.model,
-        "billed_usd": exact(line.billed_pico),
-        "ledger_usd": exact(line.ledger_pico),
-        "drift_usd": exact(line.drift_pico),
+        "billed_usd": exact_text(line.billed_pico),
+        "ledger_usd": exact_text(line.ledger_pico),
+        "drift_usd": exact_text(line.drift_pico),
         "verdict": line.verdict,
         "why": list(line.why),
-        "exposure_usd": exact(line.doubt.exposure_pico),
+        "exposure_usd": exact_text(line.doubt.exposure_pico),
         "unpriced_calls": line.doubt.unpriced_calls,
-        "edge_up_usd": exact(line.doubt.edge_up_pico),
-        "edge_down_usd": exact(line.doubt.edge_down_pico),
+        "edge_up_usd": exact_text(line.doubt.edge_up_pico),
+        "edge_down_usd": exact_text(line.doubt.edge_down_pico),
     }

@@ -7,13 +7,21 @@ from typing import Any
 
 import numpy as np
 
+from mavi_tasks.common.money import exact_text
 from mavi_tasks.costs import sources
-from mavi_tasks.costs.arrow_columns import Ints, Keys, Words, coded, keys, stir, whole
+from mavi_tasks.costs.arrow_columns import (
+    Ints,
+    Keys,
+    StringDictionary,
+    dictionary_column,
+    int_column,
+    keys,
+    stir,
+)
 from mavi_tasks.costs.billed_attempts import billed, cost_of
-from mavi_tasks.costs.cell import exact
 from mavi_tasks.costs.cost_report import CostReport
 from mavi_tasks.errors import InputError
-from mavi_tasks.pricing.book import Book
+from mavi_tasks.pricing.book import PriceBook
 
 LEAST_PAIRS = 10
 MILLION = 1_000_000
@@ -78,16 +86,16 @@ class Repriced:
             "basis": self.basis,
             "what_if": self.what_if,
             "as_of": self.as_of and self.as_of.isoformat(),
-            "recorded_usd": exact(self.recorded_pico),
-            "repriced_usd": exact(self.repriced_pico),
-            "difference_usd": exact(self.repriced_pico - self.recorded_pico),
+            "recorded_usd": exact_text(self.recorded_pico),
+            "repriced_usd": exact_text(self.repriced_pico),
+            "difference_usd": exact_text(self.repriced_pico - self.recorded_pico),
             "models": [_line_json(line, self.what_if) for line in self.lines],
             "caveat": self.caveat,
         }
 
 
 def reprice(
-    report: CostReport, prices: Book, *, as_of: date | None = None, what_if: str | None = None
+    report: CostReport, prices: PriceBook, *, as_of: date | None = None, what_if: str | None = None
 ) -> Repriced:
     """Price the report's usage again, try by try, each at the tier its own input tokens fall into.
 
@@ -141,7 +149,7 @@ def _basis(as_of: date | None, what_if: str | None) -> str:
 def _factors(report: CostReport, other: str) -> dict[str, Factor]:
     """For each model, how many tokens the other one took for the same item and prompt."""
     seen: dict[str, list[tuple[Keys, Ints, Ints]]] = {}
-    jobs, prompts = Words(), Words()
+    jobs, prompts = StringDictionary(), StringDictionary()
     for source in sources.open_sources(report.paths):
         found = sources.table(source, "results")
         if found is not None:
@@ -171,20 +179,25 @@ COLUMNS = (
 def _collect(
     report: CostReport,
     found: Any,
-    jobs: Words,
-    prompts: Words,
+    jobs: StringDictionary,
+    prompts: StringDictionary,
     seen: dict[str, list[tuple[Keys, Ints, Ints]]],
 ) -> None:
-    models, statuses = Words(), Words()
+    models, statuses = StringDictionary(), StringDictionary()
     for batch in sources.batches(found, COLUMNS, report.cube.period):
-        model, status = coded(batch["model"], models), coded(batch["status"], statuses)
-        run = coded(batch["run_id"], report.cube.runs)
+        model, status = (
+            dictionary_column(batch["model"], models),
+            dictionary_column(batch["status"], statuses),
+        )
+        run = dictionary_column(batch["run_id"], report.cube.runs)
         shown = np.array([report.cube.is_sandbox(n) == report.is_sandbox for n in run.globals])[run.local]
         good = np.array([statuses.words[n] == "answered" for n in status.globals])[status.local]
-        tokens_in, in_told = whole(batch["input_tokens"])
-        tokens_out, out_told = whole(batch["output_tokens"])
+        tokens_in, in_told = int_column(batch["input_tokens"])
+        tokens_out, out_told = int_column(batch["output_tokens"])
         kept = shown & good & in_told & out_told
-        asked = _asked(batch, coded(batch["job"], jobs), coded(batch["prompt_id"], prompts))
+        asked = _asked(
+            batch, dictionary_column(batch["job"], jobs), dictionary_column(batch["prompt_id"], prompts)
+        )
         for local, number in enumerate(model.globals):
             rows = np.flatnonzero(kept & (model.local == local))
             if len(rows):
@@ -221,14 +234,14 @@ def _line_json(line: Line, what_if: str | None) -> Mapping[str, Any]:
     said = {
         "model": line.model,
         "calls": line.calls,
-        "recorded_usd": exact(line.recorded_pico),
-        "repriced_usd": exact(line.repriced_pico),
+        "recorded_usd": exact_text(line.recorded_pico),
+        "repriced_usd": exact_text(line.repriced_pico),
         "newly_priced_calls": line.newly_priced_calls,
-        "newly_priced_usd": exact(line.newly_priced_pico),
+        "newly_priced_usd": exact_text(line.newly_priced_pico),
         "unpriced_calls": line.unpriced_calls,
-        "unpriced_recorded_usd": exact(line.unpriced_pico),
+        "unpriced_recorded_usd": exact_text(line.unpriced_pico),
         "tokens_untold_calls": line.untold_calls,
-        "tokens_untold_recorded_usd": exact(line.untold_pico),
+        "tokens_untold_recorded_usd": exact_text(line.untold_pico),
     }
     if what_if is None:
         return said

@@ -8,22 +8,22 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
+from mavi_tasks.common.money_columns import pico_column
 from mavi_tasks.costs import sources
 from mavi_tasks.costs.arrow_columns import (
     UNKNOWN,
-    Coded,
+    DictionaryColumn,
     Ints,
     Keys,
     Mask,
-    Words,
-    coded,
+    StringDictionary,
     day_cutter,
+    dictionary_column,
     exact_sums,
     instants,
+    int_column,
     keys,
-    picos,
     stir,
-    whole,
 )
 from mavi_tasks.costs.cell import SLOT
 from mavi_tasks.costs.grouping import Grid, grid_of, in_period, where_kept
@@ -114,7 +114,7 @@ def count_answers(source: sources.Source, cube: "Cube") -> Answers:
     found = sources.table(source, "results")
     if found is None:
         return answers
-    statuses, cut = Words(), day_cutter(cube.period.tz)
+    statuses, cut = StringDictionary(), day_cutter(cube.period.tz)
     columns = (*RESULT_COLUMNS, "prompt_id") if cube.with_prompts else RESULT_COLUMNS
     for batch in sources.batches(found, columns, cube.period):
         at_us = instants(batch["finished_at"], batch["started_at"])
@@ -134,16 +134,16 @@ def _add_batch(
     source: sources.Source,
     cube: "Cube",
     answers: Answers,
-    statuses: Words,
+    statuses: StringDictionary,
     batch: Any,
     at_us: Ints,
     days: Ints,
 ) -> None:
-    run, model = coded(batch["run_id"], cube.runs), coded(batch["model"], cube.models)
-    status = coded(batch["status"], statuses)
-    prompt = Coded(np.zeros(len(days), dtype=np.int64), [0])
+    run, model = dictionary_column(batch["run_id"], cube.runs), dictionary_column(batch["model"], cube.models)
+    status = dictionary_column(batch["status"], statuses)
+    prompt = DictionaryColumn(np.zeros(len(days), dtype=np.int64), [0])
     if cube.with_prompts:
-        prompt = coded(batch["prompt_id"], cube.prompts)
+        prompt = dictionary_column(batch["prompt_id"], cube.prompts)
     _learn_runs(source, cube.runs, run, batch)
     grid = grid_of(days, (model, run, prompt, status))
     _add_sums(cube, grid, batch, statuses, status)
@@ -155,7 +155,7 @@ def _add_batch(
     answers.append(keys(batch["request_key"]), items, at_us, numbers[grid.cell])
 
 
-def _learn_runs(source: sources.Source, runs: Words, run: Coded, batch: Any) -> None:
+def _learn_runs(source: sources.Source, runs: StringDictionary, run: DictionaryColumn, batch: Any) -> None:
     """Take job and gateway of a run that has no row of its own (yet) from its results."""
     for local, number in enumerate(run.globals):
         run_id = runs.words[number]
@@ -168,7 +168,9 @@ def _learn_runs(source: sources.Source, runs: Words, run: Coded, batch: Any) -> 
             source.runs[run_id] = sources.Run(run_id, job or UNKNOWN, gateway or UNKNOWN)
 
 
-def _add_sums(cube: "Cube", grid: Grid, batch: Any, statuses: Words, status: Coded) -> None:
+def _add_sums(
+    cube: "Cube", grid: Grid, batch: Any, statuses: StringDictionary, status: DictionaryColumn
+) -> None:
     sums = {
         SLOT[name]: exact_sums(grid.cell, len(grid.combos), column)
         for name, column in _amounts(batch, statuses, status).items()
@@ -181,11 +183,11 @@ def _add_sums(cube: "Cube", grid: Grid, batch: Any, statuses: Words, status: Cod
             cell[slot] += column[place]
 
 
-def _amounts(batch: Any, statuses: Words, status: Coded) -> Mapping[str, Ints]:
-    cost, _ = picos(batch["cost_usd"])
+def _amounts(batch: Any, statuses: StringDictionary, status: DictionaryColumn) -> Mapping[str, Ints]:
+    cost, _ = pico_column(batch["cost_usd"])
     good: Mask = np.array([statuses.words[number] == "answered" for number in status.globals])[status.local]
-    cached, cached_told = whole(batch["cached_tokens"])
-    reasoning, reasoning_told = whole(batch["reasoning_tokens"])
+    cached, cached_told = int_column(batch["cached_tokens"])
+    reasoning, reasoning_told = int_column(batch["reasoning_tokens"])
     length_ms, is_video = _video(batch)
     return {
         "useful_pico": np.where(good, cost, 0),
@@ -216,7 +218,7 @@ def _count(cell: list[int], status: str, count: int) -> None:
         cell[SLOT[status]] += count
 
 
-def _keep_latest(cube: "Cube", answers: Answers, statuses: Words) -> None:
+def _keep_latest(cube: "Cube", answers: Answers, statuses: StringDictionary) -> None:
     """Take back the counts of rows that a later row of the same request replaces; their money stays."""
     requests = answers.request
     ordered = np.sort(requests)

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from mavi_tasks.common.money import pico
 from mavi_tasks.costs.arrow_columns import UNKNOWN, midnight_us, zone_of
 from mavi_tasks.errors import InputError, StorageError
-from mavi_tasks.pricing.book import pico
 from mavi_tasks.schema import INSTANT, TABLES
 
 BATCH_ROWS = 65_536

@@ -5,11 +5,12 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from mavi_tasks.common.format import UNKNOWN, count, percent, usd
+from mavi_tasks.common.money import exact_text
+from mavi_tasks.common.money import usd as dollars
 from mavi_tasks.costs import projection
-from mavi_tasks.costs.cell import Tally, exact
+from mavi_tasks.costs.cell import SpendCell
 from mavi_tasks.costs.cost_report import CostReport, Group
 from mavi_tasks.costs.unit_costs import Unit
-from mavi_tasks.pricing.book import usd as dollars
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,15 +22,15 @@ SHOWN_ROWS = 40
 def as_json(report: CostReport) -> dict[str, Any]:
     """One object; sums are texts with twelve decimals, quotients and rates are rounded."""
     return {
-        "total_usd": exact(report.total.cost_pico),
-        "useful_usd": exact(report.total.useful_pico),
-        "invalid_usd": exact(report.total.invalid_pico),
-        "retried_usd": exact(report.total.retried_pico),
-        "exposure_usd": exact(report.total.exposure_pico),
+        "total_usd": exact_text(report.total.cost_pico),
+        "useful_usd": exact_text(report.total.useful_pico),
+        "invalid_usd": exact_text(report.total.invalid_pico),
+        "retried_usd": exact_text(report.total.retried_pico),
+        "exposure_usd": exact_text(report.total.exposure_pico),
         "groups": [group_json(report.by, group) for group in report.groups],
         "currency": "USD",
         "sandbox": report.is_sandbox,
-        "sandbox_usd": exact(report.sandbox.cost_pico),
+        "sandbox_usd": exact_text(report.sandbox.cost_pico),
         "sandbox_groups": []
         if report.is_sandbox
         else [group_json(report.by, g) for g in report.sandbox_groups],
@@ -53,8 +54,8 @@ def as_json(report: CostReport) -> dict[str, Any]:
                 "run_id": run.run_id,
                 "job": run.job,
                 "status": run.status,
-                "budget_usd": exact(run.budget_pico),
-                "cost_usd": exact(run.spent_pico),
+                "budget_usd": exact_text(run.budget_pico),
+                "cost_usd": exact_text(run.spent_pico),
             }
             for run in report.run_budgets
         ],
@@ -63,9 +64,9 @@ def as_json(report: CostReport) -> dict[str, Any]:
                 "day": one.day.isoformat(),
                 "scope": one.scope,
                 "name": one.name,
-                "cost_usd": exact(one.cost_pico),
-                "usual_usd": exact(one.usual_pico),
-                "limit_usd": exact(one.limit_pico),
+                "cost_usd": exact_text(one.cost_pico),
+                "usual_usd": exact_text(one.usual_pico),
+                "limit_usd": exact_text(one.limit_pico),
             }
             for one in report.anomalies
         ],
@@ -79,16 +80,16 @@ def group_json(by: Sequence[str], group: Group) -> dict[str, Any]:
     tally = group.tally
     return {
         **dict(zip(by, group.keys, strict=True)),
-        "cost_usd": exact(tally.cost_pico),
-        "useful_usd": exact(tally.useful_pico),
-        "invalid_usd": exact(tally.invalid_pico),
-        "retried_usd": exact(tally.retried_pico),
-        "exposure_usd": exact(tally.exposure_pico),
+        "cost_usd": exact_text(tally.cost_pico),
+        "useful_usd": exact_text(tally.useful_pico),
+        "invalid_usd": exact_text(tally.invalid_pico),
+        "retried_usd": exact_text(tally.retried_pico),
+        "exposure_usd": exact_text(tally.exposure_pico),
         **counts_json(tally),
     }
 
 
-def counts_json(tally: Tally) -> dict[str, Any]:
+def counts_json(tally: SpendCell) -> dict[str, Any]:
     """The counts of a tally. Cached and reasoning tokens are null where no reply told them."""
     return {
         "calls": tally.calls,
@@ -126,7 +127,7 @@ def _unit_json(unit: Unit) -> dict[str, Any]:
         "model": unit.model,
         "items": unit.items,
         "answered": unit.tally.answered,
-        "cost_usd": exact(unit.tally.cost_pico),
+        "cost_usd": exact_text(unit.tally.cost_pico),
         "per_1000_items_usd": _text(unit.per_1000_items_usd),
         "per_answered_usd": _text(unit.per_answered_usd),
         "per_video_hour_usd": _text(unit.per_video_hour_usd),
@@ -141,10 +142,10 @@ def _projection_json(found: projection.Projection | None) -> dict[str, Any] | No
     return {
         "month": found.month,
         "today": found.today.isoformat(),
-        "spent_usd": exact(found.spent_pico),
-        "low_usd": exact(found.low_pico),
-        "median_usd": exact(found.mid_pico),
-        "high_usd": exact(found.high_pico),
+        "spent_usd": exact_text(found.spent_pico),
+        "low_usd": exact_text(found.low_pico),
+        "median_usd": exact_text(found.mid_pico),
+        "high_usd": exact_text(found.high_pico),
         "level": found.level,
         "history_days": found.history_days,
     }
@@ -154,9 +155,9 @@ def _burn_json(burn: projection.Burn | None) -> dict[str, Any] | None:
     if burn is None:
         return None
     return {
-        "budget_usd": exact(burn.budget_pico),
-        "spent_usd": exact(burn.spent_pico),
-        "left_usd": exact(burn.left_pico),
+        "budget_usd": exact_text(burn.budget_pico),
+        "spent_usd": exact_text(burn.spent_pico),
+        "left_usd": exact_text(burn.left_pico),
         "runs_out": burn.runs_out and burn.runs_out.isoformat(),
         "chance_over": burn.chance_over,
     }
@@ -168,7 +169,7 @@ def render_terminal(report: CostReport, console: "Console") -> None:
         console.print(note, style="yellow", markup=False, highlight=False)
     kind = "Sandbox" if report.is_sandbox else "Spend"
     console.print(
-        f"{kind} ${exact(report.total.cost_pico)}  ({report.total.calls:,} calls, days in {report.tz})"
+        f"{kind} ${exact_text(report.total.cost_pico)}  ({report.total.calls:,} calls, days in {report.tz})"
     )
     console.print(_bought(report.total))
     console.print(_groups_table(report))
@@ -181,7 +182,7 @@ def render_terminal(report: CostReport, console: "Console") -> None:
         console.print(line, markup=False, highlight=False)
 
 
-def _bought(total: Tally) -> str:
+def _bought(total: SpendCell) -> str:
     parts = {
         "useful": total.useful_pico,
         "invalid": total.invalid_pico,

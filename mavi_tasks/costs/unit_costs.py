@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 
-from mavi_tasks.costs.cell import Tally
+from mavi_tasks.costs.cell import SpendCell
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Unit:
 
     model: str | None
     items: int
-    tally: Tally
+    tally: SpendCell
 
     @property
     def lower_bound(self) -> bool:

@@ -25,27 +25,27 @@ from mavi_tasks.estimate.token_formulas import (
 )
 
 if TYPE_CHECKING:
-    from mavi_tasks.estimate.estimator import Estimator, Setting
-    from mavi_tasks.estimate.history import Observed
-    from mavi_tasks.estimate.result import Band, Estimate, ModelEstimate
+    from mavi_tasks.estimate.estimator import Estimator, ModelAssumptions
+    from mavi_tasks.estimate.history import History
+    from mavi_tasks.estimate.result import Estimate, Interval, ModelEstimate
 
 _LATER = {
-    "Band": "result",
+    "Interval": "result",
     "Estimate": "result",
     "Estimator": "estimator",
     "ModelEstimate": "result",
-    "Observed": "history",
-    "Setting": "estimator",
+    "History": "history",
+    "ModelAssumptions": "estimator",
 }
 
 __all__ = [
-    "Band",
     "Estimate",
     "Estimator",
     "Formula",
+    "History",
+    "Interval",
+    "ModelAssumptions",
     "ModelEstimate",
-    "Observed",
-    "Setting",
     "formula_of",
     "input_tokens",
     "input_tokens_at_most",

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from mavi_tasks.estimate.history import Spread
 from mavi_tasks.estimate.token_formulas import Formula
-from mavi_tasks.estimate.token_model import Kind, Law
+from mavi_tasks.estimate.token_model import Kind, TokenModel
 
 # Tokens may be off by one factor for all of a model's requests. What each such factor would cost is summed as
 # the requests come by, because with tiers it cannot be known afterwards.
@@ -50,12 +50,12 @@ class Tiers:
 
 
 @dataclass(slots=True)
-class Account:
+class Accumulator:
     """Sums over requests of one model, prompt, kind and size of media: O(1) memory for any number."""
 
     kind: Kind
     formula: Formula | None
-    law: Law | None
+    law: TokenModel | None
     law_is_short: bool  # a few rows only: one factor on the formula
     guessed: bool  # sizes or durations were not known
     bucket: int  # the size of the media

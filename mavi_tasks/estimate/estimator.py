@@ -1,7 +1,7 @@
 """The estimate of a whole plan, one request at a time: no request is remembered.
 
-estimator = Estimator.of_lanes(lanes, job.limits_for, observed)
-plan.make(..., listen=lambda lane, request: estimator.add(lane.model, request.medias, ...))
+estimator = Estimator.of_lanes(targets, job.limits_for, observed)
+plan.make(..., listen=lambda target, request: estimator.add(target.model, request.media_items, ...))
 estimator.result().to_json()
 """
 
@@ -12,8 +12,8 @@ from math import ceil
 from typing import Any, Protocol
 
 from mavi_tasks.estimate import intervals
-from mavi_tasks.estimate.accumulator import Account, Tiers
-from mavi_tasks.estimate.history import Observed, Spread
+from mavi_tasks.estimate.accumulator import Accumulator, Tiers
+from mavi_tasks.estimate.history import History, Spread
 from mavi_tasks.estimate.intervals import Limits
 from mavi_tasks.estimate.output_tokens import output_tokens
 from mavi_tasks.estimate.result import CENT_FRACTIONS, Estimate, ModelEstimate
@@ -26,7 +26,7 @@ from mavi_tasks.estimate.token_formulas import (
     text_chars,
     text_tokens,
 )
-from mavi_tasks.estimate.token_model import ENOUGH_ROWS, Kind, Law
+from mavi_tasks.estimate.token_model import ENOUGH_ROWS, Kind, TokenModel
 
 MOST_ACCOUNTS = 1024  # by prompt, kind and size; prompts beyond them share one
 MOST_FRAMES = 64  # of one video, as the media stage samples them
@@ -50,7 +50,7 @@ class Unlimited:
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class ModelAssumptions:
     """What the estimate must know of one model of a job."""
 
     price: Priced | None = None
@@ -63,7 +63,7 @@ class Setting:
 
 
 class LaneLike(Protocol):
-    """A lane of the run, as far as the estimate reads it."""
+    """A target of the run, as far as the estimate reads it."""
 
     @property
     def model(self) -> str: ...
@@ -88,21 +88,25 @@ class LaneLike(Protocol):
 class Estimator:
     """Adds up requests as they are planned; `result()` may be asked at any time."""
 
-    def __init__(self, settings: Mapping[str, Setting], observed: Observed | None = None) -> None:
-        self.observed = observed or Observed()
-        self._lanes = {model: _Lane(model, setting, self.observed) for model, setting in settings.items()}
+    def __init__(self, settings: Mapping[str, ModelAssumptions], observed: History | None = None) -> None:
+        self.observed = observed or History()
+        self._targets = {
+            model: _ModelSums(model, setting, self.observed) for model, setting in settings.items()
+        }
 
     @staticmethod
     def of_lanes(
-        lanes: Iterable[LaneLike], limits_for: Callable[[str], Limits], observed: Observed | None = None
+        targets: Iterable[LaneLike], limits_for: Callable[[str], Limits], observed: History | None = None
     ) -> "Estimator":
-        """An estimator of a run's lanes; `limits_for` is the job's."""
-        return Estimator({lane.model: _setting(lane, limits_for(lane.model)) for lane in lanes}, observed)
+        """An estimator of a run's targets; `limits_for` is the job's."""
+        return Estimator(
+            {target.model: _setting(target, limits_for(target.model)) for target in targets}, observed
+        )
 
     def add(
         self,
         model: str,
-        medias: Sequence[Sized],
+        media_items: Sequence[Sized],
         chars: int,
         prompt_id: str,
         *,
@@ -112,15 +116,17 @@ class Estimator:
 
         The system prompt and the schema are known from the setting and must not be counted here.
         """
-        self._lanes[model].add(medias, chars, prompt_id, frames)
+        self._targets[model].add(media_items, chars, prompt_id, frames)
 
     def result(self, *, seed: int = 0) -> Estimate:
         """The bands of what was added so far."""
         shared = intervals.Shared(seed)
-        lanes = [lane for lane in self._lanes.values() if lane.accounts]
-        sums = [lane.sums(shared) for lane in lanes]
-        walls = [lane.wall(part, shared) for lane, part in zip(lanes, sums, strict=True)]
-        models = tuple(lane.estimate(part, wall) for lane, part, wall in zip(lanes, sums, walls, strict=True))
+        targets = [target for target in self._targets.values() if target.accounts]
+        sums = [target.sums(shared) for target in targets]
+        walls = [target.wall(part, shared) for target, part in zip(targets, sums, strict=True)]
+        models = tuple(
+            target.estimate(part, wall) for target, part, wall in zip(targets, sums, walls, strict=True)
+        )
         inputs = [part.inputs for part in sums]
         known = intervals.dollar_band(intervals.total(part.cost for part in sums if part.cost is not None))
         unpriced = tuple(model.model for model in models if model.cost_usd is None)
@@ -142,38 +148,38 @@ def _or_none(draws: Any) -> bool | None:
     return None if draws is None else True
 
 
-def _setting(lane: LaneLike, limits: Limits) -> Setting:
-    return Setting(
-        price=lane.price,
+def _setting(target: LaneLike, limits: Limits) -> ModelAssumptions:
+    return ModelAssumptions(
+        price=target.price,
         limits=limits,
-        max_tokens=lane.max_tokens,
-        overhead_chars=text_chars(lane.system) + lane.schema_chars,
-        schema=lane.schema,
-        frames=lane.frames or (DEFAULT_FRAMES if lane.equalise and lane.fps is None else None),
-        fps=lane.fps,
+        max_tokens=target.max_tokens,
+        overhead_chars=text_chars(target.system) + target.schema_chars,
+        schema=target.schema,
+        frames=target.frames or (DEFAULT_FRAMES if target.equalise and target.fps is None else None),
+        fps=target.fps,
     )
 
 
 _AccountKey = tuple[Kind, str, bool, int]
 
 
-class _Lane:
+class _ModelSums:
     """One model's accounts."""
 
-    def __init__(self, model: str, setting: Setting, observed: Observed) -> None:
+    def __init__(self, model: str, setting: ModelAssumptions, observed: History) -> None:
         self.model, self.setting, self.observed = model, setting, observed
         self.formula: Formula | None = formula_of(model)
         self.tiers = Tiers.of(setting.price.tiers) if setting.price is not None else None
         self.samples_frames = setting.frames is not None or setting.fps is not None
         self.takes_frames = self.samples_frames or (self.formula is not None and self.formula.video_is_frames)
-        self.accounts: dict[_AccountKey, Account] = {}
+        self.accounts: dict[_AccountKey, Accumulator] = {}
 
-    def add(self, medias: Sequence[Sized], chars: int, prompt_id: str, frames: int | None) -> None:
+    def add(self, media_items: Sequence[Sized], chars: int, prompt_id: str, frames: int | None) -> None:
         kind: Kind = "text"
         by_formula = units = 0.0
         frame_tokens = 0
         guessed = False
-        for media in medias:
+        for media in media_items:
             if media.kind == "video":
                 sampled = frames or self._frames(media)
                 kind = "frames" if sampled else "video"
@@ -187,7 +193,7 @@ class _Lane:
                 guessed |= media.width is None
                 tokens = self.formula.media_tokens(media) if self.formula else 0
             by_formula += tokens
-        account = self._account(kind, prompt_id, guessed, size_bucket(medias[0]) if medias else 0)
+        account = self._account(kind, prompt_id, guessed, size_bucket(media_items[0]) if media_items else 0)
         text = text_tokens(chars)
         law = account.law
         if law is not None:
@@ -204,7 +210,7 @@ class _Lane:
             return max(1, min(MOST_FRAMES, ceil(seconds * self.setting.fps)))
         return self.setting.frames or DEFAULT_FRAMES
 
-    def _account(self, kind: Kind, prompt_id: str, guessed: bool, bucket: int) -> Account:
+    def _account(self, kind: Kind, prompt_id: str, guessed: bool, bucket: int) -> Accumulator:
         key = kind, prompt_id, guessed, bucket
         account = self.accounts.get(key)
         if account is None:
@@ -213,9 +219,9 @@ class _Lane:
             account = self.accounts.setdefault(key, self._new_account(*key))
         return account
 
-    def _new_account(self, kind: Kind, prompt_id: str, guessed: bool, bucket: int) -> Account:
+    def _new_account(self, kind: Kind, prompt_id: str, guessed: bool, bucket: int) -> Accumulator:
         law = self.observed.law(self.model, kind)
-        return Account(
+        return Accumulator(
             kind=kind,
             formula=self.formula,
             law=law,
@@ -253,7 +259,7 @@ class _Lane:
             frame_cost_usd=Decimal(frames_usd).quantize(CENT_FRACTIONS),
         )
 
-    def _tier_requests(self, accounts: Sequence[Account]) -> tuple[tuple[str, int], ...]:
+    def _tier_requests(self, accounts: Sequence[Accumulator]) -> tuple[tuple[str, int], ...]:
         counts: dict[str, int] = {}
         for account in accounts:
             for at, requests in enumerate(account.tier_requests):
@@ -261,7 +267,7 @@ class _Lane:
                     counts[self.tiers.ids[at]] = counts.get(self.tiers.ids[at], 0) + requests
         return tuple(counts.items())
 
-    def _why(self, accounts: Sequence[Account]) -> Iterable[str]:
+    def _why(self, accounts: Sequence[Accumulator]) -> Iterable[str]:
         for account in accounts:
             yield _why_input(account)
             yield _why_output(account)
@@ -271,8 +277,8 @@ class _Lane:
             yield "no price is known: the cost is not guessed"
 
 
-def _why_input(account: Account) -> str:
-    law: Law | None = account.law
+def _why_input(account: Accumulator) -> str:
+    law: TokenModel | None = account.law
     if law is not None:
         each = law.mean
         return f"{account.kind}: {law.rows} answers seen, {each:,.0f} input tokens each on average"
@@ -287,7 +293,7 @@ def _why_input(account: Account) -> str:
     )
 
 
-def _why_output(account: Account) -> str:
+def _why_output(account: Accumulator) -> str:
     seen: Spread | None = account.output
     if seen is not None:
         return f"answers: {seen.rows} seen, {seen.mean:,.0f} tokens each on average"

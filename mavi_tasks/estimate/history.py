@@ -18,7 +18,7 @@ from mavi_tasks.estimate.token_formulas import (
     text_chars,
     text_tokens,
 )
-from mavi_tasks.estimate.token_model import ENOUGH_ROWS, FEW_ROWS, Kind, Law, Shape, fit
+from mavi_tasks.estimate.token_model import ENOUGH_ROWS, FEW_ROWS, Kind, Shape, TokenModel, fit
 
 SAMPLE_ROWS = 4096  # of each model: a sum is then within about 2 %, whatever the dataset's size
 COLUMNS = (
@@ -68,10 +68,10 @@ def student(freedom: int) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
+class History:
     """What was seen, by model. Every look-up gives None when too little was seen to replace the formula."""
 
-    laws: Mapping[tuple[str, Kind], Law] = field(default_factory=dict)
+    laws: Mapping[tuple[str, Kind], TokenModel] = field(default_factory=dict)
     outputs: Mapping[tuple[str, str | None, Kind | None], Spread] = field(default_factory=dict)
     latencies: Mapping[tuple[str, Kind | None], Spread] = field(default_factory=dict)
     costs: Mapping[str, Spread] = field(default_factory=dict)  # dollars of a row
@@ -85,7 +85,7 @@ class Observed:
         gateway: str | None = None,
         attempts: "Batches | None" = None,
         seed: int = 0,
-    ) -> "Observed":
+    ) -> "History":
         """Fit what a results table (or dataset, or record batches) shows, in bounded memory.
 
         `gateway`: only rows of this gateway count; the sandbox's tokens say nothing about the real service.
@@ -96,11 +96,11 @@ class Observed:
         overheads = (
             _overheads(_batches(attempts, ("model", "cost_usd")), results) if attempts is not None else {}
         )
-        return Observed(
+        return History(
             observed.laws, observed.outputs, observed.latencies, observed.costs, overheads, observed.rows
         )
 
-    def law(self, model: str, kind: Kind) -> Law | None:
+    def law(self, model: str, kind: Kind) -> TokenModel | None:
         return self.laws.get((model, kind))
 
     def output(self, model: str, prompt_id: str, kind: Kind) -> Spread | None:
@@ -201,8 +201,8 @@ def _is_one_of(column: Any, words: Iterable[str]) -> Any:
 # ---- from samples to laws
 
 
-def _observed(samples: Mapping[str, list[dict[str, Any]]]) -> Observed:
-    laws: dict[tuple[str, Kind], Law] = {}
+def _observed(samples: Mapping[str, list[dict[str, Any]]]) -> History:
+    laws: dict[tuple[str, Kind], TokenModel] = {}
     outputs: dict[tuple[str, str | None, Kind | None], Spread] = {}
     latencies: dict[tuple[str, Kind | None], Spread] = {}
     costs: dict[str, Spread] = {}
@@ -218,9 +218,7 @@ def _observed(samples: Mapping[str, list[dict[str, Any]]]) -> Observed:
         _collect(outputs, model, tagged, "output_tokens", _output_keys)
         _collect(latencies, model, tagged, "latency_s", _kind_keys)
         _collect(costs, model, tagged, "cost_usd", _model_key)
-    return Observed(
-        laws, outputs, latencies, costs, {}, {model: len(rows) for model, rows in samples.items()}
-    )
+    return History(laws, outputs, latencies, costs, {}, {model: len(rows) for model, rows in samples.items()})
 
 
 _Keys = Callable[[str, Kind, Mapping[str, Any]], tuple[Any, ...]]

@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mavi_tasks.estimate.accumulator import FACTORS, Account
-from mavi_tasks.estimate.history import Observed, student
-from mavi_tasks.estimate.result import Band, Basis, dollars
+from mavi_tasks.estimate.accumulator import FACTORS, Accumulator
+from mavi_tasks.estimate.history import History, student
+from mavi_tasks.estimate.result import Basis, Interval, dollars
 from mavi_tasks.estimate.token_formulas import DATA, SIZE_SPREAD, TEXT_SPREAD
 
 DRAWS = 2000
@@ -75,7 +75,7 @@ class Sums:
     cost: Draws | None
 
 
-def sums_of(model: str, accounts: Sequence[Account], shared: Shared, overhead: float) -> Sums:
+def sums_of(model: str, accounts: Sequence[Accumulator], shared: Shared, overhead: float) -> Sums:
     """Add up one model's accounts with their errors. `overhead`: billed in all over billed for results."""
     zero = np.zeros(DRAWS)
     inputs, outputs, cost = zero, zero, zero
@@ -114,7 +114,7 @@ def _output_cost(pico: Sequence[float], factor: Draws) -> Draws:
     return np.interp(factor, FACTORS, pico)
 
 
-def _input_error(account: Account, shared: Shared) -> tuple[Draws, float]:
+def _input_error(account: Accumulator, shared: Shared) -> tuple[Draws, float]:
     """The shared factor on the input tokens, and the spread of single requests."""
     law = account.law
     if law is not None and account.inputs > 0:
@@ -130,11 +130,11 @@ def _input_error(account: Account, shared: Shared) -> tuple[Draws, float]:
     return _factor(_formula_sigma(account), shared.draws(_rule(account))), INPUT_CV
 
 
-def _rule(account: Account) -> object:
+def _rule(account: Accumulator) -> object:
     return ("rule", account.formula.models if account.formula else None)
 
 
-def _formula_sigma(account: Account) -> float:
+def _formula_sigma(account: Accumulator) -> float:
     """The declared spread of text and media, weighted by their tokens, widened for guessed sizes."""
     formula = account.formula
     if formula is None or account.inputs <= 0:
@@ -145,7 +145,7 @@ def _formula_sigma(account: Account) -> float:
     return (share * media + (1 - share) * log(TEXT_SPREAD)) / P90 / CAUTION  # declared as it shall show
 
 
-def _output_error(account: Account, shared: Shared) -> tuple[Draws, float]:
+def _output_error(account: Accumulator, shared: Shared) -> tuple[Draws, float]:
     seen = account.output
     if seen is not None:
         sigma = seen.error + LAW_FLOOR
@@ -165,7 +165,7 @@ def _factor(sigma: float, draws: Draws) -> Draws:
 
 
 def wall_of(
-    model: str, accounts: Sequence[Account], sums: Sums, limits: Limits, observed: Observed, shared: Shared
+    model: str, accounts: Sequence[Accumulator], sums: Sums, limits: Limits, observed: History, shared: Shared
 ) -> Draws:
     """Seconds that one model needs: by its requests, by its tokens, or by how many may be in flight."""
     requests = sum(account.requests for account in accounts)
@@ -185,7 +185,7 @@ def wall_of(
     return seconds + (busy / max(1, requests) if in_flight < requests or told else 0.0)
 
 
-def _latency(model: str, account: Account, observed: Observed, shared: Shared) -> Draws:
+def _latency(model: str, account: Accumulator, observed: History, shared: Shared) -> Draws:
     seen = observed.latency(model, account.kind)
     if seen is not None:
         return seen.mean * _factor(seen.error + 0.05, shared.draws(("latency", id(seen))))
@@ -202,15 +202,15 @@ def _points(draws: Draws) -> tuple[float, float, float]:
     return p10, p50, p90
 
 
-def token_band(draws: Draws) -> Band[int]:
-    return Band(*(round(point) for point in _points(draws)))
+def token_band(draws: Draws) -> Interval[int]:
+    return Interval(*(round(point) for point in _points(draws)))
 
 
-def second_band(draws: Draws) -> Band[float]:
-    return Band(*_points(draws))
+def second_band(draws: Draws) -> Interval[float]:
+    return Interval(*_points(draws))
 
 
-def dollar_band(draws: Draws) -> Band[Decimal]:
+def dollar_band(draws: Draws) -> Interval[Decimal]:
     return dollars(*_points(draws))
 
 
@@ -223,7 +223,7 @@ def longest(parts: Iterable[Draws]) -> Draws:
     return np.maximum.reduce([np.zeros(DRAWS), *parts])
 
 
-def basis_of(accounts: Sequence[Account]) -> Basis:
+def basis_of(accounts: Sequence[Accumulator]) -> Basis:
     """What most of the tokens rest on."""
     if any(account.law is None and account.formula is None for account in accounts):
         return "unknown"

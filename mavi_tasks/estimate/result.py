@@ -10,7 +10,7 @@ CENT_FRACTIONS = Decimal("0.000001")  # an estimate needs no more digits than a 
 
 
 @dataclass(frozen=True, slots=True)
-class Band(Generic[Number]):
+class Interval(Generic[Number]):
     """The truth is most likely between p10 and p90; p50 is the best single number."""
 
     p10: Number
@@ -28,8 +28,8 @@ def _plain(value: Any) -> Any:
     return round(value, 3) if isinstance(value, float) else value
 
 
-def dollars(p10: float, p50: float, p90: float) -> Band[Decimal]:
-    return Band(*(Decimal(value).quantize(CENT_FRACTIONS) for value in (p10, p50, p90)))
+def dollars(p10: float, p50: float, p90: float) -> Interval[Decimal]:
+    return Interval(*(Decimal(value).quantize(CENT_FRACTIONS) for value in (p10, p50, p90)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,10 @@ class ModelEstimate:
 
     model: str
     requests: int
-    input_tokens: Band[int] | None
-    output_tokens: Band[int]
-    cost_usd: Band[Decimal] | None
-    wall_s: Band[float]
+    input_tokens: Interval[int] | None
+    output_tokens: Interval[int]
+    cost_usd: Interval[Decimal] | None
+    wall_s: Interval[float]
     basis: Basis
     why: tuple[str, ...]  # where the numbers come from, for people
     tier_requests: tuple[tuple[str, int], ...] = ()  # price id -> requests, when the price has tiers
@@ -62,7 +62,7 @@ class ModelEstimate:
         }
 
 
-def _tokens(band: Band[int] | None) -> dict[str, Any] | None:
+def _tokens(band: Interval[int] | None) -> dict[str, Any] | None:
     return band.to_json() if band else None
 
 
@@ -75,11 +75,11 @@ class Estimate:
 
     requests: int
     models: tuple[ModelEstimate, ...]
-    input_tokens: Band[int] | None
-    output_tokens: Band[int]
-    cost_usd: Band[Decimal] | None
-    known_cost_usd: Band[Decimal]
-    wall_s: Band[float]
+    input_tokens: Interval[int] | None
+    output_tokens: Interval[int]
+    cost_usd: Interval[Decimal] | None
+    known_cost_usd: Interval[Decimal]
+    wall_s: Interval[float]
     unpriced: tuple[str, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from math import exp, log, sqrt
 from typing import Generic, TypeVar
 
-from mavi_tasks.estimate.result import Band, dollars
+from mavi_tasks.estimate.result import Interval, dollars
 from mavi_tasks.estimate.token_formulas import Sized, size_bucket
 
 T = TypeVar("T")
@@ -37,11 +37,11 @@ class Pilot(Generic[T]):
         return grouped
 
 
-def stratum_of(medias: Sequence[Sized], prompt_id: str) -> str:
+def stratum_of(media_items: Sequence[Sized], prompt_id: str) -> str:
     """Kind, size and prompt in one word: what is alike here costs alike."""
-    if not medias:
+    if not media_items:
         return f"text//{prompt_id}"
-    first = next((media for media in medias if media.kind == "video"), medias[0])
+    first = next((media for media in media_items if media.kind == "video"), media_items[0])
     return f"{first.kind}/{size_bucket(first)}/{prompt_id}"
 
 
@@ -149,7 +149,7 @@ def _shares(strata: Mapping[str, tuple[int, float]], n: int) -> dict[str, int]:
 class Projection:
     """What the whole will cost, with what the pilot itself cost inside."""
 
-    cost_usd: Band[Decimal]
+    cost_usd: Interval[Decimal]
     pilot_usd: Decimal
     rows: int
     of: int

@@ -74,7 +74,7 @@ def formula_of(model: str) -> Formula | None:
 
 
 def input_tokens(
-    model: str, medias: Sequence[Sized], text_chars: int, *, frames: int | None = None
+    model: str, media_items: Sequence[Sized], text_chars: int, *, frames: int | None = None
 ) -> int | None:
     """Input tokens of one request by the published formula, None for an unknown family.
 
@@ -85,14 +85,14 @@ def input_tokens(
     if formula is None:
         return None
     total = text_tokens(text_chars)
-    for media in medias:
+    for media in media_items:
         total += formula.media_tokens(media, frames)
     return total
 
 
 def input_tokens_at_most(
     model: str,
-    medias: Sequence[Sized],
+    media_items: Sequence[Sized],
     text_chars: int,
     *,
     frames: int | None = None,
@@ -105,7 +105,7 @@ def input_tokens_at_most(
     """
     formula = _formula(model)
     total = text_tokens(text_chars) * TEXT_SPREAD
-    for media in medias:
+    for media in media_items:
         if formula is None:
             total += UNKNOWN_PICTURE_TOKENS * (frames or 1)
             continue

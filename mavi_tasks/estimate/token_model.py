@@ -53,7 +53,7 @@ NO_SHIFT = Shift(0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Law:
+class TokenModel:
     """The fitted law. `covariance` belongs to the four terms; `noise` is the residual spread in tokens."""
 
     terms: tuple[float, float, float, float]
@@ -77,7 +77,7 @@ class Law:
         return float(np.sqrt(max(0.0, vector @ self.covariance @ vector)))
 
 
-def fit(shapes: Sequence[Shape], tokens: Sequence[float]) -> Law | None:
+def fit(shapes: Sequence[Shape], tokens: Sequence[float]) -> TokenModel | None:
     """The law that explains these observed tokens best, None below FEW_ROWS rows."""
     if len(tokens) < FEW_ROWS:
         return None
@@ -161,12 +161,12 @@ def _without_outliers(full: Array, seen: Array, chosen: _Chosen) -> Array:
     return rest <= _OUTLIER * 1.4826 * float(np.median(rest)) + 0.5
 
 
-def _law(full: Array, seen: Array, buckets: Array, chosen: _Chosen) -> Law:
+def _law(full: Array, seen: Array, buckets: Array, chosen: _Chosen) -> TokenModel:
     rows, parameters = len(seen), len(chosen.fitted)
     rest = seen - full @ chosen.terms
     noise = float(np.sqrt(np.sum(rest**2) / max(1, rows - parameters)))
     constant, per_text, per_unit, per_formula = (float(term) for term in chosen.terms)
-    return Law(
+    return TokenModel(
         (constant, per_text, per_unit, per_formula),
         _covariance(full[:, chosen.fitted], rest, chosen.fitted),
         noise,

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mavi_tasks.planning.planner import Plan, shared_key
-from mavi_tasks.planning.target import Lane, Request
+from mavi_tasks.planning.target import ModelTarget, Request
 from mavi_tasks.storage import publish as store
 from mavi_tasks.storage.journal import Journal
 from mavi_tasks.storage.publish import COLUMNS, Dataset
-from mavi_tasks.storage.request_locks import Claims
+from mavi_tasks.storage.request_locks import RequestLocks
 
 CHUNK = 5_000
 _COPIED = (
@@ -28,28 +28,28 @@ _COPIED = (
 def answers(
     dataset: Dataset,
     plan: Plan,
-    lanes: Sequence[Lane],
+    targets: Sequence[ModelTarget],
     journal: Journal,
-    claims: Claims,
+    claims: RequestLocks,
     wall_us: Callable[[], int],
 ) -> None:
     """Write the rows of a plan that share an answer; those whose answer did not come stay unsent."""
     journal.roll()
     dataset.publish()
-    for lane in lanes:
-        for chunk in _chunks(plan.read_shared(lane)):
+    for target in targets:
+        for chunk in _chunks(plan.read_shared(target)):
             found = _answers(dataset, {request.key for request in chunk})
             for request in chunk:
                 if request.key not in found:
                     continue
-                row = _row(lane, request, found[request.key], wall_us())
+                row = _row(target, request, found[request.key], wall_us())
                 if _written(row, journal, claims):
-                    plan.tallies[lane.model].answered += 1
+                    plan.all_counters[target.model].answered += 1
                 else:
-                    plan.tallies[lane.model].already_answered += 1
+                    plan.all_counters[target.model].already_answered += 1
 
 
-def _written(row: list[Any], journal: Journal, claims: Claims) -> bool:
+def _written(row: list[Any], journal: Journal, claims: RequestLocks) -> bool:
     """Write a shared row; False when another run is at it, or was faster."""
     key = row[COLUMNS.results.index("request_key")]
     if not claims.take(key):
@@ -89,15 +89,15 @@ def _unpublished(dataset: Dataset, keys: set[str]) -> dict[str, Mapping[str, Any
     return found
 
 
-def _row(lane: Lane, request: Request, owner: Mapping[str, Any], at_us: int) -> list[Any]:
-    media = request.medias[0] if request.medias else None
+def _row(target: ModelTarget, request: Request, owner: Mapping[str, Any], at_us: int) -> list[Any]:
+    media = request.media_items[0] if request.media_items else None
     values = {
         **{name: owner[name] for name in _COPIED},
         "request_key": shared_key(request),
         "item_id": request.item_id,
         "prompt_id": request.prompt_id,
-        "model": lane.model,
-        "family": lane.family.name,
+        "model": target.model,
+        "family": target.family.name,
         "media_uri": media.uri if media else None,
         "media_kind": media.kind if media else "text",
         "prompt": request.prompt,

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from mavi_tasks.common.event_loop import collect_seldom, fast_loop
+from mavi_tasks.common.event_loop import fast_loop, tune_gc
 from mavi_tasks.errors import InputError
-from mavi_tasks.execution.run import Run, Want, open_run
-from mavi_tasks.execution.run_report import Report
+from mavi_tasks.execution.run import RequestFilter, Run, open_run
+from mavi_tasks.execution.run_report import RunReport
 from mavi_tasks.gateway import embedded_sandbox
 from mavi_tasks.job import BY_PREFECT, Job
 from mavi_tasks.job import endpoint as settings
@@ -21,7 +21,7 @@ from mavi_tasks.reports.terminal.run import Progress, reading
 
 
 @dataclass(frozen=True, slots=True)
-class Talk:
+class RunCallbacks:
     """How a run speaks to whoever started it. `go_on` is asked after a pilot."""
 
     planned: Callable[[Forecast], None]
@@ -32,8 +32,8 @@ class Talk:
 @contextmanager
 def opened(job: Job, env: Mapping[str, str], *, dry: bool = False) -> Iterator[Run]:
     """A run with its gateway, the sandbox included when the job names it. Raises MaviError."""
-    collect_seldom()
-    endpoint = settings.endpoint(job.gateway, env, sends=not dry)
+    tune_gc()
+    endpoint = settings.resolve_endpoint(job.gateway, env, sends=not dry)
     with embedded_sandbox.gateway(job, endpoint) as (endpoint, options):
         yield open_run(job, endpoint, options=options, dry=dry)
 
@@ -50,11 +50,11 @@ def plan(job: Job, env: Mapping[str, str], *, retry_invalid: bool = False, quiet
 def execute(
     job: Job,
     env: Mapping[str, str],
-    talk: Talk,
+    talk: RunCallbacks,
     *,
     retry_invalid: bool = False,
     pilot_size: int | None = None,
-) -> Report:
+) -> RunReport:
     """Run a job to its end and report. Raises MaviError for what stops it before anything is sent."""
     if job.runner in BY_PREFECT:
         raise InputError(f"runner: {job.runner} needs Prefect: leave --no-prefect out, or take processes")
@@ -74,21 +74,21 @@ def execute(
         return run.finish()
 
 
-def _pilot(run: Run, runner: asyncio.Runner, talk: Talk, size: int) -> Want | None:
+def _pilot(run: Run, runner: asyncio.Runner, talk: RunCallbacks, size: int) -> RequestFilter | None:
     """Ask a sample; what is left to ask when the user goes on, None when not (or when the run stopped)."""
     assert run.plan is not None
     sample = pilot.choose(run.plan, size)
     units = frozenset(sample.chosen)
-    runner.run(_dispatch(run, "pilot", Want(units), quiet=talk.quiet))
+    runner.run(_dispatch(run, "pilot", RequestFilter(units), quiet=talk.quiet))
     run.dataset.publish()
     stopped = run.dispatcher is None or run.dispatcher.stopping
     if stopped or not talk.go_on(pilot.measure(run, sample), forecast.again(run, run.plan)):
         return None
-    return Want(units, rest=True)
+    return RequestFilter(units, rest=True)
 
 
-async def _dispatch(run: Run, worker: str, want: Want | None, *, quiet: bool) -> None:
-    progress = asyncio.create_task(Progress(run.tallies, run.throttles, quiet=quiet).show())
+async def _dispatch(run: Run, worker: str, want: RequestFilter | None, *, quiet: bool) -> None:
+    progress = asyncio.create_task(Progress(run.all_counters, run.limiters, quiet=quiet).show())
     work = asyncio.create_task(run.dispatch(worker, want))
     try:
         with _signals(run, work):

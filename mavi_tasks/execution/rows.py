@@ -7,7 +7,7 @@ import orjson
 
 from mavi_tasks.gateway.client import Reply
 from mavi_tasks.media import Delivery, Media
-from mavi_tasks.planning.target import Lane, Request
+from mavi_tasks.planning.target import ModelTarget, Request
 from mavi_tasks.pricing.book import Cost
 from mavi_tasks.providers import Answer, Usage
 
@@ -16,7 +16,7 @@ NO_COST = Cost(None, None, None, "")
 
 
 @dataclass(frozen=True, slots=True)
-class Try:
+class Attempt:
     """One send and what came of it. Instants are microseconds since the epoch."""
 
     attempt_id: str
@@ -30,7 +30,7 @@ class Try:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RequestResult:
     """How a request ended: the row's status and what it says."""
 
     status: str
@@ -47,12 +47,12 @@ def intent_row(
     return [attempt_id, key, model, started_us, exposure_pico]
 
 
-def attempt_row(done: Try, request: Request, lane: Lane, code: str | None = None) -> list[Any]:
+def attempt_row(done: Attempt, request: Request, target: ModelTarget, code: str | None = None) -> list[Any]:
     verdict = done.reply.verdict
     return [
         done.attempt_id,
         request.key,
-        lane.model,
+        target.model,
         done.started_us,
         done.finished_us,
         verdict.outcome,
@@ -68,21 +68,21 @@ def attempt_row(done: Try, request: Request, lane: Lane, code: str | None = None
 
 
 def result_row(
-    lane: Lane,
+    target: ModelTarget,
     request: Request,
-    outcome: Outcome,
+    outcome: RequestResult,
     *,
     endpoint: str | None,
     input_mode: str | None,
     delivery: Delivery | None = None,
-    last: Try | None = None,
+    last: Attempt | None = None,
     attempts: int = 0,
     wait_s: float | None = None,
     started_us: int | None = None,
     finished_us: int | None = None,
 ) -> list[Any]:
     """One row of results. A row without a try (skipped, shared) has no usage and no cost of its own."""
-    media: Media | None = request.medias[0] if request.medias else None
+    media: Media | None = request.media_items[0] if request.media_items else None
     answer = last.answer if last is not None else None
     usage = last.usage if last is not None else NO_USAGE
     cost = last.cost if last is not None else NO_COST
@@ -91,8 +91,8 @@ def result_row(
         request.key,
         request.item_id,
         request.prompt_id,
-        lane.model,
-        lane.family.name,
+        target.model,
+        target.family.name,
         endpoint or None,
         media.uri if media else None,
         media.kind if media else "text",

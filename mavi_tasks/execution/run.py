@@ -20,30 +20,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mavi_tasks import __version__
-from mavi_tasks.common.counters import Tally
+from mavi_tasks.common.counters import ModelCounters
+from mavi_tasks.common.money import pico
 from mavi_tasks.errors import InputError, StorageError
 from mavi_tasks.execution import duplicates as share
-from mavi_tasks.execution.rows import Outcome, result_row
-from mavi_tasks.execution.run_report import Report, report
+from mavi_tasks.execution.rows import RequestResult, result_row
+from mavi_tasks.execution.run_report import RunReport, run_report
 from mavi_tasks.execution.worker_pool import Dispatcher
 from mavi_tasks.gateway.client import Gateway
 from mavi_tasks.job import Job
 from mavi_tasks.job.endpoint import Endpoint
-from mavi_tasks.limits import Clock, LimitChange, MonotonicClock, Throttle
+from mavi_tasks.limits import Clock, LimitChange, ModelLimiter, MonotonicClock
 from mavi_tasks.limits.budget import Budget
-from mavi_tasks.media import MediaOptions, MediaStore, Probes
-from mavi_tasks.media.probe_index import Library
+from mavi_tasks.media import MediaLoader, MediaOptions, ProbeCache
+from mavi_tasks.media.probe_index import ProbeIndex
 from mavi_tasks.planning import planner as planning
-from mavi_tasks.planning.target import Lane, Request, lanes
-from mavi_tasks.pricing.book import Book, book, pico
-from mavi_tasks.storage.answered_index import Answered
+from mavi_tasks.planning.target import ModelTarget, Request, targets
+from mavi_tasks.pricing.book import PriceBook, load_prices
+from mavi_tasks.storage.answered_index import AnsweredIndex
 from mavi_tasks.storage.journal import Journal
 from mavi_tasks.storage.publish import COLUMNS, Dataset, day_of
-from mavi_tasks.storage.request_locks import Claims
+from mavi_tasks.storage.request_locks import RequestLocks
 from mavi_tasks.storage.s3 import folder, mirror_of
 
 if TYPE_CHECKING:
-    from mavi_tasks.execution.distributed.leased_shards import Turns
+    from mavi_tasks.execution.distributed.leased_shards import LeasedShards
 
 log = logging.getLogger("mavi")
 
@@ -51,7 +52,7 @@ PUBLISH_EVERY_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Want:
+class RequestFilter:
     """The part of a plan that is a pilot, or (`rest`) everything but that."""
 
     units: frozenset[tuple[str, str]]  # item_id, prompt_id
@@ -69,25 +70,25 @@ class Run:
     endpoint: Endpoint
     run_id: str
     dataset: Dataset
-    prices: Book
-    lanes: list[Lane]
+    prices: PriceBook
+    targets: list[ModelTarget]
     options: MediaOptions
     clock: Clock
     wall_us: Callable[[], int]
     started_us: int
     dry: bool = False
     plan: planning.Plan | None = None
-    claims: Claims | None = None
+    claims: RequestLocks | None = None
     planned: str | None = None  # the forecast, as JSON for the run's row
-    turns: "Turns | None" = None  # of a dataset in a bucket
+    turns: "LeasedShards | None" = None  # of a dataset in a bucket
     _refused_recorded: bool = False
     dispatcher: Dispatcher | None = None
-    throttles: dict[str, Throttle] = field(default_factory=dict)
+    limiters: dict[str, ModelLimiter] = field(default_factory=dict)
     limit_changes: list[LimitChange] = field(default_factory=list)
 
     @property
-    def tallies(self) -> list[Tally]:
-        return list(self.plan.tallies.values()) if self.plan is not None else []
+    def all_counters(self) -> list[ModelCounters]:
+        return list(self.plan.all_counters.values()) if self.plan is not None else []
 
     # -- stages
 
@@ -97,11 +98,11 @@ class Run:
         retry_invalid: bool = False,
         listen: planning.Listener | None = None,
         watch: planning.Watcher | None = None,
-        probes: Probes | None = None,
+        probes: ProbeCache | None = None,
     ) -> planning.Plan:
         """Read and check the whole input. Raises InputError; nothing has been sent then."""
         if not self.dry:  # watched from before the index is read, so that nothing falls between
-            self.claims = Claims(self.dataset.root, self._writer("w0"))
+            self.claims = RequestLocks(self.dataset.root, self._writer("w0"))
             self.claims.start_watching()
             self._begin_turns()
         try:
@@ -116,19 +117,19 @@ class Run:
         retry_invalid: bool,
         listen: planning.Listener | None,
         watch: planning.Watcher | None,
-        probes: Probes | None,
+        probes: ProbeCache | None,
     ) -> planning.Plan:
-        with Library(self.dataset.root / "_library", keep=self.dataset.root.is_dir()) as library:
+        with ProbeIndex(self.dataset.root / "_library", keep=self.dataset.root.is_dir()) as library:
             self.plan = planning.make(
                 self.job,
-                self.lanes,
-                Answered.read(self.dataset.root),
+                self.targets,
+                AnsweredIndex.read(self.dataset.root),
                 self.plan_folder,
                 options=self.options,
                 retry_invalid=retry_invalid,
                 listen=listen,
                 watch=watch,
-                probes=probes or Probes(library),
+                probes=probes or ProbeCache(library),
             )
         if self.turns is not None:
             self.turns.cut(self.plan)
@@ -138,16 +139,16 @@ class Run:
         """A dataset in a bucket: other machines may ask the same, so requests are asked under leases."""
         mirror = mirror_of(self.dataset.root)
         if mirror is not None:
-            from mavi_tasks.execution.distributed.leased_shards import Turns
+            from mavi_tasks.execution.distributed.leased_shards import LeasedShards
 
-            self.turns = Turns(mirror, self.dataset, self.run_id, shard_size=self.job.shard_size)
+            self.turns = LeasedShards(mirror, self.dataset, self.run_id, shard_size=self.job.shard_size)
             self.turns.begin()
 
     @property
     def plan_folder(self) -> Path:
         return (Path(tempfile.gettempdir()) if self.dry else self.dataset.root / "_plan") / self.run_id
 
-    async def dispatch(self, worker: str = "w0", want: Want | None = None) -> None:
+    async def dispatch(self, worker: str = "w0", want: RequestFilter | None = None) -> None:
         """Send what the plan has left (of it, what `want` says), all models at once, and record it."""
         assert self.plan is not None
         async with self.working(worker):
@@ -175,7 +176,7 @@ class Run:
                 if self.turns is not None:
                     along.append(asyncio.create_task(self.turns.watch(dispatcher)))
                     if self.job.runner != "threads" and self.plan is not None:
-                        await self.turns.hold_all(self.plan, self.lanes, dispatcher)
+                        await self.turns.hold_all(self.plan, self.targets, dispatcher)
                 yield dispatcher
             finally:
                 for task in along:
@@ -185,34 +186,34 @@ class Run:
         if dispatcher.error is not None:
             raise dispatcher.error
 
-    async def ask(self, model: str, shards: Sequence[Path], want: Want | None = None) -> None:
+    async def ask(self, model: str, shards: Sequence[Path], want: RequestFilter | None = None) -> None:
         """Send these shards of one model, or what `want` says of them."""
         assert self.plan is not None and self.dispatcher is not None
-        lane = next(lane for lane in self.lanes if lane.model == model)
-        dispatcher, tally = self.dispatcher, self.plan.tallies[model]
+        target = next(target for target in self.targets if target.model == model)
+        dispatcher, counters = self.dispatcher, self.plan.all_counters[model]
 
         async def send(requests: Iterator[Request]) -> None:
-            await dispatcher.run(lane, self._throttle(lane), requests, tally)
+            await dispatcher.run(target, self._limiter(target), requests, counters)
 
         if self.turns is None:
             requests = self.plan.read(shards)
             await send(requests if want is None else filter(want, requests))
         else:
-            await self.turns.ask(lane, tally, shards, dispatcher, send, want)
+            await self.turns.ask(target, counters, shards, dispatcher, send, want)
 
     def share(self) -> None:
         """Copy answers to the rows that asked the same; when the run stopped, the next one does it."""
         assert self.plan is not None and self.dispatcher is not None
         if self.plan.to_share and not self.dispatcher.stopping:
             to = self.dispatcher
-            share.answers(self.dataset, self.plan, self.lanes, to.journal, to.claims, self.wall_us)
+            share.answers(self.dataset, self.plan, self.targets, to.journal, to.claims, self.wall_us)
 
-    def finish(self) -> Report:
+    def finish(self) -> RunReport:
         """Publish, write the run's row, and say how it ended."""
         assert self.plan is not None
         if self.claims is not None:
             self.claims.close()
-        ended = report(self)
+        ended = run_report(self)
         # The row first: a run killed here has it, and its answers are in the journal for the next run.
         self.dataset.write_run(ended.row(), date=day_of(self.started_us))
         self.dataset.publish()
@@ -230,12 +231,12 @@ class Run:
         assert self.endpoint.base_url is not None
         writer = self._writer(worker)
         journal = self._journal(writer)
-        claims = self.claims = self.claims or Claims(self.dataset.root, writer)
+        claims = self.claims = self.claims or RequestLocks(self.dataset.root, writer)
         try:
             timeout_s = self.job.gateway.timeout_s or 180.0
             async with (
                 Gateway(self.endpoint.base_url, self.endpoint.api_key, read_timeout_s=timeout_s) as gateway,
-                MediaStore(self.options) as store,
+                MediaLoader(self.options) as store,
             ):
                 yield Dispatcher(
                     gateway=gateway,
@@ -264,8 +265,8 @@ class Run:
         limit = pico(self.job.budget_usd) if self.job.budget_usd is not None else None
         return Budget(
             limit,
-            spent_pico=sum(tally.cost_pico for tally in self.tallies),
-            exposure_pico=sum(tally.exposure_pico for tally in self.tallies),
+            spent_pico=sum(counters.cost_pico for counters in self.all_counters),
+            exposure_pico=sum(counters.exposure_pico for counters in self.all_counters),
         )
 
     def _writer(self, worker: str) -> str:
@@ -287,7 +288,7 @@ class Run:
             "job": self.job.name,
             "job_hash": self.job.hash(),
             "gateway": self.endpoint.identity,
-            "models": [lane.model for lane in self.lanes],
+            "models": [target.model for target in self.targets],
             "started_at": self.started_us,
             "budget_usd": pico(self.job.budget_usd) if self.job.budget_usd is not None else None,
             "mavi_version": __version__,
@@ -295,18 +296,18 @@ class Run:
             "extra": self.planned,
         }
 
-    def _throttle(self, lane: Lane) -> Throttle:
-        if lane.model not in self.throttles:
-            limits = self.job.limits_for(lane.model)
-            self.throttles[lane.model] = Throttle(
-                lane.model,
+    def _limiter(self, target: ModelTarget) -> ModelLimiter:
+        if target.model not in self.limiters:
+            limits = self.job.limits_for(target.model)
+            self.limiters[target.model] = ModelLimiter(
+                target.model,
                 requests_per_minute=limits.requests_per_minute,
                 tokens_per_minute=limits.tokens_per_minute,
                 concurrency=limits.concurrency,
                 clock=self.clock,
                 on_change=self._limit_changed,
             )
-        return self.throttles[lane.model]
+        return self.limiters[target.model]
 
     def _limit_changed(self, change: LimitChange) -> None:
         self.limit_changes.append(change)
@@ -315,11 +316,11 @@ class Run:
 
     def _record_refused(self, dispatcher: Dispatcher) -> None:
         assert self.plan is not None
-        for lane in self.lanes:
-            for refused in self.plan.read_refused(lane):
-                outcome = Outcome("skipped", refused.code, refused.reason)
+        for target in self.targets:
+            for refused in self.plan.read_refused(target):
+                outcome = RequestResult("skipped", refused.code, refused.reason)
                 row = result_row(
-                    lane,
+                    target,
                     refused.request,
                     outcome,
                     endpoint=None,
@@ -327,7 +328,7 @@ class Run:
                     finished_us=self.wall_us(),
                 )
                 dispatcher.journal.record(None, row)
-                self.plan.tallies[lane.model].skipped += 1
+                self.plan.all_counters[target.model].skipped += 1
 
     async def _publish_along(self) -> None:
         """Publish sealed segments while the run goes on, so that answers can be read meanwhile."""
@@ -368,9 +369,9 @@ def open_run(
     wall_us = wall_clock()
     started_us = wall_us()
     today = datetime.fromtimestamp(started_us / 1e6, UTC).date()
-    prices = book(job.extra_prices())
+    prices = load_prices(job.extra_prices())
     options = options or MediaOptions.of(job.media)
-    found = lanes(job, prices, gateway=endpoint.identity, options=options, on=today)
+    found = targets(job, prices, gateway=endpoint.identity, options=options, on=today)
     _check_budget(job, found, prices)
     dataset = Dataset(folder(job.output))
     mirror = mirror_of(dataset.root)
@@ -386,7 +387,7 @@ def open_run(
         run_id=run_id or new_run_id(started_us),
         dataset=dataset,
         prices=prices,
-        lanes=found,
+        targets=found,
         options=options,
         clock=clock or MonotonicClock(),
         wall_us=wall_us,
@@ -395,9 +396,9 @@ def open_run(
     )
 
 
-def _check_budget(job: Job, found: Sequence[Lane], prices: Book) -> None:
+def _check_budget(job: Job, found: Sequence[ModelTarget], prices: PriceBook) -> None:
     """A budget can only be kept when every call has a price."""
-    unpriced = [lane.model for lane in found if lane.price is None]
+    unpriced = [target.model for target in found if target.price is None]
     if job.budget_usd is not None and unpriced:
         raise InputError(
             [f"budget_usd: cannot be kept, because {prices.hint(model) or model}" for model in unpriced]

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from mavi_tasks.common.counters import Tally
-from mavi_tasks.limits import Throttle
-from mavi_tasks.pricing.book import usd
+from mavi_tasks.common.counters import ModelCounters
+from mavi_tasks.common.money import exact_text
+from mavi_tasks.limits import ModelLimiter
 
 if TYPE_CHECKING:
     from mavi_tasks.execution.run import Run
@@ -28,7 +28,7 @@ ERROR_HINTS: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class ModelFigures:
+class ModelReport:
     """One model's line of the final table. Money is exact, in dollars as text."""
 
     model: str
@@ -57,7 +57,7 @@ class ModelFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class RunReport:
     """The end of a run. `status`: finished, stopped or interrupted."""
 
     run_id: str
@@ -71,7 +71,7 @@ class Report:
     exposure_pico: int
     started_us: int
     finished_us: int
-    models: tuple[ModelFigures, ...]
+    models: tuple[ModelReport, ...]
     facts: Mapping[str, Any]
     answers: str | None  # who spoke for the sandbox, in words
 
@@ -94,8 +94,8 @@ class Report:
             "run_id": self.run_id,
             "status": self.status,
             **{name: self.total(name) for name in COUNTS},
-            "cost_usd": money(self.cost_pico),
-            "exposure_usd": money(self.exposure_pico),
+            "cost_usd": exact_text(self.cost_pico),
+            "exposure_usd": exact_text(self.exposure_pico),
             "wall_s": round(self.wall_s, 3),
             "models": [asdict(model) for model in self.models],
             "stop_reason": self.stop_reason,
@@ -118,23 +118,18 @@ class Report:
         }
 
 
-def money(pico: int) -> str:
-    """Exact dollars without an exponent."""
-    return f"{usd(pico):f}"
-
-
-def report(run: "Run") -> Report:
+def run_report(run: "Run") -> RunReport:
     """The figures of a run that has ended."""
     assert run.plan is not None
-    tallies = run.tallies
+    all_counters = run.all_counters
     dispatcher = run.dispatcher
     reason = dispatcher.stop_reason if dispatcher is not None else None
     message = dispatcher.stop_message if dispatcher is not None else None
-    if reason is None and tallies and all(t.stopped for t in tallies):
-        reason, message = "outage", "; ".join(t.stopped or "" for t in tallies)
+    if reason is None and all_counters and all(t.stopped for t in all_counters):
+        reason, message = "outage", "; ".join(t.stopped or "" for t in all_counters)
     status = {None: "finished", "interrupted": "interrupted"}.get(reason, "stopped")
     finished_us = run.wall_us()
-    return Report(
+    return RunReport(
         run_id=run.run_id,
         status=status,
         stop_reason=reason,
@@ -142,45 +137,45 @@ def report(run: "Run") -> Report:
         gateway=run.endpoint.identity,
         output=run.job.output,
         wall_s=(finished_us - run.started_us) / 1e6,
-        cost_pico=sum(t.cost_pico for t in tallies),
-        exposure_pico=sum(t.exposure_pico for t in tallies),
+        cost_pico=sum(t.cost_pico for t in all_counters),
+        exposure_pico=sum(t.exposure_pico for t in all_counters),
         started_us=run.started_us,
         finished_us=finished_us,
-        models=tuple(_figures(t, run.throttles.get(t.model)) for t in tallies),
+        models=tuple(_figures(t, run.limiters.get(t.model)) for t in all_counters),
         facts=run.facts(),
         answers=run.endpoint.answers,
     )
 
 
-def _figures(tally: Tally, throttle: Throttle | None) -> ModelFigures:
-    return ModelFigures(
-        model=tally.model,
-        requests=tally.requests,
-        answered=tally.answered,
-        failed=tally.failed,
-        invalid=tally.invalid,
-        skipped=tally.skipped,
-        unsent=tally.unsent,
-        already_answered=tally.already_answered,
-        invalid_before=tally.invalid_before,
-        input_tokens=tally.input_tokens,
-        output_tokens=tally.output_tokens,
-        cost_usd=money(tally.cost_pico),
-        exposure_usd=money(tally.exposure_pico),
-        latency_p50_s=tally.latencies.quantile(0.5),
-        latency_p95_s=tally.latencies.quantile(0.95),
-        throttled=tally.throttled,
-        truncated=tally.truncated,
-        unpriced=tally.unpriced,
-        stopped=tally.stopped,
-        errors=tally.errors,
-        limits_moved=len(throttle.history) if throttle is not None else 0,
-        requests_per_minute=throttle.rate_now if throttle is not None else None,
-        concurrency=throttle.concurrency_now if throttle is not None else None,
+def _figures(counters: ModelCounters, limiter: ModelLimiter | None) -> ModelReport:
+    return ModelReport(
+        model=counters.model,
+        requests=counters.requests,
+        answered=counters.answered,
+        failed=counters.failed,
+        invalid=counters.invalid,
+        skipped=counters.skipped,
+        unsent=counters.unsent,
+        already_answered=counters.already_answered,
+        invalid_before=counters.invalid_before,
+        input_tokens=counters.input_tokens,
+        output_tokens=counters.output_tokens,
+        cost_usd=exact_text(counters.cost_pico),
+        exposure_usd=exact_text(counters.exposure_pico),
+        latency_p50_s=counters.latencies.quantile(0.5),
+        latency_p95_s=counters.latencies.quantile(0.95),
+        throttled=counters.throttled,
+        truncated=counters.truncated,
+        unpriced=counters.unpriced,
+        stopped=counters.stopped,
+        errors=counters.errors,
+        limits_moved=len(limiter.history) if limiter is not None else 0,
+        requests_per_minute=limiter.rate_now if limiter is not None else None,
+        concurrency=limiter.concurrency_now if limiter is not None else None,
     )
 
 
-def _rest(ended: Report) -> str:
+def _rest(ended: RunReport) -> str:
     """What the unsent requests would cost, by what those of the same model have cost; empty when unknown."""
     left = [m for m in ended.models if m.unsent]
     if any(not m.answered or m.unpriced for m in left):
@@ -189,7 +184,7 @@ def _rest(ended: Report) -> str:
     return f" (about ${rest:,.{2 if rest >= 1 else 4}f} more, by what was answered)" if rest else ""
 
 
-def _why(ended: Report) -> Sequence[str]:
+def _why(ended: RunReport) -> Sequence[str]:
     """The commonest failures, each with its first message and what may help."""
     all_errors = [(times, code, text) for m in ended.models for code, (times, text) in m.errors.items()]
     return [
@@ -198,7 +193,7 @@ def _why(ended: Report) -> Sequence[str]:
     ]
 
 
-def advice(ended: Report) -> Sequence[str]:
+def advice(ended: RunReport) -> Sequence[str]:
     """Plain words on what is left and what to do, for under the table."""
     words = []
     unsent, failed = ended.total("unsent"), ended.total("failed") + ended.total("invalid")

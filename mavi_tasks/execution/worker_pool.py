@@ -1,6 +1,6 @@
-"""A run's dispatch: the lanes of one process, and the workers of each; asking.py asks one request.
+"""A run's dispatch: the targets of one process, and the workers of each; asking.py asks one request.
 
-As many workers as the throttle lets be in flight, a few ready behind them, and those that back off. Nothing
+As many workers as the limiter lets be in flight, a few ready behind them, and those that back off. Nothing
 here retries.
 """
 
@@ -9,17 +9,17 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from mavi_tasks.common.counters import Tally
+from mavi_tasks.common.counters import ModelCounters
 from mavi_tasks.errors import MaviError
-from mavi_tasks.execution.request_task import Asking, UnsentError
+from mavi_tasks.execution.request_task import RequestTask, UnsentError
 from mavi_tasks.gateway.client import Gateway
 from mavi_tasks.job import Retry
-from mavi_tasks.limits import Clock, Throttle
+from mavi_tasks.limits import Clock, ModelLimiter
 from mavi_tasks.limits.budget import Budget
-from mavi_tasks.media import MediaStore
-from mavi_tasks.planning.target import Lane, Request
+from mavi_tasks.media import MediaLoader
+from mavi_tasks.planning.target import ModelTarget, Request
 from mavi_tasks.storage.journal import Journal
-from mavi_tasks.storage.request_locks import Claims
+from mavi_tasks.storage.request_locks import RequestLocks
 
 SPARE_WORKERS: Final = 4  # ready behind those in flight, so that a free slot is taken at once
 MOST_BACKING_OFF: Final = 1024  # requests that may wait for another try at a time; bounds memory
@@ -27,16 +27,16 @@ CLAIMED_ELSEWHERE_WAIT_S: Final = 0.25
 
 
 class Dispatcher:
-    """Everything that the lanes of one process share. One event loop; not thread safe."""
+    """Everything that the targets of one process share. One event loop; not thread safe."""
 
     def __init__(
         self,
         *,
         gateway: Gateway,
         journal: Journal,
-        claims: Claims,
+        claims: RequestLocks,
         budget: Budget,
-        store: MediaStore,
+        store: MediaLoader,
         retry: Retry,
         repair: bool,
         clock: Clock,
@@ -48,7 +48,7 @@ class Dispatcher:
         self.stop_message: str | None = None
         self.error: BaseException | None = None
         self._stopping = asyncio.Event()
-        self._throttles: list[Throttle] = []
+        self._limiters: list[ModelLimiter] = []
         self._numbers = itertools.count(1)
 
     @property
@@ -62,8 +62,8 @@ class Dispatcher:
             self._stopping.set()
             self.store.stop()
             self.budget.stop()
-            for throttle in self._throttles:
-                throttle.stop(message)
+            for limiter in self._limiters:
+                limiter.stop(message)
 
     def attempt_id(self) -> str:
         return f"{self.journal.writer}-{next(self._numbers)}"
@@ -78,22 +78,26 @@ class Dispatcher:
             sleeper.cancel()
             stopped.cancel()
 
-    async def run(self, lane: Lane, throttle: Throttle, requests: Iterable[Request], tally: Tally) -> None:
+    async def run(
+        self, target: ModelTarget, limiter: ModelLimiter, requests: Iterable[Request], counters: ModelCounters
+    ) -> None:
         """Ask all of these; returns when they are recorded, or the model or the run has stopped.
 
         Raises nothing for a request's own sake. Afterwards `stop_reason` and `error` tell of the run.
         """
-        self._throttles.append(throttle)
+        self._limiters.append(limiter)
         if self.stopping:
             return
-        await Crew(self, lane, throttle, tally).work(iter(requests))
+        await WorkerPool(self, target, limiter, counters).work(iter(requests))
 
 
-class Crew:
-    """The workers of one lane: those in flight, a few ready behind them, and those backing off."""
+class WorkerPool:
+    """The workers of one target: those in flight, a few ready behind them, and those backing off."""
 
-    def __init__(self, dispatcher: Dispatcher, lane: Lane, throttle: Throttle, tally: Tally) -> None:
-        self.dispatcher, self.lane, self.throttle, self.tally = dispatcher, lane, throttle, tally
+    def __init__(
+        self, dispatcher: Dispatcher, target: ModelTarget, limiter: ModelLimiter, counters: ModelCounters
+    ) -> None:
+        self.dispatcher, self.target, self.limiter, self.counters = dispatcher, target, limiter, counters
         self.backing_off = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._claimed_elsewhere: list[Request] = []
@@ -122,18 +126,18 @@ class Crew:
 
     @property
     def done(self) -> bool:
-        return self.dispatcher.stopping or self.tally.stopped is not None
+        return self.dispatcher.stopping or self.counters.stopped is not None
 
     def staff(self) -> None:
         """Hire as many workers as can be of use now."""
-        wanted = self.throttle.concurrency_now + SPARE_WORKERS + min(self.backing_off, MOST_BACKING_OFF)
+        wanted = self.limiter.concurrency_now + SPARE_WORKERS + min(self.backing_off, MOST_BACKING_OFF)
         while len(self._tasks) < wanted and not self._exhausted and not self.done:
             task = asyncio.create_task(self._worker())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     def _too_many(self) -> bool:
-        return len(self._tasks) > self.throttle.concurrency_now + 2 * SPARE_WORKERS + self.backing_off
+        return len(self._tasks) > self.limiter.concurrency_now + 2 * SPARE_WORKERS + self.backing_off
 
     async def _worker(self) -> None:
         try:
@@ -164,8 +168,8 @@ class Crew:
             return
         try:
             if claims.answered_elsewhere(request.key):
-                self.tally.already_answered += 1
+                self.counters.already_answered += 1
                 return
-            await Asking(self, request).ask()
+            await RequestTask(self, request).ask()
         finally:
             claims.release(request.key)

@@ -102,8 +102,8 @@ async def _move(run: Run, artifact: UUID) -> None:
 
 
 def _percent(run: Run) -> float:
-    requests = sum(tally.requests for tally in run.tallies)
-    done = requests - sum(tally.unsent for tally in run.tallies)
+    requests = sum(counters.requests for counters in run.all_counters)
+    done = requests - sum(counters.unsent for counters in run.all_counters)
     return 100.0 * done / requests if requests else 100.0
 
 

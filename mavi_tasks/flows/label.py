@@ -18,9 +18,9 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from mavi_tasks.errors import MaviError, StoppedError
-from mavi_tasks.execution.run_report import Report
+from mavi_tasks.execution.run_report import RunReport
 from mavi_tasks.flows import artifacts, tasks
-from mavi_tasks.flows.signals import gently
+from mavi_tasks.flows.signals import graceful_shutdown
 from mavi_tasks.flows.tasks import JobParameter
 from mavi_tasks.job import Job
 
@@ -49,7 +49,7 @@ async def label(job: Job, *, retry_invalid: bool = False) -> dict[str, Any]:
     """The stages of a run; returns what `mavi run --json` prints. Raises MaviError."""
     async with tasks.run_of(job) as run:
         await artifacts.show_plan(job.name, await tasks.plan(run.run_id, retry_invalid))
-        with gently(run):
+        with graceful_shutdown(run):
             async with run.working(), artifacts.progress(run):
                 await tasks.ask_all(run)
                 run.share()
@@ -104,13 +104,13 @@ _REMEDIES = {
 }
 
 
-def run(job: Job, *, retry_invalid: bool = False) -> Report:
+def run(job: Job, *, retry_invalid: bool = False) -> RunReport:
     """Run the flow from code that is not async, and report as `execute` does. Raises MaviError.
 
     Uses the Prefect API that is configured, else a temporary server, which takes ten seconds to start.
     """
     tasks.refuse_secrets(job)  # before Prefect stores them
-    heard: list[Report] = []
+    heard: list[RunReport] = []
     token = tasks.REPORTS.set(heard)
     try:
         with temporary_settings({PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 120}):

@@ -16,7 +16,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def gently(run: Run) -> Iterator[None]:
+def graceful_shutdown(run: Run) -> Iterator[None]:
     """While the block lasts the first signal stops the run; at the block's end it takes its usual way.
 
     A second one does so at once. Where the loop cannot listen (Windows, other threads) nothing changes.

@@ -27,16 +27,16 @@ from pydantic import BeforeValidator
 
 from mavi_tasks.errors import InputError, MaviError
 from mavi_tasks.execution.distributed import subprocess_pool, worker
-from mavi_tasks.execution.distributed.worker import Setting, Told, setting_of
+from mavi_tasks.execution.distributed.worker import CounterSnapshot, WorkerConfig, setting_of
 from mavi_tasks.execution.run import Run, open_run
-from mavi_tasks.execution.run_report import Report
+from mavi_tasks.execution.run_report import RunReport
 from mavi_tasks.flows import task_runners
 from mavi_tasks.gateway import embedded_sandbox
 from mavi_tasks.job import Job, load_job
 from mavi_tasks.job import endpoint as settings
 from mavi_tasks.manifest.resolve import without_signature
 from mavi_tasks.planning import forecast
-from mavi_tasks.storage.answered_index import Answered, Known, row_mark
+from mavi_tasks.storage.answered_index import AnsweredIndex, AnswerState, row_fingerprint
 from mavi_tasks.storage.publish import open_table
 
 SHARDS_AT_ONCE = 2  # per model: the next one fills in while the last calls of one come back
@@ -46,7 +46,7 @@ KEY_SECRET = "mavi-api-key"  # noqa: S105 - the name of a Prefect Secret block, 
 _RUNS: dict[str, Run] = {}
 
 # Where whoever called a flow in this very process hears how its runs ended; Prefect need not store it.
-REPORTS: ContextVar[list[Report] | None] = ContextVar("reports", default=None)
+REPORTS: ContextVar[list[RunReport] | None] = ContextVar("reports", default=None)
 
 
 # -- parameters
@@ -96,7 +96,7 @@ async def run_of(job: Job) -> AsyncIterator[Run]:
     When the flow is cancelled or fails, what is answered by then is published, and the run's row tells it.
     """
     refuse_secrets(job)
-    endpoint = settings.endpoint(job.gateway, await _environment(job))
+    endpoint = settings.resolve_endpoint(job.gateway, await _environment(job))
     with embedded_sandbox.gateway(job, endpoint) as (endpoint, options):
         run = await asyncio.to_thread(open_run, job, endpoint, options=options)
         _RUNS[run.run_id] = run
@@ -118,7 +118,7 @@ def _wind_up(run: Run) -> None:
         _tell(run.finish())
 
 
-def _tell(report: Report) -> Report:
+def _tell(report: RunReport) -> RunReport:
     heard = REPORTS.get()
     if heard is not None:
         heard.append(report)
@@ -163,11 +163,11 @@ async def ask(run_id: str, model: str, number: int) -> int:
 def _unanswered(run: Run, shard: Path) -> Path:
     assert run.plan is not None
     requests = list(run.plan.read([shard]))
-    known = Answered.read(run.dataset.root).look_up(
-        [r.key for r in requests], [row_mark(r.item_id, r.prompt_id) for r in requests]
+    known = AnsweredIndex.read(run.dataset.root).look_up(
+        [r.key for r in requests], [row_fingerprint(r.item_id, r.prompt_id) for r in requests]
     )
     left = shard.with_suffix(".again.jsonl")
-    open_requests = [r for r, k in zip(requests, known, strict=True) if k is Known.NOTHING]
+    open_requests = [r for r, k in zip(requests, known, strict=True) if k is AnswerState.NOTHING]
     left.write_bytes(b"".join(r.to_json() + b"\n" for r in open_requests))
     return left
 
@@ -204,9 +204,9 @@ async def _ask_model(run: Run, model: str, shards: int) -> None:
 
 
 @task(task_run_name="{model}-{number}", retries=1, cache_policy=NO_CACHE)
-def ask_elsewhere(setting: bytes, shard: str, model: str, number: int) -> Told:
+def ask_elsewhere(setting: bytes, shard: str, model: str, number: int) -> CounterSnapshot:
     """One shard of one model, in whatever process this runs; safe to run again there or elsewhere."""
-    told: Setting = pickle.loads(setting)  # noqa: S301 - of the flow that submitted it
+    told: WorkerConfig = pickle.loads(setting)  # noqa: S301 - of the flow that submitted it
     return worker.ask(told, model, Path(shard), asyncio.run(_environment(told.job)))
 
 
@@ -216,7 +216,7 @@ async def _ask_by_cluster(run: Run) -> None:
     setting = setting_of(run)
     if not await subprocess_pool.make_ready(run, setting):
         return
-    base = {tally.model: subprocess_pool.copy_of(tally) for tally in run.tallies}
+    base = {counters.model: subprocess_pool.copy_of(counters) for counters in run.all_counters}
     at_once = setting.workers if task_runners.is_there(run.job) else 2 * setting.workers * SHARDS_AT_ONCE
     undertaker = asyncio.create_task(_bury_along(run, setting))
     try:
@@ -237,20 +237,20 @@ async def _ask_by_cluster(run: Run) -> None:
 
 
 async def _submit_all(
-    run: Run, setting: Setting, runner: Any, pool: ThreadPoolExecutor, turn: asyncio.Semaphore
+    run: Run, setting: WorkerConfig, runner: Any, pool: ThreadPoolExecutor, turn: asyncio.Semaphore
 ) -> None:
     assert run.plan is not None and run.dispatcher is not None
     value, loop = pickle.dumps(setting.without_key()), asyncio.get_running_loop()
-    dispatcher, tallies = run.dispatcher, run.plan.tallies
+    dispatcher, all_counters = run.dispatcher, run.plan.all_counters
 
     async def one(model: str, number: int, shard: Path) -> None:
         async with turn:
-            if dispatcher.stopping or tallies[model].stopped is not None:
+            if dispatcher.stopping or all_counters[model].stopped is not None:
                 return
             parameters = {"setting": value, "shard": str(shard), "model": model, "number": number}
             future = runner.submit(ask_elsewhere, parameters=parameters)
-            told: Told = await loop.run_in_executor(pool, future.result)
-        worker.add(told, tallies[model])
+            told: CounterSnapshot = await loop.run_in_executor(pool, future.result)
+        worker.add(told, all_counters[model])
         if told.run_stopped is not None:
             dispatcher.stop(*told.run_stopped)
 
@@ -267,7 +267,7 @@ async def _api_url() -> str:
         return str(client.api_url)
 
 
-async def _bury_along(run: Run, setting: Setting) -> None:
+async def _bury_along(run: Run, setting: WorkerConfig) -> None:
     """Give back what dead workers had of the budget, while the others go on."""
     while setting.on_ledger:
         await asyncio.sleep(BURY_EVERY_S)

@@ -37,7 +37,7 @@ MAX_MESSAGE_CHARS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RetryDecision:
     """What a reply means, as data. `outcome` is the attempt's, `action` is what dispatch does next."""
 
     action: Action
@@ -51,13 +51,13 @@ class Verdict:
 class Reply:
     """One try's end. `payload` is the reply's JSON object when it had one; status None: no reply came."""
 
-    verdict: Verdict
+    verdict: RetryDecision
     status: int | None
     payload: Mapping[str, Any] | None
     latency_s: float
 
 
-OK: Final = Verdict("ok", "answered")
+OK: Final = RetryDecision("ok", "answered")
 
 # HTTP status, or the same number inside an error body -> (action, outcome, code)
 _STATUS: Final[Mapping[int, tuple[Action, Outcome, str]]] = {
@@ -193,7 +193,9 @@ class Gateway:
         try:
             raw = await _read(response)
         except (httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError, TimeoutError) as error:
-            verdict = Verdict("again", "in_doubt", "disconnected", f"the reply broke off ({_name(error)})")
+            verdict = RetryDecision(
+                "again", "in_doubt", "disconnected", f"the reply broke off ({_name(error)})"
+            )
             return Reply(verdict, response.status_code, None, time.perf_counter() - began)
         finally:
             await response.aclose()
@@ -227,19 +229,19 @@ def _name(error: BaseException) -> str:
     return type(error.__cause__ or error).__name__
 
 
-def _no_reply(error: BaseException) -> Verdict:
+def _no_reply(error: BaseException) -> RetryDecision:
     """No reply came: was the request out already? (The transport's own error classes do not tell.)"""
     cause = error.__cause__ or error
     unsent = isinstance(
         cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL
     )
     if unsent or isinstance(error, httpx.ConnectError):
-        return Verdict(
+        return RetryDecision(
             "again", "failed", "unreachable", f"cannot connect to the gateway ({cause})"[:MAX_MESSAGE_CHARS]
         )
     if isinstance(cause, TimeoutError | httpx.TimeoutException):
-        return Verdict("again", "in_doubt", "timeout", "no reply in time")
-    return Verdict("again", "in_doubt", "disconnected", f"the connection was lost ({_name(error)})")
+        return RetryDecision("again", "in_doubt", "timeout", "no reply in time")
+    return RetryDecision("again", "in_doubt", "disconnected", f"the connection was lost ({_name(error)})")
 
 
 def read_reply(status: int, headers: Mapping[str, str], raw: bytes | None, latency_s: float) -> Reply:
@@ -300,17 +302,17 @@ def _plainly_good(payload: Mapping[str, Any]) -> bool:
 
 def judge(
     status: int, headers: Mapping[str, str], payload: Mapping[str, Any] | None, raw: bytes | None
-) -> Verdict:
+) -> RetryDecision:
     """The verdict on a reply that is not plainly good."""
     if payload is None and status < 400:
-        return Verdict("again", "in_doubt", "unreadable", f"the reply {_unreadable(raw)}")
+        return RetryDecision("again", "in_doubt", "unreadable", f"the reply {_unreadable(raw)}")
     if status < 400 and payload is not None and not _says_error(payload):
-        return Verdict("refetch", "in_doubt", "empty_answer", "the reply holds no answer")
+        return RetryDecision("refetch", "in_doubt", "empty_answer", "the reply holds no answer")
     code, message = _error_of(payload)
     action, outcome, name = _meaning(status, code, message)
     message = message or _snippet(raw) or f"HTTP {status}"
     retry_after_s = retry_after(headers) if action in ("throttled", "again") else None
-    return Verdict(action, outcome, name, _unsigned(message)[:MAX_MESSAGE_CHARS], retry_after_s)
+    return RetryDecision(action, outcome, name, _unsigned(message)[:MAX_MESSAGE_CHARS], retry_after_s)
 
 
 def _says_error(payload: Mapping[str, Any]) -> bool:

@@ -32,7 +32,7 @@ class Endpoint:
         return self.identity == "sandbox"
 
 
-def endpoint(gateway: Gateway, env: Mapping[str, str], *, sends: bool = True) -> Endpoint:
+def resolve_endpoint(gateway: Gateway, env: Mapping[str, str], *, sends: bool = True) -> Endpoint:
     """Resolve a job's gateway; without its key when nothing is sent.
 
     Raises InputError when the key it needs is not set or must not go there (job/trusted_hosts.py), or

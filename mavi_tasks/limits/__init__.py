@@ -12,7 +12,7 @@ from mavi_tasks.common.clock import Clock, MonotonicClock
 from mavi_tasks.limits.adaptive import AdaptiveSettings
 from mavi_tasks.limits.circuit_breaker import CircuitSettings
 from mavi_tasks.limits.events import LimitChange, ModelDown, Outcome, Permit
-from mavi_tasks.limits.limiter import Throttle
+from mavi_tasks.limits.limiter import ModelLimiter
 
 __all__ = [
     "AdaptiveSettings",
@@ -20,8 +20,8 @@ __all__ = [
     "Clock",
     "LimitChange",
     "ModelDown",
+    "ModelLimiter",
     "MonotonicClock",
     "Outcome",
     "Permit",
-    "Throttle",
 ]

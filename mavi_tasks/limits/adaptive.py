@@ -16,7 +16,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from mavi_tasks.limits.events import Permit
-from mavi_tasks.limits.limit_search import CONCURRENCY, RATE, Seeker
+from mavi_tasks.limits.limit_search import CONCURRENCY, RATE, LimitSearch
 
 SAMPLE = 20  # tries, the fewest that show a rate
 FAST_PER_S = 1000.0
@@ -98,8 +98,8 @@ class Adaptive:
         # A told rate already spreads the sends, so that only a server with slots needs a cap at all.
         untold = told_concurrency is None and told_rate_per_s is None
         start = min(most, self.settings.start_concurrency) if untold else most
-        self.concurrency = Seeker(CONCURRENCY, start, most)
-        self.rate = Seeker(
+        self.concurrency = LimitSearch(CONCURRENCY, start, most)
+        self.rate = LimitSearch(
             RATE, told_rate_per_s, told_rate_per_s, least=min(LEAST_PER_S, told_rate_per_s or 1)
         )
         self.slow_start = untold

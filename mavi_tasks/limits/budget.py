@@ -12,10 +12,10 @@ from dataclasses import dataclass
 class Reservation:
     """Money set aside for one call in flight; settle it once."""
 
-    worst_pico: int
+    max_cost_pico: int
     """What the caller said the call may cost at most."""
     reserved_pico: int
-    """What was set aside: `worst_pico`, more once calls have cost more than their worst."""
+    """What was set aside: `max_cost_pico`, more once calls have cost more than their worst."""
     settled: bool = False
 
 
@@ -62,24 +62,24 @@ class Budget:
         """True once a request was refused."""
         return self.refused_pico is not None
 
-    def try_reserve(self, worst_pico: int) -> Reservation | None:
+    def try_reserve(self, max_cost_pico: int) -> Reservation | None:
         """The reservation when it fits now and nobody is in line; None says only: ask `reserve`."""
-        if worst_pico < 0:
-            raise ValueError(f"a call cannot cost {worst_pico} pico-dollars")
+        if max_cost_pico < 0:
+            raise ValueError(f"a call cannot cost {max_cost_pico} pico-dollars")
         if self.limit_pico is None:
-            return self._set_aside(worst_pico, worst_pico)
+            return self._set_aside(max_cost_pico, max_cost_pico)
         if self._waiters:
             return None
-        amount = self._scaled(worst_pico)
-        return self._set_aside(worst_pico, amount) if self._fits(amount) else None
+        amount = self._scaled(max_cost_pico)
+        return self._set_aside(max_cost_pico, amount) if self._fits(amount) else None
 
-    async def reserve(self, worst_pico: int) -> Reservation | None:
-        """Money for a call that costs at most `worst_pico`, or None when the budget cannot pay it."""
-        reservation = self.try_reserve(worst_pico)
+    async def reserve(self, max_cost_pico: int) -> Reservation | None:
+        """Money for a call that costs at most `max_cost_pico`, or None when the budget cannot pay it."""
+        reservation = self.try_reserve(max_cost_pico)
         if reservation is not None:
             return reservation
         waiter: asyncio.Future[Reservation | None] = asyncio.get_running_loop().create_future()
-        self._waiters.append((waiter, worst_pico))
+        self._waiters.append((waiter, max_cost_pico))
         self._serve()
         try:
             return await waiter
@@ -101,8 +101,8 @@ class Budget:
         cost = actual_pico + exposure_pico
         if cost > reservation.reserved_pico:
             self.overrun_pico += cost - reservation.reserved_pico
-        if cost > reservation.worst_pico:
-            self._learn(cost, reservation.worst_pico)
+        if cost > reservation.max_cost_pico:
+            self._learn(cost, reservation.max_cost_pico)
         if self._waiters:
             self._serve()
 
@@ -128,39 +128,41 @@ class Budget:
         """Grant or refuse from the head of the line; stop at the first that has to wait."""
         waiters = self._waiters
         while waiters:
-            waiter, worst_pico = waiters[0]
+            waiter, max_cost_pico = waiters[0]
             if not waiter.done():
-                amount = self._scaled(worst_pico)
+                amount = self._scaled(max_cost_pico)
                 if self._fits(amount):
-                    waiter.set_result(self._set_aside(worst_pico, amount))
+                    waiter.set_result(self._set_aside(max_cost_pico, amount))
                 elif self._in_flight:
                     return
                 else:
-                    self._refuse(waiter, worst_pico)
+                    self._refuse(waiter, max_cost_pico)
             waiters.popleft()
 
     def _fits(self, amount: int) -> bool:
         remaining = self.remaining_pico
         return remaining is None or amount <= remaining
 
-    def _set_aside(self, worst_pico: int, amount: int) -> Reservation:
+    def _set_aside(self, max_cost_pico: int, amount: int) -> Reservation:
         self.reserved_pico += amount
         self._in_flight += 1
-        return Reservation(worst_pico, amount)
+        return Reservation(max_cost_pico, amount)
 
-    def _refuse(self, waiter: asyncio.Future[Reservation | None], worst_pico: int) -> None:
-        self.refused_pico = worst_pico if self.refused_pico is None else min(self.refused_pico, worst_pico)
+    def _refuse(self, waiter: asyncio.Future[Reservation | None], max_cost_pico: int) -> None:
+        self.refused_pico = (
+            max_cost_pico if self.refused_pico is None else min(self.refused_pico, max_cost_pico)
+        )
         waiter.set_result(None)
 
-    def _learn(self, cost: int, worst_pico: int) -> None:
+    def _learn(self, cost: int, max_cost_pico: int) -> None:
         """Remember the worst ratio of cost to promise; a promise of 0 has none, so its cost is the floor."""
-        if worst_pico == 0:
+        if max_cost_pico == 0:
             self._least_pico = max(self._least_pico, cost)
             return
         above, below = self._ratio
-        if cost * below > above * worst_pico:
-            self._ratio = (cost, worst_pico)
+        if cost * below > above * max_cost_pico:
+            self._ratio = (cost, max_cost_pico)
 
-    def _scaled(self, worst_pico: int) -> int:
+    def _scaled(self, max_cost_pico: int) -> int:
         above, below = self._ratio
-        return max(-(-worst_pico * above // below), self._least_pico)
+        return max(-(-max_cost_pico * above // below), self._least_pico)

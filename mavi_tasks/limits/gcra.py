@@ -22,7 +22,7 @@ It makes "never more than the limit" strict for a whole minute even right after 
 """
 
 
-class Pacer:
+class TokenBucket:
     """A virtual bucket that fills with time and holds one request, plus what `catch_up_s` fills.
 
     In any window of w seconds the units taken less the units refunded are at most

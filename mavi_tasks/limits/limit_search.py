@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """How a `Seeker` moves. `margin` and `step` are shares of the value, or whole units when `whole`."""
+    """How a `LimitSearch` moves. `margin` and `step` are shares of the value, or whole units when `whole`."""
 
     margin: float
     """Rest this far below the level that was throttled."""
@@ -23,7 +23,7 @@ FAR = 1.5
 PROVEN = 1.08  # so far beyond the ceiling no server's burst hides what is too much
 
 
-class Seeker:
+class LimitSearch:
     """A limit under search. `value` None: not limited yet; `most` None: no upper bound."""
 
     __slots__ = ("_probing", "_rest_s", "_rest_until", "_step", "ceiling", "least", "most", "steps", "value")

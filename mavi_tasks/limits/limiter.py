@@ -8,13 +8,13 @@ from mavi_tasks.limits.adaptive import Adaptive, AdaptiveSettings
 from mavi_tasks.limits.changes import Changes
 from mavi_tasks.limits.circuit_breaker import Circuit, CircuitSettings, State
 from mavi_tasks.limits.events import LimitChange, ModelDown, Outcome, Permit
-from mavi_tasks.limits.gcra import HEADROOM, Pacer, catch_up_s
-from mavi_tasks.limits.wait_queue import FOREVER, Line
+from mavi_tasks.limits.gcra import HEADROOM, TokenBucket, catch_up_s
+from mavi_tasks.limits.wait_queue import FOREVER, WaitQueue
 
 HOLD_S, HOLD_CAP_S = 1.0, 32.0  # after a 429 without Retry-After, doubling
 
 
-class Throttle:
+class ModelLimiter:
     """The right to send to one model, given out no faster than it can take.
 
     A waiter holds nothing: the slot is taken at the moment of sending. The first in line is never overtaken,
@@ -24,7 +24,7 @@ class Throttle:
     the model read nothing (throttled, rejected); else the estimate stands. A request counts against requests
     per minute even when throttled, because servers count it.
 
-    `stop()` and a circuit that gave up end the throttle: all waiters and all later calls raise `ModelDown` at
+    `stop()` and a circuit that gave up end the limiter: all waiters and all later calls raise `ModelDown` at
     once; tries in flight finish and are released as always.
     """
 
@@ -60,8 +60,8 @@ class Throttle:
         self._now = clock.now
         self._adaptive = Adaptive(told_rate_per_s=told, told_concurrency=concurrency, settings=adaptive)
         self._burst_s = None if burst is None or told is None else (burst - 1) / told
-        self._tokens = None if tokens_per_minute is None else Pacer(tokens_per_minute * HEADROOM)
-        self._requests: Pacer | None = None
+        self._tokens = None if tokens_per_minute is None else TokenBucket(tokens_per_minute * HEADROOM)
+        self._requests: TokenBucket | None = None
         self._pace_per_s: float | None = None
         self._cap = self._adaptive.cap
         self._set_pace(self._adaptive.pace_per_s)
@@ -71,7 +71,7 @@ class Throttle:
         self._changes = Changes(model, on_change)
         self._changes.start("concurrency", self._cap)
         self._changes.start("requests_per_minute", self.rate_now)
-        self._line = Line(clock, wait_s=self._wait_s, grant=self._grant, give_back=self.give_back)
+        self._line = WaitQueue(clock, wait_s=self._wait_s, grant=self._grant, give_back=self.give_back)
 
     # -- what is shown ---------------------------------------------------------------------------------------
 
@@ -282,7 +282,7 @@ class Throttle:
         per_minute = 60 * pace_per_s
         late_s = catch_up_s(per_minute) if self._burst_s is None else self._burst_s
         if self._requests is None:
-            self._requests = Pacer(per_minute, catch_up_s=late_s)
+            self._requests = TokenBucket(per_minute, catch_up_s=late_s)
         else:
             self._requests.set_rate(per_minute, catch_up_s=late_s)
 
@@ -293,10 +293,10 @@ class Throttle:
             self._changes.tell(self._now(), "circuit", old, self._circuit.state, self._circuit.why)
 
 
-AFTER: dict[Outcome, Callable[[Throttle, Permit, float, float | None], None]] = {
-    "ok": Throttle._after_ok,
-    "rejected": Throttle._after_rejected,
-    "server_error": Throttle._after_error,
-    "unknown": Throttle._after_error,
-    "throttled": Throttle._after_throttled,
+AFTER: dict[Outcome, Callable[[ModelLimiter, Permit, float, float | None], None]] = {
+    "ok": ModelLimiter._after_ok,
+    "rejected": ModelLimiter._after_rejected,
+    "server_error": ModelLimiter._after_error,
+    "unknown": ModelLimiter._after_error,
+    "throttled": ModelLimiter._after_throttled,
 }

@@ -11,7 +11,7 @@ FOREVER = float("inf")
 LEAST_SLEEP_S = 0.001  # timers are no finer; what is lost is caught up
 
 
-class Line:
+class WaitQueue:
     """Waiters in order. The first is never overtaken; one who leaves takes nothing along."""
 
     __slots__ = ("_clock", "_give_back", "_grant", "_timer", "_wait_s", "_waiters", "_wake_at")

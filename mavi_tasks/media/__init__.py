@@ -2,8 +2,8 @@
 
     identify(ref)          -> Media | Refusal       what it is; local files are read once, remote ones never
     known(refs)            -> the same for many, as far as nothing must be read
-    route_for(medias, ..)  -> Plan | Refusal        how a family gets it; reads nothing, fit for planning
-    deliver(medias, ..)    -> Delivery | Refusal    the parts; blocking
+    route_for(media_items, ..)  -> Plan | Refusal        how a family gets it; reads nothing, fit for planning
+    deliver(media_items, ..)    -> Delivery | Refusal    the parts; blocking
     MediaStore             the same off the event loop, once per media, bounded in memory (media/store.py)
 
 | code | means |
@@ -38,37 +38,37 @@
 
 from mavi_tasks.media.encode import deliver
 from mavi_tasks.media.identify import identify, known
-from mavi_tasks.media.loader import Held, MediaStore, StoreStopped
-from mavi_tasks.media.probe_cache import Probe, Probes
+from mavi_tasks.media.loader import MediaLoader, PreparedMedia, StoreStopped
+from mavi_tasks.media.probe_cache import Probe, ProbeCache
 from mavi_tasks.media.routing import equal_frames, public_url, route_for
 from mavi_tasks.media.types import (
     DEFAULTS,
     Delivery,
+    DeliveryPlan,
     Encoded,
     Media,
+    MediaCapabilities,
     MediaOptions,
-    Plan,
     Refusal,
     Step,
-    Takes,
     Unit,
 )
 
 __all__ = [
     "DEFAULTS",
     "Delivery",
+    "DeliveryPlan",
     "Encoded",
-    "Held",
     "Media",
+    "MediaCapabilities",
+    "MediaLoader",
     "MediaOptions",
-    "MediaStore",
-    "Plan",
+    "PreparedMedia",
     "Probe",
-    "Probes",
+    "ProbeCache",
     "Refusal",
     "Step",
     "StoreStopped",
-    "Takes",
     "Unit",
     "deliver",
     "equal_frames",

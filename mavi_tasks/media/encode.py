@@ -16,22 +16,22 @@ from mavi_tasks.media.sniff import HEAD_BYTES, described, kind_of, mime_of
 from mavi_tasks.media.types import (
     DEFAULTS,
     Delivery,
+    DeliveryPlan,
     Encoded,
     Media,
+    MediaCapabilities,
     MediaOptions,
-    Plan,
     Refusal,
     Step,
-    Takes,
+    Transport,
     Unit,
-    Way,
 )
 from mavi_tasks.providers.base import Part
 
 
 def deliver(
-    medias: Sequence[Unit],
-    family: Takes,
+    media_items: Sequence[Unit],
+    family: MediaCapabilities,
     *,
     frames: int | None = None,
     fps: float | None = None,
@@ -41,7 +41,7 @@ def deliver(
 ) -> Delivery | Refusal:
     """One request's media as parts, or why not. Never raises. Blocking: decodes and downloads."""
     plan = route_for(
-        medias,
+        media_items,
         family,
         frames=frames,
         fps=fps,
@@ -79,7 +79,7 @@ def as_url(step: Step) -> Encoded:
     return Encoded((part,), None, media.width, media.height, media.duration_s, media.sha256)
 
 
-def assemble(plan: Plan, done: Sequence[Encoded]) -> Delivery:
+def assemble(plan: DeliveryPlan, done: Sequence[Encoded]) -> Delivery:
     """The delivery of a request whose media are all encoded, in the order of the plan."""
     if len(done) == 1:  # nearly every request
         one = done[0]
@@ -166,7 +166,7 @@ def _sampled(step: Step, options: MediaOptions) -> Encoded:
     return Encoded(parts, total, first.width, first.height, seen.duration_s, digest, len(parts))
 
 
-_WAYS: Final[dict[Way, Callable[[Step, MediaOptions], Encoded]]] = {
+_WAYS: Final[dict[Transport, Callable[[Step, MediaOptions], Encoded]]] = {
     "url": lambda step, options: as_url(step),
     "presign": _presigned,
     "inline": _inlined,

@@ -11,17 +11,17 @@ from urllib.parse import unquote_to_bytes
 
 from mavi_tasks.media import urls
 from mavi_tasks.media.local_files import RefusedError, hashed, opened, stamp
-from mavi_tasks.media.probe_cache import Probe, Probes
+from mavi_tasks.media.probe_cache import Probe, ProbeCache
 from mavi_tasks.media.sniff import HEAD_BYTES, SUFFIXES, described, kind_of, mime_of
 from mavi_tasks.media.types import DEFAULTS, Kind, Media, MediaOptions, Place, Refusal, Unit
 
 _DEFAULT_MIMES: Final[dict[Kind, str]] = {"image": "image/jpeg", "video": "video/mp4"}
 _KINDS: Final[dict[str, Kind]] = {mime: kind for mime in SUFFIXES.values() if (kind := kind_of(mime))}
-_PROBES: Final = Probes()
+_PROBES: Final = ProbeCache()
 
 
 def identify(
-    ref: str, options: MediaOptions = DEFAULTS, cache: Probes | None = None, kind: Kind | None = None
+    ref: str, options: MediaOptions = DEFAULTS, cache: ProbeCache | None = None, kind: Kind | None = None
 ) -> Unit:
     """The media that a reference names, or why it is refused. Never raises; the network is never touched.
 
@@ -47,7 +47,7 @@ def identify(
 
 
 def known(
-    refs: Sequence[tuple[str, Kind | None]], options: MediaOptions = DEFAULTS, cache: Probes | None = None
+    refs: Sequence[tuple[str, Kind | None]], options: MediaOptions = DEFAULTS, cache: ProbeCache | None = None
 ) -> list[Unit | None]:
     """`identify` for what needs no reading: URLs, refusals, local files that `cache` knows; else None."""
     units: list[Unit | None] = [None] * len(refs)
@@ -97,7 +97,7 @@ def _remote(ref: str, options: MediaOptions, kind: Kind | None) -> Unit:
     return Media(found.uri, found.source, place, wanted, mime, found.identity)
 
 
-def _local(path: str, options: MediaOptions, cache: Probes) -> Unit:
+def _local(path: str, options: MediaOptions, cache: ProbeCache) -> Unit:
     mark = stamp(path, options.max_file_bytes)
     probe = cache.get(path, mark.size, mark.mtime_ns)
     if probe is None:

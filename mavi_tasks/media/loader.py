@@ -15,16 +15,16 @@ from typing import Any, Final, TypeVar
 
 from mavi_tasks.media.encode import as_url, assemble, encode
 from mavi_tasks.media.identify import identify
-from mavi_tasks.media.probe_cache import Bounded, Probes
+from mavi_tasks.media.probe_cache import Bounded, ProbeCache
 from mavi_tasks.media.thread_pool import ByteBudget, Workers
 from mavi_tasks.media.types import (
     DEFAULTS,
     MB,
     Delivery,
+    DeliveryPlan,
     Encoded,
     Kind,
     MediaOptions,
-    Plan,
     Refusal,
     Step,
     Unit,
@@ -50,14 +50,14 @@ class StoreStopped(Exception):
     """The store was stopped before this media was ready."""
 
 
-class MediaStore:
+class MediaLoader:
     """Hands out deliveries. Belongs to one event loop; `await close()` when done."""
 
     def __init__(
         self,
         options: MediaOptions = DEFAULTS,
         *,
-        probes: Probes | None = None,
+        probes: ProbeCache | None = None,
         threads: int = THREADS,
         budget_bytes: int = BUDGET_BYTES,
         cache_bytes: int = CACHE_BYTES,
@@ -66,16 +66,16 @@ class MediaStore:
         self.encoded = 0  # media read and encoded so far: for reports and tests
         self.budget = ByteBudget(budget_bytes)
         self._options = options
-        self._probes = probes or Probes()
+        self._probes = probes or ProbeCache()
         self._workers = Workers(threads)
         self._decoding = ByteBudget(decode_bytes)
         self._kept: Bounded[Encoded] = Bounded(cache_bytes)
         self._under_way: dict[Hashable, asyncio.Task[Any]] = {}
         self._stopped = False
 
-    def delivery(self, plan: Plan) -> "Held":
+    def delivery(self, plan: DeliveryPlan) -> "PreparedMedia":
         """The media of one request: `async with` gives a Delivery or a Refusal, and frees the memory."""
-        return Held(self, plan)
+        return PreparedMedia(self, plan)
 
     async def identify(self, ref: str, kind: Kind | None = None) -> Unit:
         """What `media.identify` gives; files are read in a thread, once at a time each."""
@@ -106,7 +106,7 @@ class MediaStore:
         self.stop()
         await asyncio.gather(*self._under_way.values(), return_exceptions=True)
 
-    async def __aenter__(self) -> "MediaStore":
+    async def __aenter__(self) -> "MediaLoader":
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -144,12 +144,12 @@ class MediaStore:
         return done
 
 
-class Held:
+class PreparedMedia:
     """One request's media, and the memory they take, until the block ends."""
 
     __slots__ = ("_plan", "_store", "_taken")
 
-    def __init__(self, store: MediaStore, plan: Plan) -> None:
+    def __init__(self, store: MediaLoader, plan: DeliveryPlan) -> None:
         self._store, self._plan, self._taken = store, plan, 0
 
     async def __aenter__(self) -> Delivery | Refusal:

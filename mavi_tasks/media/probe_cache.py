@@ -59,7 +59,7 @@ class Bounded(Generic[Value]):
                 self._weight -= gone
 
 
-class Probes:
+class ProbeCache:
     """Probes of local files by path, size and time: each file is read once, however many rows name it.
 
     With a `store` they outlive the process: a nightly run over the same library reads only what is new.

@@ -57,7 +57,7 @@ Stamp = tuple[int, int]  # size, mtime_ns
 Columns = Mapping[str, Any]  # numpy arrays by the names of the schema; mime as codes
 
 
-class Library:
+class ProbeIndex:
     """The probes of one dataset's local media. Thread-safe; several processes may share the folder."""
 
     def __init__(self, folder: Path, *, keep: bool = True, now_ns: Callable[[], int] = time.time_ns) -> None:

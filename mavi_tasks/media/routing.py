@@ -9,7 +9,17 @@ from urllib.parse import quote
 
 from mavi_tasks.media.local_files import size_words
 from mavi_tasks.media.optional import has_heif, has_pyav
-from mavi_tasks.media.types import DEFAULTS, InputMode, Media, MediaOptions, Plan, Refusal, Step, Takes, Unit
+from mavi_tasks.media.types import (
+    DEFAULTS,
+    DeliveryPlan,
+    InputMode,
+    Media,
+    MediaCapabilities,
+    MediaOptions,
+    Refusal,
+    Step,
+    Unit,
+)
 from mavi_tasks.media.urls import host_of, is_private_host
 from mavi_tasks.providers.base import Route
 
@@ -18,7 +28,7 @@ from mavi_tasks.providers.base import Route
 class _Want:
     """What the request asks for, beside its media."""
 
-    family: Takes
+    family: MediaCapabilities
     options: MediaOptions
     count: int
     frames: int | None
@@ -27,15 +37,15 @@ class _Want:
 
 
 def route_for(
-    medias: Sequence[Unit],
-    family: Takes,
+    media_items: Sequence[Unit],
+    family: MediaCapabilities,
     *,
     frames: int | None = None,
     fps: float | None = None,
     equalise: bool = False,
     options: MediaOptions = DEFAULTS,
     force_inline: bool = False,
-) -> Plan | Refusal:
+) -> DeliveryPlan | Refusal:
     """How one request's media reach one family, or why they cannot. Reads nothing: fit for planning.
 
     frames, fps: asked for this model; its videos are then sent as images, whatever else it takes.
@@ -44,9 +54,9 @@ def route_for(
     """
     if equalise and frames is None and fps is None:
         frames = options.default_frames
-    want = _Want(family, options, len(medias), frames, fps, force_inline)
+    want = _Want(family, options, len(media_items), frames, fps, force_inline)
     steps = []
-    for media in medias:
+    for media in media_items:
         step = media if isinstance(media, Refusal) else _step(media, want)
         if isinstance(step, Refusal):
             return step
@@ -54,7 +64,7 @@ def route_for(
     return _together(tuple(steps), family) if steps else _without_media(family)
 
 
-def equal_frames(families: Sequence[Takes], wanted: int) -> int:
+def equal_frames(families: Sequence[MediaCapabilities], wanted: int) -> int:
     """The number of frames that every one of these families takes in one request, at most `wanted`."""
     return min([wanted, *(f.routes["image"].max_items for f in families if "image" in f.routes)])
 
@@ -192,7 +202,7 @@ def _frames(media: Media, want: _Want) -> Step | Refusal:
     )
 
 
-def _together(steps: tuple[Step, ...], family: Takes) -> Plan | Refusal:
+def _together(steps: tuple[Step, ...], family: MediaCapabilities) -> DeliveryPlan | Refusal:
     """The plan of all steps, or why they do not go into one request."""
     kinds = ["image" if step.way == "frames" else step.media.kind for step in steps]
     routes = {kind: family.routes[kind] for kind in dict.fromkeys(kinds)}
@@ -210,10 +220,10 @@ def _together(steps: tuple[Step, ...], family: Takes) -> Plan | Refusal:
             return refusal
     ways = {step.way for step in steps}
     mode: InputMode = "frames" if "frames" in ways else "inline" if "inline" in ways else "url"
-    return Plan(endpoints.pop(), mode, steps)
+    return DeliveryPlan(endpoints.pop(), mode, steps)
 
 
-def _too_many(steps: list[Step], kind: str, route: Route, family: Takes) -> Refusal | None:
+def _too_many(steps: list[Step], kind: str, route: Route, family: MediaCapabilities) -> Refusal | None:
     count = sum(step.frames or 1 for step in steps)
     by_url = sum(step.way in ("url", "presign") for step in steps)
     most_by_url = route.max_items if route.max_url_items is None else route.max_url_items
@@ -227,11 +237,11 @@ def _too_many(steps: list[Step], kind: str, route: Route, family: Takes) -> Refu
     )
 
 
-def _without_media(family: Takes) -> Plan | Refusal:
+def _without_media(family: MediaCapabilities) -> DeliveryPlan | Refusal:
     route = family.routes.get("text")
     if route is None:
         return Refusal("media_missing", "the item has no media")
-    return Plan(route.endpoint, "text", ())
+    return DeliveryPlan(route.endpoint, "text", ())
 
 
 def _not_taken(media: Media, want: _Want) -> Refusal:

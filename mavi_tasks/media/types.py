@@ -9,7 +9,7 @@ from mavi_tasks.providers.base import Endpoint, MediaKind, Part, Route
 Kind = Literal["image", "video"]
 Place = Literal["local", "url", "data", "s3"]
 InputMode = Literal["url", "inline", "frames", "text"]
-Way = Literal["url", "presign", "inline", "frames"]
+Transport = Literal["url", "presign", "inline", "frames"]
 
 MB = 1_000_000
 
@@ -92,7 +92,7 @@ class MediaOptions:
 DEFAULTS = MediaOptions()
 
 
-class Takes(Protocol):
+class MediaCapabilities(Protocol):
     """The part of a provider family that says which media it takes, and how."""
 
     @property
@@ -109,7 +109,7 @@ class Step:
     """
 
     media: Media
-    way: Way
+    way: Transport
     url: str | None = None
     mimes: frozenset[str] = frozenset()
     max_bytes: int | None = None
@@ -119,7 +119,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DeliveryPlan:
     """How one request's media will be delivered; known without reading any of them."""
 
     endpoint: Endpoint

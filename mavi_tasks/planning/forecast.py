@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mavi_tasks.estimate import Estimate, Estimator, ModelEstimate, Observed, Setting, text_chars
+from mavi_tasks.estimate import Estimate, Estimator, History, ModelAssumptions, ModelEstimate, text_chars
 from mavi_tasks.estimate.budget_advice import Accuracy, Advice, cheaper, explain, plan_accuracy
 from mavi_tasks.estimate.token_formulas import DURATION_S
 from mavi_tasks.execution.run import Run
 from mavi_tasks.job import Job
 from mavi_tasks.planning.planner import Plan, Watcher
-from mavi_tasks.planning.target import Lane, Request
+from mavi_tasks.planning.target import ModelTarget, Request
 from mavi_tasks.storage.publish import open_table
 
 ZERO_USD = {"p10": "0.000000", "p50": "0.000000", "p90": "0.000000"}
@@ -49,7 +49,7 @@ class Forecast:
             "known_cost_usd": told["known_cost_usd"],
             "unpriced": told["unpriced"],
             "wall_s": told["wall_s"],
-            "models": [known.get(lane.model) or _nothing(lane) for lane in self.plan.lanes],
+            "models": [known.get(target.model) or _nothing(target) for target in self.plan.targets],
             "accuracy": self.accuracy.words if self.accuracy is not None else None,
             "budget": self.advice.to_json() if self.advice is not None else None,
             "warnings": list(self.warnings),
@@ -65,10 +65,10 @@ class Forecast:
         return json.dumps({"plan": {name: format(value, "f") for name, value in told.items()}})
 
 
-def _nothing(lane: Lane) -> dict[str, Any]:
+def _nothing(target: ModelTarget) -> dict[str, Any]:
     none = {"p10": 0, "p50": 0, "p90": 0}
     return {
-        "model": lane.model,
+        "model": target.model,
         "requests": 0,
         "input_tokens": none,
         "output_tokens": none,
@@ -90,9 +90,9 @@ def forecast(run: Run, *, retry_invalid: bool = False, watch: Watcher | None = N
 def again(run: Run, plan: Plan) -> Forecast:
     """The same plan, estimated anew with what the dataset shows by now (after a pilot)."""
     sums = _Sums(run, with_others=False)
-    for lane in plan.lanes:
-        for request in plan.read(plan.shards[lane.model]):
-            sums.add(lane, request)
+    for target in plan.targets:
+        for request in plan.read(plan.shards[target.model]):
+            sums.add(target, request)
     return _forecast(run, plan, sums)
 
 
@@ -105,22 +105,22 @@ class _Sums:
         self._estimator: Estimator | None = None
         self._others: _Others | None = None
 
-    def add(self, lane: Lane, request: Request) -> None:
+    def add(self, target: ModelTarget, request: Request) -> None:
         estimator = self._estimator or self._start()
         chars = text_chars(request.prompt)
-        self.unknown_videos += lane.frames is None and any(
-            media.kind == "video" and media.duration_s is None for media in request.medias
+        self.unknown_videos += target.frames is None and any(
+            media.kind == "video" and media.duration_s is None for media in request.media_items
         )
-        estimator.add(lane.model, request.medias, chars, request.prompt_id, frames=lane.frames)
+        estimator.add(target.model, request.media_items, chars, request.prompt_id, frames=target.frames)
         others = self._others
-        if others is not None and lane.model == others.first:
+        if others is not None and target.model == others.first:
             for model in others.models:
-                others.estimator.add(model, request.medias, chars, request.prompt_id)
+                others.estimator.add(model, request.media_items, chars, request.prompt_id)
 
     def _start(self) -> Estimator:
         run = self._run
         seen = observed(run.dataset.root, run.endpoint.identity)
-        self._estimator = Estimator.of_lanes(run.lanes, run.job.limits_for, seen)
+        self._estimator = Estimator.of_lanes(run.targets, run.job.limits_for, seen)
         self._others = _others(run, seen) if self._with_others else None
         return self._estimator
 
@@ -140,18 +140,20 @@ class _Others:
     estimator: Estimator
 
 
-def _others(run: Run, seen: Observed | None) -> _Others:
+def _others(run: Run, seen: History | None) -> _Others:
     """The two cheapest models of each family that are priced, not shut down and not in the plan."""
     today = datetime.now(UTC).date()
-    asked = {lane.model for lane in run.lanes}
-    first = run.lanes[0]
-    cheapest: dict[str, list[tuple[int, str, Setting]]] = {}
+    asked = {target.model for target in run.targets}
+    first = run.targets[0]
+    cheapest: dict[str, list[tuple[int, str, ModelAssumptions]]] = {}
     for row in run.prices.models(today):
         gone = row.retirement is not None and row.retirement.past
         if row.price is None or gone or row.model in asked:
             continue
         tier = row.price.tiers[0]
-        setting = Setting(row.price, max_tokens=first.max_tokens, schema=first.schema, frames=first.frames)
+        setting = ModelAssumptions(
+            row.price, max_tokens=first.max_tokens, schema=first.schema, frames=first.frames
+        )
         rate = tier.input_pico_per_token + tier.output_pico_per_token
         cheapest.setdefault(row.family, []).append((rate, row.model, setting))
     chosen = {
@@ -175,11 +177,11 @@ def _forecast(run: Run, plan: Plan, sums: _Sums) -> Forecast:
     )
 
 
-def observed(root: Path, gateway: str) -> Observed | None:
+def observed(root: Path, gateway: str) -> History | None:
     """What past runs in this dataset really used; None when there are none."""
     if not (root / "results").is_dir():
         return None
-    return Observed.from_dataset(
+    return History.from_dataset(
         open_table(root, "results"), gateway=gateway, attempts=open_table(root, "attempts")
     )
 
@@ -198,13 +200,13 @@ def _warnings(run: Run) -> list[str]:
     """Models without a price, and models whose provider has shut them down or will within a month."""
     today = datetime.now(UTC).date()
     told = run.job.warnings()
-    for lane in run.lanes:
-        if lane.price is None:
+    for target in run.targets:
+        if target.price is None:
             told.append(
-                run.prices.hint(lane.model) or f"{lane.model} has no known price: its cost stays null"
+                run.prices.hint(target.model) or f"{target.model} has no known price: its cost stays null"
             )
-        gone = run.prices.retired(lane.model, today)
+        gone = run.prices.retired(target.model, today)
         if gone is not None and not run.endpoint.is_sandbox and (gone.on - today).days <= 31:
             when = "was" if gone.on <= today else "will be"
-            told.append(f"{lane.model} {when} shut down by its provider on {gone.on} ({gone.source})")
+            told.append(f"{target.model} {when} shut down by its provider on {gone.on} ({gone.source})")
     return told

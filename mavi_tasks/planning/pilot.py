@@ -21,7 +21,7 @@ from mavi_tasks.estimate.stratified_sample import (
 from mavi_tasks.execution.run import Run
 from mavi_tasks.planning.planner import Plan
 from mavi_tasks.planning.target import Request
-from mavi_tasks.storage.answered_index import row_mark
+from mavi_tasks.storage.answered_index import row_fingerprint
 from mavi_tasks.storage.publish import open_table
 
 SEED = 0
@@ -46,7 +46,7 @@ def choose(plan: Plan, size: int) -> Pilot[Unit]:
         _units(plan),
         size,
         SEED,
-        stratum=lambda request: stratum_of(request.medias, request.prompt_id),
+        stratum=lambda request: stratum_of(request.media_items, request.prompt_id),
         weight=lambda request: float(max(1, request.tokens)),
     )
     chosen = tuple((request.item_id, request.prompt_id) for request in sample.chosen)
@@ -56,9 +56,9 @@ def choose(plan: Plan, size: int) -> Pilot[Unit]:
 def _units(plan: Plan) -> Iterator[Request]:
     """Each (item, prompt) once, whichever models still have to answer it."""
     seen: set[int] = set()
-    for lane in plan.lanes:
-        for request in plan.read(plan.shards[lane.model]):
-            mark = row_mark(request.item_id, request.prompt_id)
+    for target in plan.targets:
+        for request in plan.read(plan.shards[target.model]):
+            mark = row_fingerprint(request.item_id, request.prompt_id)
             if mark not in seen:
                 seen.add(mark)
                 yield request

@@ -25,16 +25,16 @@ import orjson
 from filelock import FileLock, Timeout
 
 from mavi_tasks import estimate, manifest
-from mavi_tasks.common.counters import Tally
+from mavi_tasks.common.counters import ModelCounters
+from mavi_tasks.common.money import pico, usd
 from mavi_tasks.errors import StorageError
 from mavi_tasks.job import Job
 from mavi_tasks.manifest import Item
-from mavi_tasks.media import Media, MediaOptions, Probes, Refusal, Unit, identify, known
+from mavi_tasks.media import Media, MediaOptions, ProbeCache, Refusal, Unit, identify, known
 from mavi_tasks.media.types import Kind
-from mavi_tasks.planning.target import Lane, Request
-from mavi_tasks.pricing.book import pico, usd
+from mavi_tasks.planning.target import ModelTarget, Request
 from mavi_tasks.prompts.templates import MediaView, Prompts
-from mavi_tasks.storage.answered_index import Answered, Known, row_mark, split_keys
+from mavi_tasks.storage.answered_index import AnsweredIndex, AnswerState, row_fingerprint, split_keys
 
 READERS = 4  # threads that hash and probe local media
 READ_AT_ONCE = 16  # files a thread is given: one by one, handing them over costs as much as reading them
@@ -42,7 +42,7 @@ REFUSALS_SHOWN = 1000
 NO_VIEW = MediaView(kind="text", name="", uri="", count=0)  # for prompts that do not look at it
 
 # Told of every request that will be sent: the estimate listens.
-Listener = Callable[[Lane, Request], None]
+Listener = Callable[[ModelTarget, Request], None]
 # Shown the plan as it grows, after every batch of items.
 Watcher = Callable[["Plan"], None]
 
@@ -61,8 +61,8 @@ class Plan:
     """What a run will do. The requests themselves lie in `folder`."""
 
     folder: Path
-    lanes: list[Lane]
-    tallies: dict[str, Tally]
+    targets: list[ModelTarget]
+    all_counters: dict[str, ModelCounters]
     items: int = 0
     shards: dict[str, list[Path]] = field(default_factory=dict)
     refused: list[dict[str, str]] = field(default_factory=list)  # the first of them, for people
@@ -72,11 +72,11 @@ class Plan:
 
     @property
     def requests(self) -> int:
-        return sum(tally.requests for tally in self.tallies.values())
+        return sum(counters.requests for counters in self.all_counters.values())
 
     @property
     def already_answered(self) -> int:
-        return sum(tally.already_answered for tally in self.tallies.values())
+        return sum(counters.already_answered for counters in self.all_counters.values())
 
     def read(self, shards: Sequence[Path]) -> Iterator[Request]:
         """The requests of these shards, in the manifest's order."""
@@ -84,16 +84,16 @@ class Plan:
             with path.open("rb") as file:
                 yield from map(Request.from_json, file)
 
-    def read_refused(self, lane: Lane) -> Iterator[Refused]:
-        for line in _lines(self.folder / f"{self._at(lane)}-refused.jsonl"):
+    def read_refused(self, target: ModelTarget) -> Iterator[Refused]:
+        for line in _lines(self.folder / f"{self._at(target)}-refused.jsonl"):
             raw, code, reason = orjson.loads(line)
             yield Refused(Request.from_json(raw.encode()), code, reason)
 
-    def read_shared(self, lane: Lane) -> Iterator[Request]:
-        yield from map(Request.from_json, _lines(self.folder / f"{self._at(lane)}-shared.jsonl"))
+    def read_shared(self, target: ModelTarget) -> Iterator[Request]:
+        yield from map(Request.from_json, _lines(self.folder / f"{self._at(target)}-shared.jsonl"))
 
-    def _at(self, lane: Lane) -> int:
-        return self.lanes.index(lane)
+    def _at(self, target: ModelTarget) -> int:
+        return self.targets.index(target)
 
     def discard(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -126,25 +126,31 @@ def _lock_path(folder: Path) -> Path:
 
 def make(
     job: Job,
-    lanes: list[Lane],
-    answered: Answered,
+    targets: list[ModelTarget],
+    answered: AnsweredIndex,
     folder: Path,
     *,
     options: MediaOptions,
     retry_invalid: bool = False,
-    probes: Probes | None = None,
+    probes: ProbeCache | None = None,
     listen: Listener | None = None,
     watch: Watcher | None = None,
 ) -> Plan:
     """Plan a run. Raises InputError with every problem of the manifest, its prompts and templates at once."""
-    plan = Plan(folder, lanes, {lane.model: Tally(lane.model) for lane in lanes}, held=_hold(folder))
+    plan = Plan(
+        folder, targets, {target.model: ModelCounters(target.model) for target in targets}, held=_hold(folder)
+    )
     problems = manifest.Problems()
     prompts = Prompts(job.prompts, job.columns, problems)
-    again = frozenset({Known.NOTHING, Known.SKIPPED} | ({Known.INVALID} if retry_invalid else set()))
+    again = frozenset(
+        {AnswerState.NOTHING, AnswerState.SKIPPED} | ({AnswerState.INVALID} if retry_invalid else set())
+    )
     with ThreadPoolExecutor(READERS, "media-probe") as pool:
-        desks = [_Desk(plan, at, lane, answered, again, job, listen) for at, lane in enumerate(lanes)]
+        desks = [
+            ModelPlanner(plan, at, target, answered, again, job, listen) for at, target in enumerate(targets)
+        ]
         try:
-            identified = _Identifier(options, probes or Probes(), pool)
+            identified = _Identifier(options, probes or ProbeCache(), pool)
             for batch in _items(job, problems):
                 _plan_batch(plan, batch, prompts, identified, desks)
                 if watch is not None:
@@ -171,7 +177,7 @@ def _items(job: Job, problems: manifest.Problems) -> Iterator[list[Item]]:
 class _Identifier:
     """References to media, the local ones read in threads."""
 
-    def __init__(self, options: MediaOptions, probes: Probes, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, options: MediaOptions, probes: ProbeCache, pool: ThreadPoolExecutor) -> None:
         self._options, self._probes, self._pool = options, probes, pool
 
     def __call__(self, batch: Sequence[Item]) -> list[tuple[Unit, ...]]:
@@ -204,7 +210,11 @@ def _kind(item: Item) -> Kind | None:
 
 
 def _plan_batch(
-    plan: Plan, batch: Sequence[Item], prompts: Prompts, identified: _Identifier, desks: Sequence["_Desk"]
+    plan: Plan,
+    batch: Sequence[Item],
+    prompts: Prompts,
+    identified: _Identifier,
+    desks: Sequence["ModelPlanner"],
 ) -> None:
     drafts = []
     for item, units in zip(batch, identified(batch), strict=True):
@@ -226,61 +236,61 @@ def _view(item: Item, units: Sequence[Unit]) -> MediaView:
 _Draft = tuple[Item, tuple[Unit, ...], str, str]
 
 
-class _Desk:
-    """Sorts one lane's requests into its shards and lists."""
+class ModelPlanner:
+    """Sorts one target's requests into its shards and lists."""
 
     def __init__(
         self,
         plan: Plan,
         at: int,
-        lane: Lane,
-        answered: Answered,
-        again: frozenset[Known],
+        target: ModelTarget,
+        answered: AnsweredIndex,
+        again: frozenset[AnswerState],
         job: Job,
         listen: Listener | None,
     ) -> None:
-        self.plan, self.at, self.lane, self.answered, self.again = plan, at, lane, answered, again
-        self.tally = plan.tallies[lane.model]
+        self.plan, self.at, self.target, self.answered, self.again = plan, at, target, answered, again
+        self.counters = plan.all_counters[target.model]
         self.shard_size, self.listen = job.shard_size, listen
         dearest = job.max_cost_per_item_usd
         self.most_pico = pico(dearest) if dearest is not None else None
         self.unknown_s = job.media.max_video_s
         self._seen = _Seen()
-        self._shards: list[Path] = plan.shards.setdefault(lane.model, [])
+        self._shards: list[Path] = plan.shards.setdefault(target.model, [])
         self._shard: BinaryIO | None = None
         self._in_shard = 0
         self._lists: dict[str, BinaryIO] = {}
-        plan.to_send[lane.model] = 0
+        plan.to_send[target.model] = 0
 
     def take(self, drafts: Sequence[_Draft]) -> None:
         if not drafts:
             return
         keys = [self._key(units, text) for _, units, _, text in drafts]
-        marks = [row_mark(item.item_id, prompt_id) for item, _, prompt_id, _ in drafts]
+        marks = [row_fingerprint(item.item_id, prompt_id) for item, _, prompt_id, _ in drafts]
         known = self.answered.look_up(keys, marks)
         repeated = self._seen.add(keys)
-        self.tally.requests += len(drafts)
+        self.counters.requests += len(drafts)
         for draft, key, knows, again in zip(drafts, keys, known, repeated, strict=True):
-            if knows is Known.ANSWERED:
-                self.tally.already_answered += 1
+            if knows is AnswerState.ANSWERED:
+                self.counters.already_answered += 1
             else:
                 self._sort(draft, key, knows, again)
 
     def _key(self, units: Sequence[Unit], text: str) -> str:
-        return self.lane.key(text, [u if isinstance(u, Media) else _nameless(u) for u in units])
+        return self.target.key(text, [u if isinstance(u, Media) else _nameless(u) for u in units])
 
-    def _sort(self, draft: _Draft, key: str, knows: Known, repeated: bool) -> None:
+    def _sort(self, draft: _Draft, key: str, knows: AnswerState, repeated: bool) -> None:
         item, units, prompt_id, text = draft
-        way = self.lane.way(units)
-        medias = tuple(u for u in units if isinstance(u, Media))
+        way = self.target.way(units)
+        media_items = tuple(u for u in units if isinstance(u, Media))
         if isinstance(way, Refusal):
             self._refuse(
-                Request(key, item.item_id, prompt_id, text, medias, item.truth, 0, 0), way, knows, item
+                Request(key, item.item_id, prompt_id, text, media_items, item.truth, 0, 0), way, knows, item
             )
-        elif knows is Known.ANSWERED_FOR_ANOTHER:
-            self._share(Request(key, item.item_id, prompt_id, text, medias, item.truth, 0, 0))
+        elif knows is AnswerState.ANSWERED_FOR_ANOTHER:
+            self._share(Request(key, item.item_id, prompt_id, text, media_items, item.truth, 0, 0))
         elif knows in self.again:
-            request = self._request(key, item, prompt_id, text, medias)
+            request = self._request(key, item, prompt_id, text, media_items)
             dear = self._too_dear(request)
             if dear is not None:
                 self._refuse(request, dear, knows, item)
@@ -289,24 +299,26 @@ class _Desk:
             else:
                 self._send(request)
         else:
-            self.tally.already_answered += 1
-            self.tally.invalid_before += knows is Known.INVALID
+            self.counters.already_answered += 1
+            self.counters.invalid_before += knows is AnswerState.INVALID
 
     def _too_dear(self, request: Request) -> Refusal | None:
-        worst, most = self.lane.worst_pico(request.most_tokens), self.most_pico
+        worst, most = self.target.max_cost_pico(request.max_input_tokens), self.most_pico
         if most is None or worst is None or worst <= most:
             return None
         return Refusal("too_dear", f"may cost ${usd(worst):f}, over max_cost_per_item_usd (${usd(most):f})")
 
-    def _request(self, key: str, item: Item, prompt_id: str, text: str, medias: tuple[Media, ...]) -> Request:
-        lane = self.lane
-        chars = estimate.text_chars(text, lane.system) + lane.schema_chars
-        tokens = estimate.input_tokens(lane.model, medias, chars, frames=lane.frames)
+    def _request(
+        self, key: str, item: Item, prompt_id: str, text: str, media_items: tuple[Media, ...]
+    ) -> Request:
+        target = self.target
+        chars = estimate.text_chars(text, target.system) + target.schema_chars
+        tokens = estimate.input_tokens(target.model, media_items, chars, frames=target.frames)
         tokens = estimate.text_tokens(chars) if tokens is None else tokens
         most = estimate.input_tokens_at_most(
-            lane.model, medias, chars, frames=lane.frames, unknown_s=self.unknown_s
+            target.model, media_items, chars, frames=target.frames, unknown_s=self.unknown_s
         )
-        return Request(key, item.item_id, prompt_id, text, medias, item.truth, tokens, most)
+        return Request(key, item.item_id, prompt_id, text, media_items, item.truth, tokens, most)
 
     def _send(self, request: Request) -> None:
         if self._shard is None or self._in_shard >= self.shard_size:
@@ -314,25 +326,25 @@ class _Desk:
         assert self._shard is not None
         self._shard.write(request.to_json() + b"\n")
         self._in_shard += 1
-        self.plan.to_send[self.lane.model] += 1
+        self.plan.to_send[self.target.model] += 1
         if self.listen is not None:
-            self.listen(self.lane, request)
+            self.listen(self.target, request)
 
     def _share(self, request: Request) -> None:
-        mark = row_mark(request.item_id, request.prompt_id)
-        if self.answered.look_up([shared_key(request)], [mark]) == [Known.ANSWERED]:
-            self.tally.already_answered += 1
+        mark = row_fingerprint(request.item_id, request.prompt_id)
+        if self.answered.look_up([shared_key(request)], [mark]) == [AnswerState.ANSWERED]:
+            self.counters.already_answered += 1
             return
         self.plan.to_share += 1
         self._list("shared").write(request.to_json() + b"\n")
 
-    def _refuse(self, request: Request, why: Refusal, knows: Known, item: Item) -> None:
+    def _refuse(self, request: Request, why: Refusal, knows: AnswerState, item: Item) -> None:
         if len(self.plan.refused) < REFUSALS_SHOWN:
             self.plan.refused.append(
-                {"item_id": item.item_id, "model": self.lane.model, "code": why.code, "reason": why.reason}
+                {"item_id": item.item_id, "model": self.target.model, "code": why.code, "reason": why.reason}
             )
-        if knows is Known.SKIPPED:
-            self.tally.skipped += 1  # its row is there already
+        if knows is AnswerState.SKIPPED:
+            self.counters.skipped += 1  # its row is there already
             return
         line = orjson.dumps((request.to_json().decode(), why.code, why.reason))
         self._list("refused").write(line + b"\n")

@@ -9,11 +9,11 @@ from typing import Any
 import orjson
 
 from mavi_tasks.job import Job, ModelSpec
+from mavi_tasks.media import DeliveryPlan as Way
 from mavi_tasks.media import Media, MediaOptions, Unit, equal_frames, route_for
-from mavi_tasks.media import Plan as Way
 from mavi_tasks.media.types import Refusal
-from mavi_tasks.pricing.book import Book, Price
-from mavi_tasks.providers import Ask, Family, Part, Spelling, family_of
+from mavi_tasks.pricing.book import Price, PriceBook
+from mavi_tasks.providers import Family, Part, PromptRequest, WireOptions, family_of
 
 KEY_VERSION = 1  # raise it when a change alters what models are asked
 
@@ -22,33 +22,33 @@ KEY_VERSION = 1  # raise it when a change alters what models are asked
 class Request:
     """One (item, prompt, model), rendered.
 
-    tokens: the estimate of its input; most_tokens: what a budget should hold back for it.
+    tokens: the estimate of its input; max_input_tokens: what a budget should hold back for it.
     """
 
     key: str
     item_id: str
     prompt_id: str
     prompt: str
-    medias: tuple[Media, ...]
+    media_items: tuple[Media, ...]
     truth: str | None
     tokens: int
-    most_tokens: int
+    max_input_tokens: int
 
     def to_json(self) -> bytes:
-        medias = [media.to_json() for media in self.medias]
-        tokens = (self.tokens, self.most_tokens)
+        media_items = [media.to_json() for media in self.media_items]
+        tokens = (self.tokens, self.max_input_tokens)
         return orjson.dumps(
-            (self.key, self.item_id, self.prompt_id, self.prompt, medias, self.truth, *tokens)
+            (self.key, self.item_id, self.prompt_id, self.prompt, media_items, self.truth, *tokens)
         )
 
     @staticmethod
     def from_json(line: bytes) -> "Request":
-        key, item_id, prompt_id, prompt, medias, *rest = orjson.loads(line)
-        return Request(key, item_id, prompt_id, prompt, tuple(map(Media.from_json, medias)), *rest)
+        key, item_id, prompt_id, prompt, media_items, *rest = orjson.loads(line)
+        return Request(key, item_id, prompt_id, prompt, tuple(map(Media.from_json, media_items)), *rest)
 
 
 @dataclass(frozen=True)
-class Lane:
+class ModelTarget:
     """One model of a job. Values only; what changes while it runs belongs to dispatch."""
 
     model: str
@@ -60,7 +60,7 @@ class Lane:
     fps: float | None
     equalise: bool
     options: MediaOptions
-    spelling: Spelling
+    spelling: WireOptions
     price: Price | None
     gateway: str
     schema_chars: int  # the answer schema counts as input
@@ -73,18 +73,18 @@ class Lane:
         per_choice = int(given.get("max_tokens") or self.family.defaults["max_tokens"])
         return per_choice * int(given.get("n") or 1) + max(0, int(given.get("thinking_budget") or 0))
 
-    def key(self, prompt: str, medias: Iterable[Media]) -> str:
+    def key(self, prompt: str, media_items: Iterable[Media]) -> str:
         """The request key: sha256 over all that decides the answer; a media's identity for its URL."""
         digest = self._key_start.copy()
         digest.update(prompt.encode())
-        for media in medias:
+        for media in media_items:
             digest.update(f"\0{media.kind}\0{media.identity}".encode())
         return str(digest.hexdigest())
 
-    def way(self, medias: Sequence[Unit], *, force_inline: bool = False) -> Way | Refusal:
+    def way(self, media_items: Sequence[Unit], *, force_inline: bool = False) -> Way | Refusal:
         """How these media reach this model, or why they cannot."""
         return route_for(
-            medias,
+            media_items,
             self.family,
             frames=self.frames,
             fps=self.fps,
@@ -95,30 +95,30 @@ class Lane:
 
     def body(self, prompt: str, parts: tuple[Part, ...]) -> bytes:
         """The wire body, as JSON."""
-        ask = Ask(self.model, prompt, parts, self.system, self.params, self.schema, self.spelling)
+        ask = PromptRequest(self.model, prompt, parts, self.system, self.params, self.schema, self.spelling)
         return orjson.dumps(self.family.body(ask))
 
-    def worst_pico(self, input_tokens: int) -> int | None:
+    def max_cost_pico(self, input_tokens: int) -> int | None:
         """The most that one call can cost, in pico-dollars; None when no price is known."""
         return None if self.price is None else self.price.worst(input_tokens, self.max_tokens)
 
 
-def lanes(job: Job, book: Book, *, gateway: str, options: MediaOptions, on: date) -> list[Lane]:
-    """One lane for each model of the job, in its order."""
+def targets(job: Job, book: PriceBook, *, gateway: str, options: MediaOptions, on: date) -> list[ModelTarget]:
+    """One target for each model of the job, in its order."""
     families = [family_of(spec.model) for spec in job.models]
     shared = equal_frames(families, options.default_frames) if job.equalise == "frames" else None
-    return [_lane(job, spec, book, gateway, options, on, shared) for spec in job.models]
+    return [_target(job, spec, book, gateway, options, on, shared) for spec in job.models]
 
 
-def _lane(
+def _target(
     job: Job,
     spec: ModelSpec,
-    book: Book,
+    book: PriceBook,
     gateway: str,
     options: MediaOptions,
     on: date,
     shared_frames: int | None,
-) -> Lane:
+) -> ModelTarget:
     params = job.effective_params(spec)
     frames = spec.frames if spec.frames is not None or spec.fps is not None else shared_frames
     start = {
@@ -133,7 +133,7 @@ def _lane(
         "equalise": job.equalise,
         "max_image_px": options.max_image_px,
     }
-    return Lane(
+    return ModelTarget(
         model=spec.model,
         family=family_of(spec.model),
         params=params,
@@ -143,7 +143,7 @@ def _lane(
         fps=spec.fps,
         equalise=job.equalise == "frames",
         options=options,
-        spelling=Spelling(base64=job.gateway.base64, nova_url=job.gateway.nova_url),
+        spelling=WireOptions(base64=job.gateway.base64, nova_url=job.gateway.nova_url),
         price=book.price(spec.model, on),
         gateway=gateway,
         schema_chars=len(orjson.dumps(job.answer_schema)) if job.answer_schema is not None else 0,

@@ -13,31 +13,15 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from decimal import Context, Decimal, Inexact, InvalidOperation
+from decimal import Decimal
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from mavi_tasks.errors import InputError
+from mavi_tasks.common.money import EXACT, PriceError, whole_units
 from mavi_tasks.providers import FAMILIES, nearest_model
 
-PICO = 12
 MTOK = 6
-_EXACT = Context(prec=60, traps=[Inexact, InvalidOperation])
-
-
-class PriceError(InputError):
-    """A price or an amount that cannot be used: says which row, the value, and what is wanted."""
-
-
-def usd(amount_pico: int) -> Decimal:
-    """Dollars with twelve decimals, exact. Print with format(x, "f"): str() shows zero as 0E-12."""
-    return Decimal(amount_pico).scaleb(-PICO, _EXACT)
-
-
-def pico(amount_usd: Decimal | str | int) -> int:
-    """Whole pico-dollars, exact. Raises PriceError for what is finer than a pico-dollar or no amount."""
-    return _whole(amount_usd, PICO, "an amount in dollars with at most 12 decimals")
 
 
 class Cost(NamedTuple):
@@ -68,7 +52,7 @@ def _amounts(tier: Tier) -> tuple[int, int]:
 
 def _tier_json(tier: Tier) -> dict[str, Any]:
     inputs, outputs = (
-        format(Decimal(amount).scaleb(-MTOK, _EXACT).normalize(), "f") for amount in _amounts(tier)
+        format(Decimal(amount).scaleb(-MTOK, EXACT).normalize(), "f") for amount in _amounts(tier)
     )
     return {
         "up_to_input_tokens": tier.up_to_input_tokens,
@@ -198,7 +182,7 @@ class _Shutdown:
     source: str
 
 
-class Book:
+class PriceBook:
     """All prices and retirement dates; immutable. Every day is an argument, so that a past run can be
     priced as it was then."""
 
@@ -260,7 +244,7 @@ class Book:
         return found
 
 
-def book(extra: Mapping[str, Any] | Path | str | None = None) -> Book:
+def load_prices(extra: Mapping[str, Any] | Path | str | None = None) -> PriceBook:
     """The price book, with a job's own prices over it: a mapping, or a TOML file in the form of prices.toml.
 
     A mapping is {"family:name": {input_usd_per_mtok, output_usd_per_mtok}}, or {"family:name": {tiers: [..]}}
@@ -272,7 +256,7 @@ def book(extra: Mapping[str, Any] | Path | str | None = None) -> Book:
     rows = extra_rows(extra)
     replaced = {price.model for price in rows}
     kept = [price for price in _own_prices() if price.model not in replaced]
-    return Book([*kept, *rows], _own_retirements())
+    return PriceBook([*kept, *rows], _own_retirements())
 
 
 def extra_rows(extra: Mapping[str, Any] | Path | str) -> list[Price]:
@@ -309,8 +293,8 @@ def _own_retirements() -> dict[str, _Shutdown]:
 
 
 @functools.cache
-def _own_book() -> Book:
-    return Book(_own_prices(), _own_retirements())
+def _own_book() -> PriceBook:
+    return PriceBook(_own_prices(), _own_retirements())
 
 
 def _toml_file(path: Path) -> dict[str, Any]:
@@ -423,25 +407,12 @@ def _per_token(where: str, row: Mapping[str, Any], name: str) -> int:
         raise PriceError(f"{where}: {name} is missing")
     wanted = "dollars per million tokens, 0 or more, with at most 6 decimals"
     try:
-        amount = _whole(row[name], MTOK, wanted)
+        amount = whole_units(row[name], MTOK, wanted)
     except PriceError as error:
         raise PriceError(f"{where}: {name}: {error}") from error
     if amount < 0:
         raise PriceError(f"{where}: {name}: {row[name]!r} must be {wanted}")
     return amount
-
-
-def _whole(value: Any, decimals: int, wanted: str) -> int:
-    """value * 10**decimals as an int, exact. A float is taken as it was typed (0.1, not its binary value)."""
-    typed = repr(value) if isinstance(value, float) else value
-    if isinstance(typed, bool) or not isinstance(typed, str | int | Decimal):
-        raise PriceError(f"{value!r} must be {wanted}")
-    try:
-        scaled = Decimal(typed).scaleb(decimals, _EXACT)
-        whole = int(scaled.to_integral_exact(context=_EXACT))
-    except (InvalidOperation, Inexact, ValueError, OverflowError) as error:
-        raise PriceError(f"{value!r} must be {wanted}") from error
-    return whole
 
 
 # ---- looking ----

@@ -9,10 +9,30 @@
 A new family is one file and one line in registry.FAMILIES.
 """
 
-from mavi_tasks.providers.base import Answer, Ask, Family, MediaKind, Part, Route, Spelling, Usage
+from mavi_tasks.providers.base import (
+    Answer,
+    Family,
+    MediaKind,
+    Part,
+    PromptRequest,
+    Route,
+    Usage,
+    WireOptions,
+)
 from mavi_tasks.providers.registry import FAMILIES, KNOWN_PARAMS, family_of, nearest_model, split
 
 __all__ = [
-    "FAMILIES", "KNOWN_PARAMS", "Answer", "Ask", "Family", "MediaKind", "Part", "Route", "Spelling", "Usage",
-    "family_of", "nearest_model", "split",
+    "FAMILIES",
+    "KNOWN_PARAMS",
+    "Answer",
+    "Family",
+    "MediaKind",
+    "Part",
+    "PromptRequest",
+    "Route",
+    "Usage",
+    "WireOptions",
+    "family_of",
+    "nearest_model",
+    "split",
 ]  # fmt: skip

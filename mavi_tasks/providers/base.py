@@ -9,7 +9,7 @@ Endpoint = Literal["/vu", "/iu", ""]  # "": the base URL itself
 
 
 @dataclass(frozen=True, slots=True)
-class Spelling:
+class WireOptions:
     """How the unknowns of the contract are written on the wire; set in the job under `gateway`.
 
     base64: `data_url` (data:<mime>;base64,...) or `raw` (the bare base64 text).
@@ -31,7 +31,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class PromptRequest:
     """One rendered request, before it takes a family's form. `model` is the wire name, family:name."""
 
     model: str
@@ -40,7 +40,7 @@ class Ask:
     system: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     schema: Mapping[str, Any] | None = None
-    spelling: Spelling = Spelling()
+    spelling: WireOptions = WireOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Family(Protocol):
         """Problems with the parameters, in words that name the field, the value and what is wanted."""
         ...
 
-    def body(self, ask: Ask) -> dict[str, Any]:
+    def body(self, ask: PromptRequest) -> dict[str, Any]:
         """The JSON body of one request."""
         ...
 

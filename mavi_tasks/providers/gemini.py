@@ -8,7 +8,7 @@ from typing import Any
 
 from mavi_tasks.providers import params as rules
 from mavi_tasks.providers import request_body, response, schema_dialects
-from mavi_tasks.providers.base import Answer, Ask, MediaKind, Part, Route, Spelling
+from mavi_tasks.providers.base import Answer, MediaKind, Part, PromptRequest, Route, WireOptions
 from mavi_tasks.providers.params import COMMON, Rule
 
 IMAGE_MIMES = frozenset({"image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"})
@@ -42,7 +42,7 @@ class Gemini:
     def check(self, params: Mapping[str, Any], schema: Mapping[str, Any] | None) -> list[str]:
         return rules.problems(self.name, RULES, params, schema, own="responseSchema")
 
-    def body(self, ask: Ask) -> dict[str, Any]:
+    def body(self, ask: PromptRequest) -> dict[str, Any]:
         given = rules.given(ask.params)
         metadata = _metadata(given, ask.schema)
         content: list[dict[str, Any]] = [{"type": "text", "text": ask.prompt}]
@@ -55,7 +55,7 @@ class Gemini:
         return response.answer(payload)
 
 
-def _part(part: Part, spelling: Spelling) -> dict[str, str]:
+def _part(part: Part, spelling: WireOptions) -> dict[str, str]:
     return {"type": "input_file", "file_uri": request_body.reference(part, spelling), "mime_type": part.mime}
 
 

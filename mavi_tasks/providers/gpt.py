@@ -8,7 +8,7 @@ from typing import Any
 
 from mavi_tasks.providers import params as rules
 from mavi_tasks.providers import request_body, response, schema_dialects
-from mavi_tasks.providers.base import Answer, Ask, MediaKind, Part, Route, Spelling
+from mavi_tasks.providers.base import Answer, MediaKind, Part, PromptRequest, Route, WireOptions
 from mavi_tasks.providers.params import COMMON, Rule
 
 IMAGE_MIMES = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
@@ -42,7 +42,7 @@ class Gpt:
     def check(self, params: Mapping[str, Any], schema: Mapping[str, Any] | None) -> list[str]:
         return rules.problems(self.name, RULES, params, schema)
 
-    def body(self, ask: Ask) -> dict[str, Any]:
+    def body(self, ask: PromptRequest) -> dict[str, Any]:
         top = rules.given(ask.params)
         text = ask.prompt
         if ask.schema is not None:
@@ -60,5 +60,5 @@ class Gpt:
         return response.answer(payload)
 
 
-def _part(part: Part, spelling: Spelling) -> dict[str, Any]:
+def _part(part: Part, spelling: WireOptions) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": request_body.reference(part, spelling)}}

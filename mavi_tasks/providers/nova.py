@@ -9,7 +9,7 @@ from typing import Any
 
 from mavi_tasks.providers import params as rules
 from mavi_tasks.providers import request_body, response, schema_dialects
-from mavi_tasks.providers.base import Answer, Ask, MediaKind, Part, Route, Spelling
+from mavi_tasks.providers.base import Answer, MediaKind, Part, PromptRequest, Route, WireOptions
 from mavi_tasks.providers.params import COMMON, Rule
 
 IMAGE_MIMES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
@@ -91,7 +91,7 @@ class Nova:
             found += _tool_problems(schema, own_tools)
         return found
 
-    def body(self, ask: Ask) -> dict[str, Any]:
+    def body(self, ask: PromptRequest) -> dict[str, Any]:
         given = rules.given(ask.params)
         structured = given.pop("structured", "prompt")
         tools = list(given.pop("tools", ())) or list(given.pop("toolConfig", {}).get("tools", ()))
@@ -112,7 +112,7 @@ class Nova:
         return response.answer(payload)
 
 
-def _part(part: Part, spelling: Spelling) -> dict[str, Any]:
+def _part(part: Part, spelling: WireOptions) -> dict[str, Any]:
     key = f"{part.kind}_url"
     return {"type": key, key: request_body.nova_reference(part, spelling)}
 

@@ -10,11 +10,13 @@ from typing import Any
 
 from mavi_tasks.providers import params as rules
 from mavi_tasks.providers import request_body, response, schema_dialects
-from mavi_tasks.providers.base import Answer, Ask, MediaKind, Part, Route, Spelling
+from mavi_tasks.providers.base import Answer, MediaKind, Part, PromptRequest, Route, WireOptions
 from mavi_tasks.providers.params import COMMON, Rule
 
 IMAGE_MIMES = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
-DATA_URL = Spelling(base64="data_url")  # an image_url is a URL; the job's other spelling does not exist here
+DATA_URL = WireOptions(
+    base64="data_url"
+)  # an image_url is a URL; the job's other spelling does not exist here
 MAX_TOKENS = 1000  # sent when none is given: a server's own default may be its whole context
 
 
@@ -62,7 +64,7 @@ class OpenAI:
             ]
         return found
 
-    def body(self, ask: Ask) -> dict[str, Any]:
+    def body(self, ask: PromptRequest) -> dict[str, Any]:
         top = rules.given(ask.params)
         extra = top.pop("extra_body", {})
         if "max_completion_tokens" not in extra:  # the newer name of the same, which excludes the older one

@@ -8,7 +8,7 @@ from typing import Any
 
 from mavi_tasks.providers import params as rules
 from mavi_tasks.providers import request_body, response, schema_dialects
-from mavi_tasks.providers.base import Answer, Ask, MediaKind, Route
+from mavi_tasks.providers.base import Answer, MediaKind, PromptRequest, Route
 from mavi_tasks.providers.params import COMMON, Rule
 
 IMAGE_MIMES = frozenset({"image/png", "image/jpeg", "image/webp", "image/bmp", "image/tiff", "image/heic"})
@@ -55,7 +55,7 @@ class Qwen:
     def check(self, params: Mapping[str, Any], schema: Mapping[str, Any] | None) -> list[str]:
         return rules.problems(self.name, RULES, params, schema, own="response_format")
 
-    def body(self, ask: Ask) -> dict[str, Any]:
+    def body(self, ask: PromptRequest) -> dict[str, Any]:
         given = rules.given(ask.params)
         metadata = {name: given.pop(name) for name in METADATA if name in given}
         if ask.schema is not None:

@@ -1,7 +1,7 @@
 """The pieces that the four request bodies share, and the one place where unknown spellings are decided.
 
-Two things the gateway's documents leave open are settings of the job (`Spelling`), decided here and nowhere
-else:
+Two things the gateway's documents leave open are settings of the job (`WireOptions`), decided here and
+nowhere else:
   base64    how inlined media are written. `data_url` (data:<mime>;base64,...) is what OpenAI and DashScope
             want and the default; `raw` is the bare base64 text, as Gemini and Bedrock have it natively.
   nova_url  `string` is what the page's table says ("Video URL or base64 encoded video") and the default;
@@ -15,12 +15,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mavi_tasks.errors import InputError
-from mavi_tasks.providers.base import Ask, MediaKind, Part, Route, Spelling
+from mavi_tasks.providers.base import MediaKind, Part, PromptRequest, Route, WireOptions
 
 Body = dict[str, Any]
 
 
-def reference(part: Part, spelling: Spelling) -> str:
+def reference(part: Part, spelling: WireOptions) -> str:
     """The media as one text: its URL, or its base64 in the job's spelling."""
     if part.url is not None:
         return part.url
@@ -29,7 +29,7 @@ def reference(part: Part, spelling: Spelling) -> str:
     return f"data:{part.mime};base64,{part.data}"
 
 
-def nova_reference(part: Part, spelling: Spelling) -> str | dict[str, str]:
+def nova_reference(part: Part, spelling: WireOptions) -> str | dict[str, str]:
     """The value of nova's video_url or image_url, in the job's spelling."""
     text = reference(part, spelling)
     return {"url": text} if spelling.nova_url == "object" else text
@@ -53,7 +53,11 @@ def refusal(family: str, routes: Mapping[MediaKind, Route], parts: Iterable[Part
 
 
 def body(
-    ask: Ask, family: str, routes: Mapping[MediaKind, Route], content: list[Body], top: Mapping[str, Any]
+    ask: PromptRequest,
+    family: str,
+    routes: Mapping[MediaKind, Route],
+    content: list[Body],
+    top: Mapping[str, Any],
 ) -> Body:
     """The body around one user message; `top` are the given parameters that stand at the top level.
 

@@ -21,7 +21,7 @@ class _Live:
     left: int | None
 
 
-class Switchboard:
+class FaultInjector:
     """Scripted kinds first, one a request (`ok` = none), then the rules by chance."""
 
     def __init__(
@@ -70,13 +70,13 @@ class Switchboard:
 KEYS = {"probabilities", "rules", "script", "seed"}
 
 
-def from_json(told: Any) -> Switchboard:
+def from_json(told: Any) -> FaultInjector:
     """The switchboard a control request describes; `{}` switches all faults off. Raises UnknownFault."""
     if not isinstance(told, dict) or not told.keys() <= KEYS:
         raise UnknownFault(f"send an object of {', '.join(sorted(KEYS))}")
     try:
         rules = [FaultRule(kind, float(chance)) for kind, chance in told.get("probabilities", {}).items()]
         rules += [FaultRule(**rule) for rule in told.get("rules", [])]
-        return Switchboard(rules, map(str, told.get("script", [])), int(told.get("seed", 0)))
+        return FaultInjector(rules, map(str, told.get("script", [])), int(told.get("seed", 0)))
     except (TypeError, AttributeError) as error:
         raise UnknownFault(f"the faults cannot be read: {error}") from error

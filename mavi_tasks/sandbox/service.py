@@ -15,7 +15,7 @@ from .answers import Simulated, engine_of
 from .config import Limit, SandboxConfig
 from .deterministic import first_match
 from .families import Call, Endpoint
-from .faults import Switchboard
+from .faults import FaultInjector
 from .ledger import Bill
 from .limits import Gate
 from .media import Library
@@ -34,7 +34,7 @@ class Service:
     def __init__(self, config: SandboxConfig) -> None:
         self.config = config
         self.bill = Bill()
-        self.switchboard = Switchboard(config.faults, config.script, config.seed)
+        self.switchboard = FaultInjector(config.faults, config.script, config.seed)
         self.shelf = media_server.Shelf(config.media_root)
         self.stopping = asyncio.Event()
         self.port = 0
@@ -191,7 +191,7 @@ class Service:
         """Starts a new bill with full buckets and the faults it was made with."""
         in_flight = self.bill.in_flight
         self.bill = Bill(in_flight=in_flight)
-        self.switchboard = Switchboard(self.config.faults, self.config.script, self.config.seed)
+        self.switchboard = FaultInjector(self.config.faults, self.config.script, self.config.seed)
         self._gates.clear()
 
 

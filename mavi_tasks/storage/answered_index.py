@@ -27,7 +27,7 @@ _HEX = np.zeros(256, np.uint8)
 _HEX[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16, dtype=np.uint8)
 
 
-class Known(IntEnum):
+class AnswerState(IntEnum):
     """What is known of a request."""
 
     NOTHING = 0  # never asked, or it failed: send it
@@ -37,11 +37,11 @@ class Known(IntEnum):
     SKIPPED = 4  # refused, and told so before
 
 
-_KNOWN = tuple(Known)
-_STATUS = {"answered": Known.ANSWERED, "invalid": Known.INVALID, "skipped": Known.SKIPPED}
+_KNOWN = tuple(AnswerState)
+_STATUS = {"answered": AnswerState.ANSWERED, "invalid": AnswerState.INVALID, "skipped": AnswerState.SKIPPED}
 
 
-class Answered:
+class AnsweredIndex:
     """An immutable index over a dataset, as it was when this was read."""
 
     def __init__(
@@ -54,7 +54,7 @@ class Answered:
         return len(self._high)
 
     @classmethod
-    def read(cls, root: Path) -> "Answered":
+    def read(cls, root: Path) -> "AnsweredIndex":
         """Index a dataset folder; an absent one is empty."""
         blocks = [_block(rows) for rows in _chunks(_journal_rows(root))]
         if (root / "results").is_dir():
@@ -62,32 +62,34 @@ class Answered:
         return cls._of(blocks)
 
     @classmethod
-    def of_parts(cls, paths: Sequence[Path]) -> "Answered":
+    def of_parts(cls, paths: Sequence[Path]) -> "AnsweredIndex":
         """Index some parts of results."""
         files = [str(path) for path in paths]
         return cls._of(list(_part_blocks(pads.dataset(files, schema=TABLES["results"], format="parquet"))))
 
     @classmethod
-    def _of(cls, blocks: list[tuple[Words, Words, Any, Any]]) -> "Answered":
+    def _of(cls, blocks: list[tuple[Words, Words, Any, Any]]) -> "AnsweredIndex":
         columns = [np.concatenate(parts) for parts in zip(*(blocks or [_block([])]), strict=True)]
         blocks.clear()
         pa.default_memory_pool().release_unused()
         return cls(*columns)
 
-    def look_up(self, keys: Sequence[str], rows: Sequence[int]) -> list[Known]:
-        """What is known of each key, for the row (`row_mark`) that asks."""
+    def look_up(self, keys: Sequence[str], rows: Sequence[int]) -> list[AnswerState]:
+        """What is known of each key, for the row (`row_fingerprint`) that asks."""
         if len(self) == 0:
-            return [Known.NOTHING] * len(keys)
+            return [AnswerState.NOTHING] * len(keys)
         high, low = split_keys(keys)
         at = np.searchsorted(self._high, high)
         within = np.minimum(at, len(self) - 1)
         hit = (self._high[within] == high) & (self._low[within] == low)
         found = np.where(hit, self._known[within], 0)
-        other = (found == Known.ANSWERED) & (self._row[within] != np.asarray(rows, np.uint32))
-        return [_KNOWN[k] for k in np.where(other, np.uint8(Known.ANSWERED_FOR_ANOTHER), found).tolist()]
+        other = (found == AnswerState.ANSWERED) & (self._row[within] != np.asarray(rows, np.uint32))
+        return [
+            _KNOWN[k] for k in np.where(other, np.uint8(AnswerState.ANSWERED_FOR_ANOTHER), found).tolist()
+        ]
 
 
-def row_mark(item_id: str, prompt_id: str) -> int:
+def row_fingerprint(item_id: str, prompt_id: str) -> int:
     """Tells the rows of one request key apart: 32 bits of who asked."""
     return _mark(item_id.encode(), prompt_id.encode())
 
@@ -104,7 +106,7 @@ def split_keys(keys: Sequence[str]) -> tuple[Words, Words]:
 
 def _block(rows: Sequence[tuple[str, str, str, str]]) -> tuple[Words, Words, Any, Any]:
     high, low = split_keys([key for key, *_ in rows])
-    mark = np.array([row_mark(item, prompt) for _, item, prompt, _ in rows], np.uint32)
+    mark = np.array([row_fingerprint(item, prompt) for _, item, prompt, _ in rows], np.uint32)
     return high, low, mark, np.array([_STATUS[status] for *_, status in rows], np.uint8)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def frame(root: Path | str, table: str = "results", *, every_row: bool = False) -> "pd.DataFrame":
+def dataframe(root: Path | str, table: str = "results", *, every_row: bool = False) -> "pd.DataFrame":
     """One of results, attempts, runs. Results are the latest row of each request, or `every_row`.
 
     Raises InputError when the folder is no dataset.

@@ -33,6 +33,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
+from mavi_tasks.common.money_columns import pico_sum, usd_array
 from mavi_tasks.errors import InputError
 from mavi_tasks.labels import label_columns, label_rows
 from mavi_tasks.schema import ATTEMPTS, RESULTS, SCHEMA_VERSION, TABLES, USD
@@ -349,19 +350,6 @@ def _array(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:
     return pa.array(values, kind)
 
 
-def usd_array(pico: Sequence[int | None]) -> pa.Array:
-    """A decimal128(18,12) column from whole pico-dollars, built from the integers' own words.
-
-    Measured: 5 times as fast as from Decimal objects.
-    """
-    missing = np.fromiter((v is None for v in pico), bool, len(pico))
-    words = np.zeros((len(pico), 2), np.int64)
-    words[:, 0] = np.fromiter((0 if v is None else v for v in pico), np.int64, len(pico))
-    words[:, 1] = words[:, 0] >> 63  # the sign, spread over the high word
-    valid = pa.py_buffer(np.packbits(~missing, bitorder="little").tobytes()) if missing.any() else None
-    return pa.Array.from_buffers(USD, len(pico), [valid, pa.py_buffer(words.tobytes())])
-
-
 def day_of(instant_us: int) -> str:
     """The UTC day of an instant: where a run's row is filed."""
     return f"{datetime.fromtimestamp(instant_us / 1e6, UTC):%Y-%m-%d}"
@@ -417,8 +405,7 @@ def _count(root: Path, run_id: str) -> dict[str, Any]:
     tries = attempts.to_table(columns=["cost_usd", "exposure_usd"], filter=mine)
     counted: dict[str, Any] = {s: statuses.count(s) for s in ("answered", "failed", "invalid", "skipped")}
     for column in ("cost_usd", "exposure_usd"):
-        total = pa.compute.sum(tries[column].cast(pa.decimal128(38, 12))).as_py()
-        counted[column] = int(total.scaleb(12)) if total is not None else 0
+        counted[column] = pico_sum(tries[column])
     return counted
 
 

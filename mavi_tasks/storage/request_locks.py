@@ -53,7 +53,7 @@ else:
         return True
 
 
-class Claims:
+class RequestLocks:
     """The claims of one process on one dataset."""
 
     def __init__(self, root: Path, writer: str) -> None:
@@ -64,7 +64,7 @@ class Claims:
             self._fd = os.open(root / "_claims", os.O_RDWR | os.O_CREAT, 0o644)
         self._folder_seen = 0
         self._parts: set[str] = set()
-        self._others: dict[Path, _Tail] = {}
+        self._others: dict[Path, SegmentFollower] = {}
         self._answered: set[str] = set()
 
     def take(self, key: str) -> bool:
@@ -94,7 +94,7 @@ class Claims:
             self._folder_seen = changed if abs(time.time_ns() - changed) > TICK_NS else -1
             for path in journal.segments(self._journal):
                 if journal.writer_of(path) != self._writer:
-                    self._others.setdefault(path.with_suffix(""), _Tail(self._root, path))
+                    self._others.setdefault(path.with_suffix(""), SegmentFollower(self._root, path))
             self._look_at_parts()
         for stem, tail in list(self._others.items()):
             if not tail.read_into(self._answered):
@@ -112,7 +112,7 @@ class Claims:
         return (self._root / "results").glob("*/part-*.parquet")
 
 
-class _Tail:
+class SegmentFollower:
     """Follows one segment of another writer, to its end: published, and read from its part then."""
 
     def __init__(self, root: Path, path: Path) -> None:

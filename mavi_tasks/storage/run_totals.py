@@ -1,6 +1,5 @@
 """What a run's own parts say of it: counts by model, when the workers that counted may be dead."""
 
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +7,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
-from mavi_tasks.common.counters import Tally
+from mavi_tasks.common.counters import ModelCounters
+from mavi_tasks.common.money_columns import pico_sum
 from mavi_tasks.storage.publish import open_table
 
 WIDE = pa.decimal128(38, 12)  # a sum needs more digits than a value
 
 
-def tallies(root: Path, run_id: str) -> dict[str, Tally]:
+def all_counters(root: Path, run_id: str) -> dict[str, ModelCounters]:
     """By model: rows by status, tries, tokens and money of everything that this run has published."""
-    found: dict[str, Tally] = {}
+    found: dict[str, ModelCounters] = {}
     _add_results(found, root, run_id)
     _add_attempts(found, root, run_id)
     return found
@@ -27,10 +27,10 @@ def spent_pico(root: Path, writer: str) -> int:
     table = open_table(root, "attempts", f"part-{writer}.*.parquet").to_table(
         columns=["cost_usd", "exposure_usd"]
     )
-    return sum(_pico(table[name]) for name in table.column_names)
+    return sum(pico_sum(table[name]) for name in table.column_names)
 
 
-def _add_results(found: dict[str, Tally], root: Path, run_id: str) -> None:
+def _add_results(found: dict[str, ModelCounters], root: Path, run_id: str) -> None:
     columns = ["model", "status", "latency_s", "extra", "cost_usd", "error_code", "error_message"]
     for batch in _mine(root, "results", run_id, columns):
         model = _words(batch["model"])
@@ -38,41 +38,41 @@ def _add_results(found: dict[str, Tally], root: Path, run_id: str) -> None:
             _add_answers(_tally(found, name), batch.filter(pc.equal(model, name)))
 
 
-def _add_answers(tally: Tally, rows: pa.RecordBatch) -> None:
+def _add_answers(counters: ModelCounters, rows: pa.RecordBatch) -> None:
     status = _words(rows["status"])
     for pair in pc.value_counts(status).to_pylist():
         name = pair["values"]
-        setattr(tally, name, getattr(tally, name) + pair["counts"])
+        setattr(counters, name, getattr(counters, name) + pair["counts"])
     paid = rows.filter(pc.is_in(status, value_set=pa.array(["answered", "invalid"])))
     for latency_s in paid["latency_s"].drop_null().to_pylist():
-        tally.latencies.add(latency_s)
-    tally.unpriced += paid["cost_usd"].null_count
-    tally.truncated += (
+        counters.latencies.add(latency_s)
+    counters.unpriced += paid["cost_usd"].null_count
+    counters.truncated += (
         pc.sum(pc.match_substring(rows["extra"].cast("string"), '"truncated":true')).as_py() or 0
     )
     bad = rows.filter(pc.is_in(status, value_set=pa.array(["failed", "invalid"])))
     for code, text in zip(
         _words(bad["error_code"]).to_pylist(), bad["error_message"].to_pylist(), strict=True
     ):
-        times, first = tally.errors.get(code or "unknown", (0, text or ""))
-        tally.errors[code or "unknown"] = (times + 1, first)
+        times, first = counters.errors.get(code or "unknown", (0, text or ""))
+        counters.errors[code or "unknown"] = (times + 1, first)
 
 
-def _add_attempts(found: dict[str, Tally], root: Path, run_id: str) -> None:
+def _add_attempts(found: dict[str, ModelCounters], root: Path, run_id: str) -> None:
     columns = [
         "model", "outcome", "request_key", "input_tokens", "output_tokens", "cost_usd", "exposure_usd",
     ]  # fmt: skip
     for batch in _mine(root, "attempts", run_id, columns):
         model = _words(batch["model"])
         for name in pc.unique(model).to_pylist():
-            rows, tally = batch.filter(pc.equal(model, name)), _tally(found, name)
-            tally.calls += rows.num_rows
-            tally.throttled += pc.sum(pc.equal(_words(rows["outcome"]), "throttled")).as_py() or 0
-            tally.retried += rows.num_rows - pc.count_distinct(rows["request_key"]).as_py()
-            tally.input_tokens += pc.sum(rows["input_tokens"]).as_py() or 0
-            tally.output_tokens += pc.sum(rows["output_tokens"]).as_py() or 0
-            tally.cost_pico += _pico(rows["cost_usd"])
-            tally.exposure_pico += _pico(rows["exposure_usd"])
+            rows, counters = batch.filter(pc.equal(model, name)), _tally(found, name)
+            counters.calls += rows.num_rows
+            counters.throttled += pc.sum(pc.equal(_words(rows["outcome"]), "throttled")).as_py() or 0
+            counters.retried += rows.num_rows - pc.count_distinct(rows["request_key"]).as_py()
+            counters.input_tokens += pc.sum(rows["input_tokens"]).as_py() or 0
+            counters.output_tokens += pc.sum(rows["output_tokens"]).as_py() or 0
+            counters.cost_pico += pico_sum(rows["cost_usd"])
+            counters.exposure_pico += pico_sum(rows["exposure_usd"])
 
 
 def _mine(root: Path, table: str, run_id: str, columns: list[str]) -> Any:
@@ -80,14 +80,9 @@ def _mine(root: Path, table: str, run_id: str, columns: list[str]) -> Any:
     return mine.to_batches(columns=columns, filter=pads.field("run_id") == run_id)
 
 
-def _tally(found: dict[str, Tally], model: str) -> Tally:
-    return found.setdefault(model, Tally(model))
+def _tally(found: dict[str, ModelCounters], model: str) -> ModelCounters:
+    return found.setdefault(model, ModelCounters(model))
 
 
 def _words(column: Any) -> Any:
     return column.cast("string")
-
-
-def _pico(column: Any) -> int:
-    total: Decimal | None = pc.sum(column.cast(WIDE)).as_py()
-    return 0 if total is None else int(total.scaleb(12))

@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mavi_tasks.execution.run_report import money
+from mavi_tasks.common.money import exact_text
+from mavi_tasks.common.money_columns import pico_sum
 from mavi_tasks.storage import journal, publish
 
 _BEST = {"answered": 0, "invalid": 1, "failed": 2, "skipped": 3}
@@ -34,10 +35,10 @@ class Status:
             **{name: self.statuses[name] for name in _BEST},
             "in_doubt": self.in_doubt,
             "in_flight": self.in_flight,
-            "cost_usd": money(self.cost_pico),
-            "exposure_usd": money(self.exposure_pico),
-            "results_usd": money(self.answers_pico),
-            "waste_usd": money(self.cost_pico - self.answers_pico),
+            "cost_usd": exact_text(self.cost_pico),
+            "exposure_usd": exact_text(self.exposure_pico),
+            "results_usd": exact_text(self.answers_pico),
+            "waste_usd": exact_text(self.cost_pico - self.answers_pico),
             "runs": len(self.runs),
             "run_rows": self.runs,
             "quarantined": self.quarantined,
@@ -62,7 +63,7 @@ def _add_results(
 ) -> None:
     columns = ["request_key", "status", "finished_at", "cost_usd"]
     for batch in publish.open_table(root, "results", without=counted).to_batches(columns=columns):
-        found.answers_pico += _total(batch["cost_usd"])
+        found.answers_pico += pico_sum(batch["cost_usd"])
         times = batch["finished_at"].cast(pa.int64()).to_pylist()
         statuses = batch["status"].cast(pa.string()).to_pylist()
         for key, at, status in zip(batch["request_key"].to_pylist(), times, statuses, strict=True):
@@ -78,8 +79,8 @@ def _keep_latest(latest: dict[str, tuple[int, str]], key: str, at: int, status: 
 def _add_attempts(root: Path, found: Status, counted: Collection[str]) -> None:
     columns = ["outcome", "cost_usd", "exposure_usd"]
     for batch in publish.open_table(root, "attempts", without=counted).to_batches(columns=columns):
-        found.cost_pico += _total(batch["cost_usd"])
-        found.exposure_pico += _total(batch["exposure_usd"])
+        found.cost_pico += pico_sum(batch["cost_usd"])
+        found.exposure_pico += pico_sum(batch["exposure_usd"])
         found.in_doubt += pc.sum(pc.equal(batch["outcome"].cast(pa.string()), "in_doubt")).as_py() or 0
 
 
@@ -120,11 +121,6 @@ def _add_outcome(
         row = dict(zip(header["results"], record["r"], strict=True))
         found.answers_pico += row["cost_usd"] or 0
         _keep_latest(latest, row["request_key"], row["finished_at"] or 0, row["status"])
-
-
-def _total(column: pa.Array) -> int:
-    total = pc.sum(column.cast(pa.decimal128(38, 12))).as_py()
-    return int(total.scaleb(12)) if total is not None else 0
 
 
 def _runs(root: Path) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ import duckdb
 import pandas as pd
 
 from mavi_tasks.storage import publish as dataset
-from mavi_tasks.storage.answered_index import Answered
+from mavi_tasks.storage.answered_index import AnsweredIndex
 from tests.support.gateways import REPOSITORY, Remote, environment, one, remote_sandbox, rows, spent, url_job
 
 REQUESTS = 1500  # of one dataset
@@ -221,7 +221,7 @@ def _close_the_books(out: Path, gateway: Remote, requests: int, found: Figures) 
     found.calls_paid_twice += bill["bodies"]["extra_payments"]
     found.answers += one(out, "results", "count(*)")
     answered = one(out, "results", "count(distinct request_key)", "status = 'answered'")
-    indexed = len(Answered.read(out))
+    indexed = len(AnsweredIndex.read(out))
     unknown = float(bill["total_usd"]) - float(spent(out, "attempts"))
     checks: dict[str, Any] = {
         f"{answered} of {requests} are answered": answered == requests,

@@ -108,11 +108,11 @@ def night(library: Path, out: Path) -> None:
     """All that a run does before its first call; leaves the plan's spool for the parent."""
     from mavi_tasks.execution.run import open_run
     from mavi_tasks.job import job_of
-    from mavi_tasks.job.endpoint import endpoint
+    from mavi_tasks.job.endpoint import resolve_endpoint
     from mavi_tasks.planning import forecast
 
     job = job_of(manifest=str(library), models=[MODEL], prompt=PROMPT, output=str(out), gateway="sandbox")
-    run = open_run(job, endpoint(job.gateway, os.environ))
+    run = open_run(job, resolve_endpoint(job.gateway, os.environ))
     start_s = time.process_time()
     told = forecast.forecast(run)
     usage = resource.getrusage(resource.RUSAGE_SELF)

@@ -19,7 +19,7 @@ from pathlib import Path
 import orjson
 from PIL import Image
 
-from mavi_tasks.media import Delivery, MediaStore, identify, route_for
+from mavi_tasks.media import Delivery, MediaLoader, identify, route_for
 from mavi_tasks.providers.base import Route
 from tests.support.media_files import IMAGE_MIMES, Family
 
@@ -55,7 +55,7 @@ async def deliver_all(paths: list[str], in_flight: int, shrink_every: int) -> tu
     gate = asyncio.Semaphore(in_flight)
     delivered = 0
 
-    async def one(store: MediaStore, path: str, family: Family) -> None:
+    async def one(store: MediaLoader, path: str, family: Family) -> None:
         nonlocal delivered
         async with gate:
             media = await store.identify(path)
@@ -65,7 +65,7 @@ async def deliver_all(paths: list[str], in_flight: int, shrink_every: int) -> tu
                 await asyncio.sleep(0.01)
                 delivered += len(body) > 0
 
-    async with MediaStore() as store:
+    async with MediaLoader() as store:
         asked = [(path, AS_IT_IS) for path in paths] + [(path, SHRUNK) for path in paths[::shrink_every]]
         random.Random(2).shuffle(asked)
         await asyncio.gather(*(one(store, path, family) for path, family in asked))

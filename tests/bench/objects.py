@@ -30,9 +30,9 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from mavi_tasks.execution.distributed.slice_leases import SLICES, Leases
+from mavi_tasks.execution.distributed.slice_leases import SLICES, SliceLeases
 from mavi_tasks.storage import s3
-from mavi_tasks.storage.answered_index import Answered, row_mark
+from mavi_tasks.storage.answered_index import AnsweredIndex, row_fingerprint
 from mavi_tasks.storage.publish import Dataset, open_table
 from tests.support.gateways import kill, remote_sandbox, start, url_job, wait_for
 from tests.support.rows import attempt, intent, key, open_journal, result
@@ -131,11 +131,11 @@ def grasp(url: str, runs: int, folder: Path) -> dict[str, float]:
     made = []
     for n in range(runs):
         os.environ["MAVI_SPOOL"] = str(folder / f"lease-{runs}-{n}")
-        made.append(Leases(s3.mirror_of(s3.folder(url)), f"r{runs}-{n}"))
+        made.append(SliceLeases(s3.mirror_of(s3.folder(url)), f"r{runs}-{n}"))
         made[-1].start()
     with ThreadPoolExecutor(runs) as pool:
         took_s, had = timed(lambda: list(pool.map(lambda one: one.take(groups, -(-SLICES // runs)), made)))
-        gave_s, _ = timed(lambda: list(pool.map(Leases.close, made)))
+        gave_s, _ = timed(lambda: list(pool.map(SliceLeases.close, made)))
     assert sum(len(one.groups) for one in had) == SLICES
     return {"take_s": round(took_s, 2), "give_back_s": round(gave_s, 2)}
 
@@ -214,9 +214,9 @@ def plan(folder: Path, rows: int = 1_000_000) -> dict[str, Any]:
         journal.close()
         dataset.publish()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    index_s, index = timed(lambda: Answered.read(dataset.root))
+    index_s, index = timed(lambda: AnsweredIndex.read(dataset.root))
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    keys, marks = [key(n) for n in range(100_000)], [row_mark(f"item{n}", "p") for n in range(100_000)]
+    keys, marks = [key(n) for n in range(100_000)], [row_fingerprint(f"item{n}", "p") for n in range(100_000)]
     ask_s, _ = timed(lambda: index.look_up(keys, marks))
     return {
         "keys": rows,
@@ -236,7 +236,7 @@ def simulate(keys: int = 20_000_000) -> dict[str, Any]:
     for _ in range(SLICES):
         high, low = draw.integers(0, 2**64, (2, each), np.uint64)
         mark, known = np.zeros(each, np.uint32), np.ones(each, np.uint8)
-        took_s, index = timed(lambda columns=(high, low, mark, known): Answered(*columns))
+        took_s, index = timed(lambda columns=(high, low, mark, known): AnsweredIndex(*columns))
         hexes = [
             f"{a:016x}{b:016x}" for a, b in zip(high[:5_000].tolist(), low[:5_000].tolist(), strict=True)
         ]

@@ -126,7 +126,7 @@ def test_a_disk_that_fills_up_while_planning_is_told_in_words(job, capsys, tmp_p
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("mavi_tasks.planning.planner._Desk._send", full)
+    monkeypatch.setattr("mavi_tasks.planning.planner.ModelPlanner._send", full)
     assert main(["plan", str(job), "--out", str(tmp_path / "none")]) == 4
     assert "no room for the plan" in capsys.readouterr().err
 
@@ -256,10 +256,10 @@ def test_models_lists_every_price_row(capsys):
 
 
 def test_a_frame_keeps_the_types_of_the_dataset(dataset):
-    from mavi_tasks.storage.dataframe import frame
+    from mavi_tasks.storage.dataframe import dataframe
 
-    rows = frame(dataset)
+    rows = dataframe(dataset)
     assert len(rows) == 12
     assert str(rows["cost_usd"].dtype) == "decimal128(18, 12)[pyarrow]"
     assert str(rows["frames_sent"].dtype) == "int64[pyarrow]"
-    assert rows["cost_usd"].sum() == frame(dataset, "attempts")["cost_usd"].sum()
+    assert rows["cost_usd"].sum() == dataframe(dataset, "attempts")["cost_usd"].sum()

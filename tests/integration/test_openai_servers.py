@@ -10,7 +10,7 @@ from mavi_tasks import providers
 from mavi_tasks.errors import InputError
 from mavi_tasks.job import Gateway
 from mavi_tasks.job import endpoint as settings
-from mavi_tasks.providers import FAMILIES, Ask, Part, Spelling
+from mavi_tasks.providers import FAMILIES, Part, PromptRequest, WireOptions
 from tests.support.gateways import mavi, rows, write_job
 from tests.support.media_files import clip
 from tests.support.openai_server import KEY, openai_server
@@ -22,7 +22,7 @@ PET = {"type": "object", "properties": {"label": {"enum": ["cat", "dog"]}}, "req
 
 
 def body(*parts, **rest):
-    return OPENAI.body(Ask("openai:llava:7b", "What is it?", parts, **rest))
+    return OPENAI.body(PromptRequest("openai:llava:7b", "What is it?", parts, **rest))
 
 
 # ---- the wire; OpenAI's API reference, create chat completion: image input ----
@@ -48,7 +48,7 @@ def test_request_is_openais_own():
 
 
 def test_a_data_url_is_sent_even_where_the_job_spells_base64_raw():
-    sent = body(INLINED, spelling=Spelling(base64="raw"))
+    sent = body(INLINED, spelling=WireOptions(base64="raw"))
     assert sent["messages"][0]["content"][1]["image_url"]["url"] == "data:image/png;base64,aGk="
 
 
@@ -118,7 +118,9 @@ def test_a_name_may_hold_colons():
 
 
 def endpoint(env, **gateway):
-    return settings.endpoint(Gateway(base_url="http://127.0.0.1/v1", dialect="openai", **gateway), env)
+    return settings.resolve_endpoint(
+        Gateway(base_url="http://127.0.0.1/v1", dialect="openai", **gateway), env
+    )
 
 
 def test_the_named_key_is_sent_as_bearer():

@@ -11,7 +11,7 @@ import pytest
 
 from mavi_tasks.execution import local
 from mavi_tasks.storage.publish import Dataset
-from mavi_tasks.storage.request_locks import Claims, _Tail
+from mavi_tasks.storage.request_locks import RequestLocks, SegmentFollower
 from tests.support.gateways import (
     ALL_FAMILIES,
     ended,
@@ -114,7 +114,7 @@ def test_what_a_killed_run_was_asking_the_other_one_asks(tmp_path, gateway):
 def test_an_answer_published_by_a_run_that_came_and_went_between_two_looks_is_seen(tmp_path):
     store = Dataset(tmp_path)
     store.create()
-    claims = Claims(tmp_path, "me-w0")
+    claims = RequestLocks(tmp_path, "me-w0")
     claims.start_watching()
     book = open_journal(tmp_path, writer="other-w0", run_id="other")
     book.intend(intent(1))
@@ -128,7 +128,7 @@ def test_an_answer_published_by_a_run_that_came_and_went_between_two_looks_is_se
 
 def test_a_segment_that_appears_right_after_a_look_is_seen_at_the_next(tmp_path):
     Dataset(tmp_path).create()
-    claims = Claims(tmp_path, "me-w0")
+    claims = RequestLocks(tmp_path, "me-w0")
     claims.start_watching()
     for number in range(50):  # within one tick of a coarse file system clock
         claims.answered_elsewhere(key(-1))
@@ -142,26 +142,26 @@ def test_a_segment_that_appears_right_after_a_look_is_seen_at_the_next(tmp_path)
 def test_a_segment_that_is_published_between_a_look_and_its_reading_is_seen(tmp_path, monkeypatch):
     store = Dataset(tmp_path)
     store.create()
-    claims = Claims(tmp_path, "me-w0")
+    claims = RequestLocks(tmp_path, "me-w0")
     claims.start_watching()
     book = open_journal(tmp_path, writer="other-w0", run_id="other")
     assert not claims.answered_elsewhere(key(1))
     book.record(attempt(1), result(1))
-    read = _Tail._read_lines
+    read = SegmentFollower._read_lines
 
     def too_late(tail, answered):
         book.close()
         store.publish()
         read(tail, answered)
 
-    monkeypatch.setattr(_Tail, "_read_lines", too_late)
+    monkeypatch.setattr(SegmentFollower, "_read_lines", too_late)
     assert claims.answered_elsewhere(key(1))
     claims.close()
 
 
 def test_an_invalid_answer_that_another_run_paid_for_is_not_paid_again(tmp_path):
     Dataset(tmp_path).create()
-    claims = Claims(tmp_path, "me-w0")
+    claims = RequestLocks(tmp_path, "me-w0")
     claims.start_watching()
     book = open_journal(tmp_path, writer="other-w0", run_id="other")
     book.record(attempt(1), result(1, status="invalid"))
@@ -234,7 +234,7 @@ def test_ctrl_c_before_anything_is_sent_ends_at_once_without_a_traceback():
         signal.raise_signal(signal.SIGINT)
         await asyncio.sleep(60)
 
-    run = SimpleNamespace(tallies=[], throttles={}, dispatcher=None, dispatch=opening)
+    run = SimpleNamespace(all_counters=[], limiters={}, dispatcher=None, dispatch=opening)
     with pytest.raises(KeyboardInterrupt), asyncio.Runner() as runner:
         runner.run(local._dispatch(run, "w0", None, quiet=True))
 
@@ -290,7 +290,7 @@ def test_a_damaged_line_in_the_middle_costs_that_line_only_and_is_kept_aside(tmp
 
 def test_hundreds_of_segments_are_published_whole(tmp_path):
     """One row a segment, as many short runs leave it; the index reads them all before and after."""
-    from mavi_tasks.storage.answered_index import Answered
+    from mavi_tasks.storage.answered_index import AnsweredIndex
 
     store = Dataset(tmp_path)
     store.create()
@@ -306,9 +306,9 @@ def test_hundreds_of_segments_are_published_whole(tmp_path):
         record["r"][0] = record["a"][1] = key(number)
         record["a"][0] = f"a{number}"
         (store.journal / f"run-w0.{number + 1:05d}.sealed").write_bytes(head + b"\n" + line(record))
-    assert len(Answered.read(tmp_path)) == 300
+    assert len(AnsweredIndex.read(tmp_path)) == 300
     assert store.publish() == 300
-    assert len(Answered.read(tmp_path)) == 300
+    assert len(AnsweredIndex.read(tmp_path)) == 300
     assert one(tmp_path, "results", "count(distinct request_key)") == 300
 
 

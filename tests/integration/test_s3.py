@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from mavi_tasks.errors import InputError, StorageError
-from mavi_tasks.execution.distributed.leased_shards import _Cutter, _slices
-from mavi_tasks.execution.distributed.slice_leases import SLICES, Leases, slice_of
+from mavi_tasks.execution.distributed.leased_shards import SlicePartitioner, _slices
+from mavi_tasks.execution.distributed.slice_leases import SLICES, SliceLeases, slice_of
 from mavi_tasks.storage import s3 as objects
-from mavi_tasks.storage.answered_index import Answered, Known, row_mark
+from mavi_tasks.storage.answered_index import AnsweredIndex, AnswerState, row_fingerprint
 from mavi_tasks.storage.publish import Dataset, latest, open_table
 from mavi_tasks.storage.s3 import Bucket
 from tests.support.gateways import wait_for
@@ -175,8 +175,11 @@ def test_a_machine_sees_what_another_answered_and_fetches_it_once(url, monkeypat
     other = machine(url, "other", monkeypatch)
     written(one, 3)
     one.publish()
-    index = Answered.read(other.root)
-    assert index.look_up([key(0), key(9)], [row_mark("item0", "p")] * 2) == [Known.ANSWERED, Known.NOTHING]
+    index = AnsweredIndex.read(other.root)
+    assert index.look_up([key(0), key(9)], [row_fingerprint("item0", "p")] * 2) == [
+        AnswerState.ANSWERED,
+        AnswerState.NOTHING,
+    ]
     part = next((other.root / "results").rglob("*.parquet"))
     fetched = part.stat().st_ino
     objects.mirror_of(other.root).forget()
@@ -210,7 +213,7 @@ def leases(url, monkeypatch):
 
     def make(run_id, spool=None, **options):
         root = machine(url, spool or run_id, monkeypatch).root
-        made.append(Leases(objects.mirror_of(root), run_id, **options))
+        made.append(SliceLeases(objects.mirror_of(root), run_id, **options))
         made[-1].start()
         return made[-1]
 
@@ -290,7 +293,7 @@ def test_an_ended_run_leaves_no_lease_and_no_heartbeat(leases):
 def test_cut_shards_hold_whole_slices_and_every_request_once(tmp_path, size):
     lines = [f'["{key(n)}","item{n}"]\n'.encode() for n in range(1_000)]
     (tmp_path / "0-00000.jsonl").write_bytes(b"".join(lines))
-    shards = _Cutter(tmp_path, 0, size).cut([tmp_path / "0-00000.jsonl"])
+    shards = SlicePartitioner(tmp_path, 0, size).cut([tmp_path / "0-00000.jsonl"])
     cut = [shard.read_bytes().splitlines(keepends=True) for shard in shards]
     assert sorted(line for shard in cut for line in shard) == sorted(lines)
     assert max(map(len, cut)) <= size

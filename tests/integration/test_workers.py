@@ -9,7 +9,7 @@ from decimal import Decimal
 import psutil
 import pytest
 
-from mavi_tasks.common.counters import Tally
+from mavi_tasks.common.counters import ModelCounters
 from mavi_tasks.execution.distributed import worker as workers
 from mavi_tasks.execution.run import open_run
 from mavi_tasks.job import load_job
@@ -298,19 +298,19 @@ def test_a_setting_travels_without_the_key(planned):
 
 def test_the_parts_of_a_run_count_what_the_run_counted(tmp_path, gateway):
     told = mavi("run", job_of(tmp_path, gateway, 30, runner="threads"), "--json", "--quiet").told
-    (tally,) = run_totals.tallies(tmp_path / "out", told["run_id"]).values()
+    (counters,) = run_totals.all_counters(tmp_path / "out", told["run_id"]).values()
     (model,) = told["models"]
-    assert (tally.answered, tally.calls, tally.input_tokens) == (30, 30, model["input_tokens"])
-    assert Decimal(tally.cost_pico) / 10**12 == Decimal(told["cost_usd"])
-    assert tally.latencies.quantile(0.5) == pytest.approx(model["latency_p50_s"], abs=1e-4)
+    assert (counters.answered, counters.calls, counters.input_tokens) == (30, 30, model["input_tokens"])
+    assert Decimal(counters.cost_pico) / 10**12 == Decimal(told["cost_usd"])
+    assert counters.latencies.quantile(0.5) == pytest.approx(model["latency_p50_s"], abs=1e-4)
 
 
 def test_reports_of_a_worker_add_up_to_its_last_one():
-    total, of_worker = Tally("m", answered=5), Tally("m")
+    total, of_worker = ModelCounters("m", answered=5), ModelCounters("m")
     before = None
     for answered in (3, 7, 7):
         of_worker.answered, of_worker.errors = answered, {"timeout": (answered, "slow")}
-        now = workers.Told.from_json(workers.Told.of(of_worker, None).to_json())
+        now = workers.CounterSnapshot.from_json(workers.CounterSnapshot.of(of_worker, None).to_json())
         workers.add(now, total, but=before)
         before = now
     assert total.answered == 12

@@ -4,7 +4,7 @@ import asyncio
 import random
 from dataclasses import dataclass, field
 
-from mavi_tasks.limits import LimitChange, Throttle
+from mavi_tasks.limits import LimitChange, ModelLimiter
 from tests.support.clock import FakeClock
 
 
@@ -126,12 +126,12 @@ def ask_many(
     clock = FakeClock()
     seen = Seen()
     limits = {"requests_per_minute": None, "tokens_per_minute": None, "concurrency": None} | told
-    throttle = Throttle("gpt:sim", clock=clock, on_change=seen.changes.append, **limits)
+    limiter = ModelLimiter("gpt:sim", clock=clock, on_change=seen.changes.append, **limits)
     began = clock.now()
 
     async def work() -> None:
         while clock.now() < began + for_s:
-            permit = await throttle.acquire(100)
+            permit = await limiter.acquire(100)
             sent = clock.now()
             ok = await server.ask(clock)
             warm = sent >= began + warm_up_s
@@ -141,7 +141,7 @@ def ask_many(
             seen.warm_ok += ok and warm and sent < began + for_s
             seen.warm_throttled += (not ok) and warm
             seen.mean_latency_s += clock.now() - sent
-            throttle.release(
+            limiter.release(
                 permit, "ok" if ok else "throttled", retry_after_s=None if ok else server.retry_after_s
             )
 

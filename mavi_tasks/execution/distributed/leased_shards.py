@@ -17,13 +17,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from mavi_tasks.common.counters import Tally
+from mavi_tasks.common.counters import ModelCounters
 from mavi_tasks.errors import MaviError, StorageError
-from mavi_tasks.execution.distributed.slice_leases import SLICES, Leases, Taken, slice_of
+from mavi_tasks.execution.distributed.slice_leases import SLICES, SliceLeases, Taken, slice_of
 from mavi_tasks.execution.worker_pool import Dispatcher
 from mavi_tasks.planning.planner import Plan
-from mavi_tasks.planning.target import Lane, Request
-from mavi_tasks.storage.answered_index import Answered, Known, row_mark
+from mavi_tasks.planning.target import ModelTarget, Request
+from mavi_tasks.storage.answered_index import AnsweredIndex, AnswerState, row_fingerprint
 from mavi_tasks.storage.journal import Journal
 from mavi_tasks.storage.publish import COLUMNS, Dataset
 from mavi_tasks.storage.s3.mirror import Mirror
@@ -41,19 +41,19 @@ Send = Callable[[Iterator[Request]], Awaitable[None]]
 Want = Callable[[Request], bool] | None
 
 
-class Turns:
+class LeasedShards:
     """The leases of one run, and what it asks under them. One event loop; not thread safe."""
 
     def __init__(self, mirror: Mirror, dataset: Dataset, run_id: str, *, shard_size: int) -> None:
         self._mirror, self._dataset, self._run_id = mirror, dataset, run_id
         self._shard_size = shard_size
-        self.leases = Leases(mirror, run_id)
+        self.leases = SliceLeases(mirror, run_id)
         self._busy: Counter[str] = Counter()
         self._held: set[str] = set()
         self._turn = asyncio.Lock()
         self._asked = 0
         self._known: set[Path] = set()
-        self._since: list[Answered] = []
+        self._since: list[AnsweredIndex] = []
         self._told = False
 
     def begin(self) -> None:
@@ -76,18 +76,24 @@ class Turns:
         """Put the requests of each model into shards of whole slices; those of a large slice share it."""
         for at, (model, shards) in enumerate(plan.shards.items()):
             if shards:
-                plan.shards[model] = _Cutter(plan.folder, at, self._shard_size).cut(shards)
+                plan.shards[model] = SlicePartitioner(plan.folder, at, self._shard_size).cut(shards)
 
     # -- asking
 
     async def ask(
-        self, lane: Lane, tally: Tally, shards: Sequence[Path], dispatcher: Dispatcher, send: Send, want: Want
+        self,
+        target: ModelTarget,
+        counters: ModelCounters,
+        shards: Sequence[Path],
+        dispatcher: Dispatcher,
+        send: Send,
+        want: Want,
     ) -> None:
         """Ask these shards (of them, what `want` says) as their leases can be had.
 
         Returns when all are asked or the run has stopped.
         """
-        left, name = list(shards), lane.key("", ())[:12]
+        left, name = list(shards), target.key("", ())[:12]
         most = max(1, min(GIVE_BACK_REQUESTS // self._shard_size, len(left) // 4))
         active: set[asyncio.Task[None]] = set()
         try:
@@ -96,7 +102,7 @@ class Turns:
                 group = await self._take(name, left, most) if room else []
                 if group:
                     left = [shard for shard in left if shard not in group]
-                    requests = self._unanswered(group, tally, want)
+                    requests = self._unanswered(group, counters, want)
                     active.add(asyncio.create_task(self._asking(name, group, send(requests), dispatcher)))
                 elif active:
                     done, active = await asyncio.wait(active, return_when=asyncio.FIRST_COMPLETED)
@@ -152,14 +158,14 @@ class Turns:
                 dispatcher.journal.roll()
                 await asyncio.to_thread(self._ship_and_release, idle)
 
-    async def hold_all(self, plan: Plan, lanes: Sequence[Lane], dispatcher: Dispatcher) -> None:
+    async def hold_all(self, plan: Plan, targets: Sequence[ModelTarget], dispatcher: Dispatcher) -> None:
         """For shards that worker processes will ask: wait until the leases of all of them are had, and take
         out what another run has paid for since the plan.
         """
-        shards = {lane.model: list(plan.shards[lane.model]) for lane in lanes}
-        names = {lane.model: lane.key("", ())[:12] for lane in lanes}
-        wanted = {name for lane in lanes for shard in shards[lane.model]
-                  for name in _slices(names[lane.model], shard)}  # fmt: skip
+        shards = {target.model: list(plan.shards[target.model]) for target in targets}
+        names = {target.model: target.key("", ())[:12] for target in targets}
+        wanted = {name for target in targets for shard in shards[target.model]
+                  for name in _slices(names[target.model], shard)}  # fmt: skip
         while wanted and not dispatcher.stopping:
             async with self._turn:
                 taken = await asyncio.to_thread(self.leases.take, [wanted], 1)
@@ -175,7 +181,9 @@ class Turns:
     def _strip(self, plan: Plan) -> None:
         for model, shards in plan.shards.items():
             for shard in shards:
-                left = b"".join(r.to_json() + b"\n" for r in self._unanswered([shard], plan.tallies[model]))
+                left = b"".join(
+                    r.to_json() + b"\n" for r in self._unanswered([shard], plan.all_counters[model])
+                )
                 shard.write_bytes(left)
 
     async def watch(self, dispatcher: Dispatcher) -> None:
@@ -224,22 +232,24 @@ class Turns:
         new = [path for path in now - self._known if f"part-{self._run_id}-" not in path.name]
         self._known = now
         if new:
-            self._since.append(Answered.of_parts(new))
+            self._since.append(AnsweredIndex.of_parts(new))
         self.leases.seen_releases = releases
 
-    def _unanswered(self, shards: Sequence[Path], tally: Tally, want: Want = None) -> Iterator[Request]:
+    def _unanswered(
+        self, shards: Sequence[Path], counters: ModelCounters, want: Want = None
+    ) -> Iterator[Request]:
         """The requests of shards, but for those that another run has paid for since the plan."""
         requests = (Request.from_json(line) for shard in shards for line in _lines(shard))
         if want is not None:
             requests = (request for request in requests if want(request))
         while chunk := list(islice(requests, LOOK_UP_ROWS)):
             known = self._look_up(chunk)
-            tally.already_answered += sum(known)
+            counters.already_answered += sum(known)
             yield from (request for request, paid in zip(chunk, known, strict=True) if not paid)
 
     def _look_up(self, chunk: Sequence[Request]) -> list[bool]:
         keys = [request.key for request in chunk]
-        marks = [row_mark(request.item_id, request.prompt_id) for request in chunk]
+        marks = [row_fingerprint(request.item_id, request.prompt_id) for request in chunk]
         paid = [False] * len(chunk)
         for index in self._since:
             paid = [
@@ -249,7 +259,7 @@ class Turns:
 
 
 class _Fenced(Journal):
-    def __init__(self, leases: Leases, *told: Any, **options: Any) -> None:
+    def __init__(self, leases: SliceLeases, *told: Any, **options: Any) -> None:
         self._leases = leases
         super().__init__(*told, **options)
 
@@ -258,7 +268,7 @@ class _Fenced(Journal):
         super().intend(attempt)
 
 
-_PAID: Final = frozenset({Known.ANSWERED, Known.ANSWERED_FOR_ANOTHER, Known.INVALID})
+_PAID: Final = frozenset({AnswerState.ANSWERED, AnswerState.ANSWERED_FOR_ANOTHER, AnswerState.INVALID})
 
 
 def _slices(name: str, shard: Path) -> set[str]:
@@ -273,7 +283,7 @@ def _lines(path: Path) -> Iterator[bytes]:
         yield from file
 
 
-class _Cutter:
+class SlicePartitioner:
     """Shards in the manifest's order -> shards by slice. The lines are moved as they are."""
 
     def __init__(self, folder: Path, at: int, size: int) -> None:

@@ -72,7 +72,7 @@ class Taken:
     holders: tuple[str, ...]
 
 
-class Leases:
+class SliceLeases:
     """The leases of one run. Thread-safe."""
 
     def __init__(self, mirror: Mirror, run_id: str, *, ttl_s: float | None = None) -> None:

@@ -27,12 +27,18 @@ from typing import Any, Final
 
 import orjson
 
-from mavi_tasks.common.counters import Tally
-from mavi_tasks.common.event_loop import collect_seldom, fast_loop
+from mavi_tasks.common.counters import ModelCounters
+from mavi_tasks.common.event_loop import fast_loop, tune_gc
 from mavi_tasks.errors import MaviError
 from mavi_tasks.execution.distributed import worker as workers
-from mavi_tasks.execution.distributed.worker import LOOK_EVERY_S, Part, Setting, Told, setting_of
-from mavi_tasks.execution.run import Run, Want
+from mavi_tasks.execution.distributed.worker import (
+    LOOK_EVERY_S,
+    CounterSnapshot,
+    WorkerConfig,
+    WorkerSession,
+    setting_of,
+)
+from mavi_tasks.execution.run import RequestFilter, Run
 from mavi_tasks.limits.shared import StoreError
 from mavi_tasks.storage import run_totals
 
@@ -44,7 +50,7 @@ LAST_WORDS_S: Final = 20.0  # for workers told to stop now
 LINE_BYTES: Final = 64 << 20
 
 
-async def ask_all(run: Run, want: Want | None = None) -> None:
+async def ask_all(run: Run, want: RequestFilter | None = None) -> None:
     """Ask everything the plan has left (of it, what `want` says) by worker processes."""
     assert run.plan is not None and run.dispatcher is not None
     setting = setting_of(run)
@@ -52,8 +58,8 @@ async def ask_all(run: Run, want: Want | None = None) -> None:
         _keep_only(run, want)
     if not await make_ready(run, setting):
         return
-    base = {tally.model: copy_of(tally) for tally in run.tallies}
-    crew, reported = _Crew(run, setting), False
+    base = {counters.model: copy_of(counters) for counters in run.all_counters}
+    crew, reported = SubprocessPool(run, setting), False
     try:
         await crew.work()
         reported = not crew.deaths
@@ -62,7 +68,7 @@ async def ask_all(run: Run, want: Want | None = None) -> None:
             count_again(run, base)
 
 
-async def make_ready(run: Run, setting: Setting) -> bool:
+async def make_ready(run: Run, setting: WorkerConfig) -> bool:
     """Ask the shared stores once, and put what may be spent into the ledger; False: the run has stopped."""
     assert run.dispatcher is not None
     try:
@@ -77,7 +83,7 @@ async def make_ready(run: Run, setting: Setting) -> bool:
     return True
 
 
-async def bury(run: Run, setting: Setting) -> None:
+async def bury(run: Run, setting: WorkerConfig) -> None:
     """Publish what dead workers left, and give back what they had of the budget and did not spend."""
     await asyncio.to_thread(run.dataset.publish)
     if not setting.on_ledger:
@@ -90,34 +96,34 @@ async def bury(run: Run, setting: Setting) -> None:
     await ledger.close()
 
 
-def copy_of(tally: Tally) -> Tally:
+def copy_of(counters: ModelCounters) -> ModelCounters:
     """The counts of now; latencies are only ever added to."""
-    return replace(tally, errors=dict(tally.errors))
+    return replace(counters, errors=dict(counters.errors))
 
 
-def count_again(run: Run, base: dict[str, Tally]) -> None:
+def count_again(run: Run, base: dict[str, ModelCounters]) -> None:
     """Take the counts from what is recorded: a worker that died, or ran a shard twice, could not tell them.
 
-    base: the tallies before the workers began.
+    base: the all_counters before the workers began.
     """
     assert run.plan is not None and run.dispatcher is not None
     run.dispatcher.journal.roll()
     run.dataset.publish()
-    recorded = run_totals.tallies(run.dataset.root, run.run_id)
-    for lane in run.lanes:
-        tally, before = run.plan.tallies[lane.model], base[lane.model]
-        found = recorded.get(lane.model, Tally(lane.model))
-        known = before.skipped - sum(1 for _ in run.plan.read_refused(lane))  # told in earlier runs
+    recorded = run_totals.all_counters(run.dataset.root, run.run_id)
+    for target in run.targets:
+        counters, before = run.plan.all_counters[target.model], base[target.model]
+        found = recorded.get(target.model, ModelCounters(target.model))
+        known = before.skipped - sum(1 for _ in run.plan.read_refused(target))  # told in earlier runs
         for name in workers.COUNTED:
             if name != "already_answered":
-                setattr(tally, name, getattr(found, name))
-        tally.skipped += known
-        tally.errors, tally.latencies = found.errors, found.latencies
-        room = tally.requests - (tally.finished - tally.already_answered)
-        tally.already_answered = min(tally.already_answered, room)
+                setattr(counters, name, getattr(found, name))
+        counters.skipped += known
+        counters.errors, counters.latencies = found.errors, found.latencies
+        room = counters.requests - (counters.finished - counters.already_answered)
+        counters.already_answered = min(counters.already_answered, room)
 
 
-def _keep_only(run: Run, want: Want) -> None:
+def _keep_only(run: Run, want: RequestFilter) -> None:
     """Cut the shards down to the wanted requests."""
     assert run.plan is not None
     for shards in run.plan.shards.values():
@@ -135,8 +141,8 @@ class _Worker:
 
     name: str
     process: asyncio.subprocess.Process
-    in_hand: dict[int, "_Errand"] = field(default_factory=dict)
-    told: dict[str, Told] = field(default_factory=dict)
+    in_hand: dict[int, "ShardAssignment"] = field(default_factory=dict)
+    told: dict[str, CounterSnapshot] = field(default_factory=dict)
     finished: int = 0
     ended: bool = False
 
@@ -146,22 +152,22 @@ class _Worker:
 
 
 @dataclass(frozen=True, slots=True)
-class _Errand:
+class ShardAssignment:
     model: str
     shard: Path
     again: bool = False
 
 
-class _Crew:
+class SubprocessPool:
     """The worker processes of one run."""
 
-    def __init__(self, run: Run, setting: Setting) -> None:
+    def __init__(self, run: Run, setting: WorkerConfig) -> None:
         assert run.plan is not None and run.dispatcher is not None
         self.run, self.setting, self.plan, self.dispatcher = run, setting, run.plan, run.dispatcher
         self.deaths = 0
         self._barren = 0
         self._queues = {
-            model: deque(_Errand(model, shard) for shard in shards)
+            model: deque(ShardAssignment(model, shard) for shard in shards)
             for model, shards in run.plan.shards.items()
         }
         self._numbers, self._names = itertools.count(1), itertools.count(1)
@@ -214,7 +220,7 @@ class _Crew:
         """Fill the worker's hands; one that has nothing left to come is told to finish."""
         assert worker.process.stdin is not None
         for model, queue in self._queues.items():
-            if self.plan.tallies[model].stopped is not None or self.dispatcher.stopping:
+            if self.plan.all_counters[model].stopped is not None or self.dispatcher.stopping:
                 queue.clear()
             held = sum(errand.model == model for errand in worker.in_hand.values())
             while queue and held < IN_HAND:
@@ -232,7 +238,7 @@ class _Crew:
                 break  # its last words, cut short
             message = orjson.loads(line)
             for values in message.get("told", ()):
-                self._take(worker, Told.from_json(values))
+                self._take(worker, CounterSnapshot.from_json(values))
             if "done" in message:
                 del worker.in_hand[message["done"]]
                 worker.finished += 1
@@ -242,8 +248,8 @@ class _Crew:
             worker.ended = worker.ended or "bye" in message
         await worker.process.wait()
 
-    def _take(self, worker: _Worker, told: Told) -> None:
-        workers.add(told, self.plan.tallies[told.model], but=worker.told.get(told.model))
+    def _take(self, worker: _Worker, told: CounterSnapshot) -> None:
+        workers.add(told, self.plan.all_counters[told.model], but=worker.told.get(told.model))
         worker.told[told.model] = told
         if told.run_stopped is not None:
             self.dispatcher.stop(*told.run_stopped)
@@ -289,14 +295,17 @@ class _Crew:
 
 
 async def _work(
-    name: str, setting: Setting, lines: "asyncio.Queue[bytes]", say: Callable[[dict[str, Any]], None]
+    name: str, setting: WorkerConfig, lines: "asyncio.Queue[bytes]", say: Callable[[dict[str, Any]], None]
 ) -> None:
-    part = Part.open(setting)
-    tallies = {lane.model: Tally(lane.model) for lane in part.lanes}
-    sent: dict[str, Told] = {}
+    part = WorkerSession.open(setting)
+    all_counters = {target.model: ModelCounters(target.model) for target in part.targets}
+    sent: dict[str, CounterSnapshot] = {}
 
     def report(*, last: bool = False) -> list[dict[str, Any]]:
-        now = [Told.of(tally, part.dispatcher, latencies=last) for tally in tallies.values()]
+        now = [
+            CounterSnapshot.of(counters, part.dispatcher, latencies=last)
+            for counters in all_counters.values()
+        ]
         news = [told for told in now if last or sent.get(told.model) != told]
         sent.update({told.model: told for told in news})
         return [told.to_json() for told in news]
@@ -308,7 +317,7 @@ async def _work(
 
     async def errand(message: dict[str, Any]) -> None:
         model, shard = message["model"], Path(message["shard"])
-        await part.ask_shard(model, shard, tallies[model], again=message["again"])
+        await part.ask_shard(model, shard, all_counters[model], again=message["again"])
         say({"told": report(), "done": message["id"]})
 
     async with part.working(name), _cancelled_after(reports()), asyncio.TaskGroup() as group:
@@ -329,7 +338,7 @@ async def _cancelled_after(work: Any) -> AsyncIterator[None]:
 async def _main(name: str, out: Any) -> None:
     """Read the setting, then errands until the pipe ends; SIGTERM cancels what is in flight."""
     loop, lines = asyncio.get_running_loop(), asyncio.Queue[bytes]()
-    setting: Setting = pickle.loads(base64.b64decode(sys.stdin.buffer.readline()))  # noqa: S301 - our parent's
+    setting: WorkerConfig = pickle.loads(base64.b64decode(sys.stdin.buffer.readline()))  # noqa: S301 - our parent's
 
     def read() -> None:
         for line in sys.stdin.buffer:
@@ -364,7 +373,7 @@ def _single(errors: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
 def main() -> None:
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print must not mix with the reports
-    collect_seldom()
+    tune_gc()
     with asyncio.Runner(loop_factory=fast_loop()) as runner:
         runner.run(_main(sys.argv[1], out))
     sys.stderr.flush()

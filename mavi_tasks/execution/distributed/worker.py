@@ -23,7 +23,7 @@ from typing import Any, Final
 import orjson
 import pyarrow.parquet as pq
 
-from mavi_tasks.common.counters import Tally
+from mavi_tasks.common.counters import ModelCounters
 from mavi_tasks.common.event_loop import fast_loop
 from mavi_tasks.errors import MaviError
 from mavi_tasks.execution.run import Run, open_run
@@ -31,16 +31,16 @@ from mavi_tasks.execution.worker_pool import Dispatcher
 from mavi_tasks.job import Job
 from mavi_tasks.job import endpoint as settings
 from mavi_tasks.job.endpoint import Endpoint
-from mavi_tasks.limits import Throttle
+from mavi_tasks.limits import ModelLimiter
 from mavi_tasks.limits.budget import Budget
-from mavi_tasks.limits.shared import LeasedBudget, Permits, SharedThrottle, limit_name
+from mavi_tasks.limits.shared import LeasedBudget, RateLeaseStore, SharedModelLimiter, limit_name
 from mavi_tasks.limits.shared.budget_ledger import Ledger
 from mavi_tasks.limits.shared.factory import ledger, permits
 from mavi_tasks.media import MediaOptions
 from mavi_tasks.planning.planner import Plan
-from mavi_tasks.planning.target import Lane, Request
+from mavi_tasks.planning.target import ModelTarget, Request
 from mavi_tasks.storage import publish as store
-from mavi_tasks.storage.request_locks import Claims
+from mavi_tasks.storage.request_locks import RequestLocks
 
 log = logging.getLogger("mavi")
 
@@ -55,7 +55,7 @@ COUNTED: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class WorkerConfig:
     """What a worker must know of a run; goes to it by value. The key goes only through a pipe."""
 
     job: Job
@@ -67,21 +67,21 @@ class Setting:
     workers: int
     on_ledger: bool  # the job has a budget
 
-    def without_key(self) -> "Setting":
+    def without_key(self) -> "WorkerConfig":
         """For what may be written down on its way: the worker takes the key from its own environment."""
         return replace(self, endpoint=replace(self.endpoint, api_key=None))
 
 
-def setting_of(run: Run) -> Setting:
+def setting_of(run: Run) -> WorkerConfig:
     """What the workers of this run are told. They are never more than a told concurrency allows.
 
     Raises InputError when the store they are to share cannot be used.
     """
     assert run.plan is not None
     permits(run.job.shared_limits, os.environ)
-    told = [run.job.limits_for(lane.model).concurrency for lane in run.lanes]
+    told = [run.job.limits_for(target.model).concurrency for target in run.targets]
     workers = min([run.job.workers or os.cpu_count() or 1, *(limit for limit in told if limit is not None)])
-    return Setting(
+    return WorkerConfig(
         job=run.job,
         endpoint=run.endpoint,
         options=run.options,
@@ -110,7 +110,7 @@ def stop(plan_folder: Path, reason: str, message: str) -> None:
             staged.unlink()
 
 
-async def probe(setting: Setting) -> None:
+async def probe(setting: WorkerConfig) -> None:
     """Raise StoreError when the store of the limits cannot be asked."""
     shared = permits(setting.job.shared_limits, os.environ)
     try:
@@ -119,7 +119,7 @@ async def probe(setting: Setting) -> None:
         await shared.close()
 
 
-def ledger_of(setting: Setting) -> Ledger:
+def ledger_of(setting: WorkerConfig) -> Ledger:
     """The dollars that this run's workers share."""
     path = setting.plan_folder / LEDGER_FILE
     return ledger(setting.job.shared_limits, os.environ, path, setting.run_id)
@@ -129,7 +129,7 @@ def ledger_of(setting: Setting) -> Ledger:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class CounterSnapshot:
     """Counts of one model: of a shard, or of a worker so far."""
 
     model: str
@@ -140,15 +140,17 @@ class Told:
     run_stopped: tuple[str, str] | None = None  # reason and message
 
     @classmethod
-    def of(cls, tally: Tally, dispatcher: Dispatcher | None, *, latencies: bool = True) -> "Told":
+    def of(
+        cls, counters: ModelCounters, dispatcher: Dispatcher | None, *, latencies: bool = True
+    ) -> "CounterSnapshot":
         reason = dispatcher.stop_reason if dispatcher is not None else None
         assert dispatcher is not None or reason is None
         return cls(
-            tally.model,
-            {name: getattr(tally, name) for name in COUNTED},
-            dict(tally.errors),
-            tally.stopped,
-            tuple(tally.latencies) if latencies else (),
+            counters.model,
+            {name: getattr(counters, name) for name in COUNTED},
+            dict(counters.errors),
+            counters.stopped,
+            tuple(counters.latencies) if latencies else (),
             (reason, dispatcher.stop_message or reason) if dispatcher is not None and reason else None,
         )
 
@@ -156,51 +158,53 @@ class Told:
         return {one.name: getattr(self, one.name) for one in fields(self)}
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Told":
+    def from_json(cls, values: dict[str, Any]) -> "CounterSnapshot":
         stopped = values["run_stopped"]
         errors = {code: (times, text) for code, (times, text) in values["errors"].items()}
         return cls(**{**values, "errors": errors, "run_stopped": stopped and tuple(stopped)})
 
 
-def add(told: Told, tally: Tally, *, but: Told | None = None) -> None:
-    """Add these counts to a tally, less those it had of the same worker before (`but`)."""
+def add(told: CounterSnapshot, counters: ModelCounters, *, but: CounterSnapshot | None = None) -> None:
+    """Add these counts to a counters, less those it had of the same worker before (`but`)."""
     for name in COUNTED:
         before = but.counts[name] if but is not None else 0
-        setattr(tally, name, getattr(tally, name) + told.counts[name] - before)
+        setattr(counters, name, getattr(counters, name) + told.counts[name] - before)
     for code, (times, text) in told.errors.items():
         before = but.errors.get(code, (0, ""))[0] if but is not None else 0
-        had, first = tally.errors.get(code, (0, text))
-        tally.errors[code] = (had + times - before, first)
+        had, first = counters.errors.get(code, (0, text))
+        counters.errors[code] = (had + times - before, first)
     for latency_s in told.latencies:
-        tally.latencies.add(latency_s)
-    tally.stopped = tally.stopped or told.stopped
+        counters.latencies.add(latency_s)
+    counters.stopped = counters.stopped or told.stopped
 
 
 # -- the worker
 
 
 @dataclass
-class Part(Run):
+class WorkerSession(Run):
     """A run as one of its workers has it: it asks; it plans nothing and publishes nothing."""
 
     workers: int = 1
-    permits: Permits | None = None
+    permits: RateLeaseStore | None = None
     ledger: Ledger | None = None
     writer: str = ""
     _seen: "dict[Path, set[str]]" = field(default_factory=dict)
 
     @classmethod
-    def open(cls, setting: Setting, env: Mapping[str, str] = os.environ) -> "Part":
+    def open(cls, setting: WorkerConfig, env: Mapping[str, str] = os.environ) -> "WorkerSession":
         """Make ready; raises InputError when a key or a package is missing here."""
         endpoint = setting.endpoint
         if endpoint.api_key is None:
-            key = settings.endpoint(setting.job.gateway, env).api_key
+            key = settings.resolve_endpoint(setting.job.gateway, env).api_key
             endpoint = replace(endpoint, api_key=key)
         run = open_run(setting.job, endpoint, run_id=setting.run_id, options=setting.options, dry=True)
         part = cls(**{one.name: getattr(run, one.name) for one in fields(Run)})
         part.started_us, part.workers = setting.started_us, setting.workers
         part.plan = Plan(
-            setting.plan_folder, part.lanes, {lane.model: Tally(lane.model) for lane in part.lanes}
+            setting.plan_folder,
+            part.targets,
+            {target.model: ModelCounters(target.model) for target in part.targets},
         )
         part.permits = permits(setting.job.shared_limits, env)
         part.ledger = ledger_of(setting) if setting.on_ledger else None
@@ -210,7 +214,7 @@ class Part(Run):
     async def working(self, worker: str = "w0") -> AsyncIterator[Dispatcher]:
         """The journal, the gateway and the shared stores, open while the block lasts."""
         self.writer = self._writer(worker)
-        self.claims = Claims(self.dataset.root, self.writer)
+        self.claims = RequestLocks(self.dataset.root, self.writer)
         self.claims.start_watching()  # what came since the run began, each shard asks for itself
         async with self._dispatcher(worker) as dispatcher:
             self.dispatcher = dispatcher
@@ -224,10 +228,10 @@ class Part(Run):
             raise dispatcher.error
 
     async def _let_go(self, dispatcher: Dispatcher) -> None:
-        throttles = [one for one in self.throttles.values() if isinstance(one, SharedThrottle)]
+        limiters = [one for one in self.limiters.values() if isinstance(one, SharedModelLimiter)]
         budgets = [dispatcher.budget] if isinstance(dispatcher.budget, LeasedBudget) else []
         stores = [one for one in (self.permits, self.ledger) if one is not None]
-        for shared in (*throttles, *budgets, *stores):
+        for shared in (*limiters, *budgets, *stores):
             try:
                 await shared.close()
             except MaviError as error:  # the store is out; what it has of ours comes back by itself
@@ -243,22 +247,24 @@ class Part(Run):
         told = path.read_bytes()
         self.dispatcher.stop(*(orjson.loads(told) if told else ("stopped", "the run was stopped")))
 
-    async def ask_shard(self, model: str, shard: Path, tally: Tally, *, again: bool = False) -> None:
+    async def ask_shard(
+        self, model: str, shard: Path, counters: ModelCounters, *, again: bool = False
+    ) -> None:
         """Ask what a shard has left; `again`: another worker has had it, and may have done a part."""
         assert self.plan is not None and self.dispatcher is not None
-        lane = next(lane for lane in self.lanes if lane.model == model)
+        target = next(target for target in self.targets if target.model == model)
         requests = list(self.plan.read([shard]))
-        left = await asyncio.to_thread(self._left, requests, again, tally)
-        await self.dispatcher.run(lane, self._throttle(lane), left, tally)
+        left = await asyncio.to_thread(self._left, requests, again, counters)
+        await self.dispatcher.run(target, self._limiter(target), left, counters)
         if self.dispatcher.stop_reason is not None:
             stop(self.plan.folder, self.dispatcher.stop_reason, self.dispatcher.stop_message or "")
 
-    def _left(self, requests: Sequence[Request], again: bool, tally: Tally) -> list[Request]:
+    def _left(self, requests: Sequence[Request], again: bool, counters: ModelCounters) -> list[Request]:
         """Those without a result of this run (when asked again), and without an answer of another since."""
         mine = self._results_of_this_run() if again else set()
         rest = [request for request in requests if request.key not in mine]
         others = self._answered_by_others()
-        tally.already_answered += sum(request.key in others for request in rest)
+        counters.already_answered += sum(request.key in others for request in rest)
         return [request for request in rest if request.key not in others]
 
     def _results_of_this_run(self) -> set[str]:
@@ -296,10 +302,10 @@ class Part(Run):
 
     # -- what is shared
 
-    def _throttle(self, lane: Lane) -> Throttle:
-        limits = self.job.limits_for(lane.model)
+    def _limiter(self, target: ModelTarget) -> ModelLimiter:
+        limits = self.job.limits_for(target.model)
         told = limits.requests_per_minute or limits.tokens_per_minute
-        if lane.model not in self.throttles:
+        if target.model not in self.limiters:
             each = None if limits.concurrency is None else max(1, limits.concurrency // self.workers)
             plain: dict[str, Any] = {
                 "requests_per_minute": limits.requests_per_minute,
@@ -309,13 +315,13 @@ class Part(Run):
                 "on_change": self._limit_changed,
             }
             if told is None or self.permits is None:
-                self.throttles[lane.model] = Throttle(lane.model, **plain)
+                self.limiters[target.model] = ModelLimiter(target.model, **plain)
             else:
-                name = limit_name(self.endpoint.identity, self.endpoint.api_key, lane.model)
-                self.throttles[lane.model] = SharedThrottle(
-                    lane.model, permits=self.permits, limit=name, workers=self.workers, **plain
+                name = limit_name(self.endpoint.identity, self.endpoint.api_key, target.model)
+                self.limiters[target.model] = SharedModelLimiter(
+                    target.model, permits=self.permits, limit=name, workers=self.workers, **plain
                 )
-        return self.throttles[lane.model]
+        return self.limiters[target.model]
 
     def _budget(self) -> Budget:
         if self.ledger is None:
@@ -329,9 +335,9 @@ class Part(Run):
 class _Open:
     """The part of one run in this process: opened by its first shard, closed when none is in hand."""
 
-    def __init__(self, setting: Setting, env: Mapping[str, str]) -> None:
+    def __init__(self, setting: WorkerConfig, env: Mapping[str, str]) -> None:
         self.users = 0
-        self.part = Part.open(setting, env)
+        self.part = WorkerSession.open(setting, env)
         self.loop = (fast_loop() or asyncio.new_event_loop)()
         self._thread = threading.Thread(target=self.loop.run_forever, name="mavi-worker", daemon=True)
         self._thread.start()
@@ -355,7 +361,7 @@ _GUARD = threading.Lock()
 
 
 @contextmanager
-def _part(setting: Setting, env: Mapping[str, str]) -> Iterator[_Open]:
+def _part(setting: WorkerConfig, env: Mapping[str, str]) -> Iterator[_Open]:
     with _GUARD:
         opened = _OPEN.get(setting.run_id)
         if opened is None:
@@ -371,13 +377,15 @@ def _part(setting: Setting, env: Mapping[str, str]) -> Iterator[_Open]:
                 opened.close()
 
 
-def ask(setting: Setting, model: str, shard: Path, env: Mapping[str, str] = os.environ) -> Told:
+def ask(
+    setting: WorkerConfig, model: str, shard: Path, env: Mapping[str, str] = os.environ
+) -> CounterSnapshot:
     """Ask one shard in this process and return its counts. Safe to run again, here or elsewhere."""
     again = not _begin(shard)
-    tally = Tally(model)
+    counters = ModelCounters(model)
     with _part(setting, env) as opened:
-        opened.run(opened.part.ask_shard(model, shard, tally, again=again))
-        return Told.of(tally, opened.dispatcher)
+        opened.run(opened.part.ask_shard(model, shard, counters, again=again))
+        return CounterSnapshot.of(counters, opened.dispatcher)
 
 
 def _begin(shard: Path) -> bool:

@@ -12,18 +12,18 @@ the limit, whoever holds them; requests and tokens per minute are divided by the
 lease runs out by itself. No lease, no send: a store that is out stops the run, it never lifts the limit.
 """
 
-from mavi_tasks.limits.shared.lease_clock import LEASE_S, Leased
+from mavi_tasks.limits.shared.lease_clock import LEASE_S, LeaseClock
 from mavi_tasks.limits.shared.leased_budget import LeasedBudget
-from mavi_tasks.limits.shared.rate_leases import MemoryPermits, Permits, StoreError, limit_name
-from mavi_tasks.limits.shared.shared_limiter import SharedThrottle
+from mavi_tasks.limits.shared.rate_leases import MemoryPermits, RateLeaseStore, StoreError, limit_name
+from mavi_tasks.limits.shared.shared_limiter import SharedModelLimiter
 
 __all__ = [
     "LEASE_S",
-    "Leased",
+    "LeaseClock",
     "LeasedBudget",
     "MemoryPermits",
-    "Permits",
-    "SharedThrottle",
+    "RateLeaseStore",
+    "SharedModelLimiter",
     "StoreError",
     "limit_name",
 ]

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 
-class Told(NamedTuple):
+class BudgetGrant(NamedTuple):
     """What an exchange came to. `others`: somebody else may still give something back."""
 
     granted_pico: int
@@ -26,7 +26,9 @@ class Ledger(Protocol):
         """Begin anew with so much to hand out."""
         ...
 
-    async def exchange(self, holder: str, *, back_pico: int, least_pico: int, parts: int, last: bool) -> Told:
+    async def exchange(
+        self, holder: str, *, back_pico: int, least_pico: int, parts: int, last: bool
+    ) -> BudgetGrant:
         """Give back, then take at least `least_pico` (0: nothing), or nothing when there is less.
 
         What is taken is a `parts`-th of what is left when that is more. last: the holder has nothing
@@ -76,7 +78,7 @@ def opened(left_pico: int) -> State:
 
 def exchange(
     state: State, holder: str, back_pico: int, least_pico: int, parts: int, *, last: bool = False
-) -> Told:
+) -> BudgetGrant:
     """Change `state` as `Ledger.exchange` says."""
     if holder not in state.open:
         state.open.append(holder)
@@ -90,4 +92,4 @@ def exchange(
         state.granted[holder] += granted
     if last and not granted:
         state.open.remove(holder)
-    return Told(granted, any(other != holder for other in state.open))
+    return BudgetGrant(granted, any(other != holder for other in state.open))

@@ -6,13 +6,13 @@ from typing import Any, Final
 
 from mavi_tasks.errors import InputError
 from mavi_tasks.limits.shared.budget_ledger import Ledger
-from mavi_tasks.limits.shared.file_store import FileLedger, FilePermits
-from mavi_tasks.limits.shared.rate_leases import Permits
+from mavi_tasks.limits.shared.file_store import FileLedger, FileRateLeases
+from mavi_tasks.limits.shared.rate_leases import RateLeaseStore
 
 REDIS_URL: Final = "MAVI_REDIS_URL"  # from the environment: it may hold a password
 
 
-def permits(kind: str, env: Mapping[str, str]) -> Permits:
+def permits(kind: str, env: Mapping[str, str]) -> RateLeaseStore:
     """The store of leases. Raises InputError when what it needs is not installed."""
     return _PERMITS[kind](env)
 
@@ -37,21 +37,21 @@ def _redis(env: Mapping[str, str]) -> Any:
         raise InputError(f"{REDIS_URL} must be a URL such as redis://host:6379/0") from error
 
 
-def _redis_permits(env: Mapping[str, str]) -> Permits:
+def _redis_permits(env: Mapping[str, str]) -> RateLeaseStore:
     client = _redis(env)
-    from mavi_tasks.limits.shared.redis_store import RedisPermits
+    from mavi_tasks.limits.shared.redis_store import RedisRateLeases
 
-    return RedisPermits(client)
-
-
-def _prefect_permits(_: Mapping[str, str]) -> Permits:
-    from mavi_tasks.limits.shared.prefect_store import PrefectPermits
-
-    return PrefectPermits()
+    return RedisRateLeases(client)
 
 
-_PERMITS: Final[Mapping[str, Callable[[Mapping[str, str]], Permits]]] = {
-    "file": lambda _: FilePermits(),
+def _prefect_permits(_: Mapping[str, str]) -> RateLeaseStore:
+    from mavi_tasks.limits.shared.prefect_store import PrefectRateLeases
+
+    return PrefectRateLeases()
+
+
+_PERMITS: Final[Mapping[str, Callable[[Mapping[str, str]], RateLeaseStore]]] = {
+    "file": lambda _: FileRateLeases(),
     "redis": _redis_permits,
     "prefect": _prefect_permits,
 }

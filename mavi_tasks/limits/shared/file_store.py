@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from mavi_tasks.limits.shared.budget_ledger import State, Told, exchange, opened
+from mavi_tasks.limits.shared.budget_ledger import BudgetGrant, State, exchange, opened
 from mavi_tasks.limits.shared.rate_leases import StoreError, reserve
 
 LOCK_S: Final = 10.0
@@ -29,7 +29,7 @@ def machine_folder() -> Path:
     return Path(tempfile.gettempdir()) / f"mavi-limits-{user}"
 
 
-class FilePermits:
+class FileRateLeases:
     """Leases for the processes of one machine."""
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -73,8 +73,10 @@ class FileLedger:
     async def open(self, left_pico: int) -> None:
         await asyncio.to_thread(self._change, lambda _: opened(left_pico))
 
-    async def exchange(self, holder: str, *, back_pico: int, least_pico: int, parts: int, last: bool) -> Told:
-        def change(state: State) -> Told:
+    async def exchange(
+        self, holder: str, *, back_pico: int, least_pico: int, parts: int, last: bool
+    ) -> BudgetGrant:
+        def change(state: State) -> BudgetGrant:
             return exchange(state, holder, back_pico, least_pico, parts, last=last)
 
         return await asyncio.to_thread(self._change, change)

@@ -9,7 +9,7 @@ LEASE_S: Final = 1.0
 FOREVER: Final = float("inf")
 
 
-class Leased:
+class LeaseClock:
     """A clock that runs at the share of the limit that the leases in force sum to; without any it stands.
 
     A limit of 100 requests a second, spent evenly in this time, is spent at 25 a second while one lease of a

@@ -24,21 +24,21 @@ class LeasedBudget(Budget):
         self._parts = 2 * max(1, workers)
         self._ask_at_s = 0.0  # many requests wait, one of them asks now and then
 
-    async def reserve(self, worst_pico: int) -> Reservation | None:
-        reservation = self.try_reserve(worst_pico)
+    async def reserve(self, max_cost_pico: int) -> Reservation | None:
+        reservation = self.try_reserve(max_cost_pico)
         began_s = self._clock.now()
         while reservation is None:
             if self.stopped:
                 return None
             asked = self._clock.now() < self._ask_at_s
-            may_come = asked or await self._top_up(self._scaled(worst_pico))
-            reservation = self.try_reserve(worst_pico)
+            may_come = asked or await self._top_up(self._scaled(max_cost_pico))
+            reservation = self.try_reserve(max_cost_pico)
             if reservation is None:
                 if not may_come or self._clock.now() - began_s > PATIENCE_S:
-                    self.refused_pico = min(worst_pico, self.refused_pico or worst_pico)
+                    self.refused_pico = min(max_cost_pico, self.refused_pico or max_cost_pico)
                     return None
                 await self._clock.sleep(LOOK_AGAIN_S)
-                reservation = self.try_reserve(worst_pico)
+                reservation = self.try_reserve(max_cost_pico)
         return reservation
 
     async def close(self) -> None:

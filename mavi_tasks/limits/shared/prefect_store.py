@@ -23,7 +23,7 @@ SLOTS_PER_S: Final = 10_000
 MOST_AHEAD_S: Final = 3600
 
 
-class PrefectPermits:
+class PrefectRateLeases:
     """Leases of the Prefect API that is configured."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ class StoreError(StoppedError):
     """The store cannot be asked, or does not know the limit; nothing may be sent on its account."""
 
 
-class Permits(Protocol):
+class RateLeaseStore(Protocol):
     """Leases of named limits."""
 
     async def lease(self, limit: str, spacing_s: float) -> float:
@@ -39,7 +39,7 @@ def limit_name(gateway: str, api_key: str | None, model: str) -> str:
 
 
 class MemoryPermits:
-    """Leases for the throttles of one process."""
+    """Leases for the limiters of one process."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import redis.asyncio as redis
 from redis.exceptions import RedisError, WatchError
 
-from mavi_tasks.limits.shared.budget_ledger import State, Told, exchange, opened
+from mavi_tasks.limits.shared.budget_ledger import BudgetGrant, State, exchange, opened
 from mavi_tasks.limits.shared.rate_leases import StoreError
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ async def _told(answer: Awaitable[T]) -> T:
         raise StoreError(f"Redis: {type(error).__name__}: {error}") from error
 
 
-class RedisPermits:
+class RedisRateLeases:
     """Leases of one Redis database."""
 
     def __init__(self, client: Any) -> None:
@@ -64,7 +64,9 @@ class RedisLedger:
     async def open(self, left_pico: int) -> None:
         await _told(self._client.set(self._key, json.dumps(opened(left_pico).values()), ex=LEDGER_KEPT_S))
 
-    async def exchange(self, holder: str, *, back_pico: int, least_pico: int, parts: int, last: bool) -> Told:
+    async def exchange(
+        self, holder: str, *, back_pico: int, least_pico: int, parts: int, last: bool
+    ) -> BudgetGrant:
         return await _told(
             self._change(lambda state: exchange(state, holder, back_pico, least_pico, parts, last=last))
         )

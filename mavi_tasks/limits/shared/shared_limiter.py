@@ -1,13 +1,13 @@
-"""A throttle whose told limits are shared with other processes: it sends on leased time only."""
+"""A limiter whose told limits are shared with other processes: it sends on leased time only."""
 
 import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from mavi_tasks.limits import Clock, LimitChange, Outcome, Permit, Throttle
-from mavi_tasks.limits.gcra import CATCH_UP_S, HEADROOM, SLOW_CATCH_UP_S, Pacer
-from mavi_tasks.limits.shared.lease_clock import LEASE_S, Leased
-from mavi_tasks.limits.shared.rate_leases import Permits
+from mavi_tasks.limits import Clock, LimitChange, ModelLimiter, Outcome, Permit
+from mavi_tasks.limits.gcra import CATCH_UP_S, HEADROOM, SLOW_CATCH_UP_S, TokenBucket
+from mavi_tasks.limits.shared.lease_clock import LEASE_S, LeaseClock
+from mavi_tasks.limits.shared.rate_leases import RateLeaseStore
 from mavi_tasks.limits.wait_queue import FOREVER
 
 OUTAGE_S: Final = 60.0  # a store that is out for longer ends the model's run
@@ -15,8 +15,8 @@ RETRY_S: Final = 0.5
 SOON_S: Final = 1e-6
 
 
-class SharedThrottle(Throttle):
-    """Like `Throttle`; requests and tokens per minute told to it are the whole account's.
+class SharedModelLimiter(ModelLimiter):
+    """Like `ModelLimiter`; requests and tokens per minute told to it are the whole account's.
 
     In any window of w seconds all workers together send at most `rate * w`, one request for each worker and
     what 30 ms of lost time let them catch up. A worker leases only while somebody waits to send, so what one
@@ -29,7 +29,7 @@ class SharedThrottle(Throttle):
         self,
         model: str,
         *,
-        permits: Permits,
+        permits: RateLeaseStore,
         limit: str,
         workers: int,
         requests_per_minute: float | None,
@@ -51,18 +51,20 @@ class SharedThrottle(Throttle):
         lease_s = max(LEASE_S, workers * 60 / requests_per_minute if requests_per_minute else 0.0)
         self._spacing_s = lease_s / workers
         self._ahead_s = lease_s / 2  # ask for the next lease that long before the last one starts
-        self._leased = Leased(self._spacing_s, lease_s)
+        self._leased = LeaseClock(self._spacing_s, lease_s)
         self._shared_requests = self._pacer(requests_per_minute)
         self._shared_tokens = self._pacer(tokens_per_minute)
         self._asking: asyncio.Task[None] | None = None
 
-    def _pacer(self, per_minute: float | None) -> Pacer | None:
+    def _pacer(self, per_minute: float | None) -> TokenBucket | None:
         """Paces in leased time, from an empty bucket: workers that begin together must not add up."""
         if per_minute is None:
             return None
         share = self._leased.share
         slow = 60 / per_minute / share > CATCH_UP_S  # as of this worker's own sends
-        pacer = Pacer(per_minute * HEADROOM, catch_up_s=share * (SLOW_CATCH_UP_S if slow else CATCH_UP_S))
+        pacer = TokenBucket(
+            per_minute * HEADROOM, catch_up_s=share * (SLOW_CATCH_UP_S if slow else CATCH_UP_S)
+        )
         pacer.take(1, 0.0)
         return pacer
 

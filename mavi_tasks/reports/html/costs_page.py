@@ -7,6 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from mavi_tasks.common import format
+from mavi_tasks.common.money import usd as dollars
 from mavi_tasks.costs import projection
 from mavi_tasks.costs.arrow_columns import zone_of
 from mavi_tasks.costs.cell import SLOT, Sums, add, empty, values
@@ -15,7 +16,6 @@ from mavi_tasks.costs.reconciliation import Reconciled
 from mavi_tasks.costs.repricing import Repriced
 from mavi_tasks.costs.to_json import burn_text
 from mavi_tasks.costs.unit_costs import Unit
-from mavi_tasks.pricing.book import usd as dollars
 from mavi_tasks.reports.html import costs_charts
 from mavi_tasks.reports.html.page import Section, asset, fragment, render
 

@@ -16,11 +16,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mavi_tasks.common.counters import Tally
-from mavi_tasks.estimate import Band
-from mavi_tasks.execution.run_report import Report, advice
-from mavi_tasks.limits import Throttle
-from mavi_tasks.pricing.book import usd
+from mavi_tasks.common.counters import ModelCounters
+from mavi_tasks.common.money import usd
+from mavi_tasks.estimate import Interval
+from mavi_tasks.execution.run_report import RunReport, advice
+from mavi_tasks.limits import ModelLimiter
 
 if TYPE_CHECKING:
     from mavi_tasks.planning.forecast import Forecast
@@ -46,11 +46,13 @@ def console(*, stderr: bool = False) -> Console:
 class Progress:
     """A bar per model on a terminal, a line every ten seconds elsewhere, nothing when quiet."""
 
-    def __init__(self, tallies: Sequence[Tally], throttles: Mapping[str, Throttle], *, quiet: bool) -> None:
-        self._tallies, self._throttles, self._quiet = tallies, throttles, quiet
+    def __init__(
+        self, all_counters: Sequence[ModelCounters], limiters: Mapping[str, ModelLimiter], *, quiet: bool
+    ) -> None:
+        self._tallies, self._limiters, self._quiet = all_counters, limiters, quiet
         self._console = Console(stderr=True)
         self._began = time.monotonic()
-        self._before = {tally.model: tally.finished for tally in tallies}
+        self._before = {counters.model: counters.finished for counters in all_counters}
 
     async def show(self) -> None:
         """Until cancelled."""
@@ -66,44 +68,45 @@ class Progress:
     async def _lines(self) -> None:
         while True:
             await asyncio.sleep(PLAIN_EVERY_S)
-            for tally in self._tallies:
-                print(self._line(tally), file=sys.stderr, flush=True)
+            for counters in self._tallies:
+                print(self._line(counters), file=sys.stderr, flush=True)
 
-    def _line(self, tally: Tally) -> str:
-        rate, left = self._pace(tally)
+    def _line(self, counters: ModelCounters) -> str:
+        rate, left = self._pace(counters)
         return (
-            f"{tally.model}: {tally.finished}/{tally.requests} done, {tally.failed} failed, {rate:.1f}/s, "
-            f"{_tokens(tally)} tokens, ${dollars(tally.cost_pico)}, {self._pause(tally) or f'{left} left'}"
+            f"{counters.model}: {counters.finished}/{counters.requests} done, {counters.failed} failed, "
+            f"{rate:.1f}/s, {_tokens(counters)} tokens, ${dollars(counters.cost_pico)}, "
+            f"{self._pause(counters) or f'{left} left'}"
         )
 
-    def _pause(self, tally: Tally) -> str | None:
+    def _pause(self, counters: ModelCounters) -> str | None:
         """Why nothing goes out, when that is so."""
-        throttle = self._throttles.get(tally.model)
-        return tally.stopped or (throttle.pausing if throttle is not None else None)
+        limiter = self._limiters.get(counters.model)
+        return counters.stopped or (limiter.pausing if limiter is not None else None)
 
-    def _pace(self, tally: Tally) -> tuple[float, str]:
+    def _pace(self, counters: ModelCounters) -> tuple[float, str]:
         """Requests per second since the start, and the time left at that pace."""
-        rate = (tally.finished - self._before[tally.model]) / max(1e-9, time.monotonic() - self._began)
-        left = tally.requests - tally.finished
+        rate = (counters.finished - self._before[counters.model]) / max(1e-9, time.monotonic() - self._began)
+        left = counters.requests - counters.finished
         return rate, _duration(left / rate) if rate > 0 else "?"
 
     def _table(self) -> Table:
         table = Table(box=None, padding=(0, 1), header_style="dim")
         for name in ("model", "", "done", "rate", "in flight", "tokens", "cost", "left"):
             table.add_column(name, justify="left" if name in ("model", "") else "right", no_wrap=True)
-        for tally in self._tallies:
-            rate, left = self._pace(tally)
-            throttle = self._throttles.get(tally.model)
-            flying = f"{throttle.in_flight}/{throttle.concurrency_now}" if throttle is not None else ""
+        for counters in self._tallies:
+            rate, left = self._pace(counters)
+            limiter = self._limiters.get(counters.model)
+            flying = f"{limiter.in_flight}/{limiter.concurrency_now}" if limiter is not None else ""
             table.add_row(
-                tally.model,
-                ProgressBar(total=max(1, tally.requests), completed=tally.finished, width=24),
-                f"{tally.finished}/{tally.requests}",
+                counters.model,
+                ProgressBar(total=max(1, counters.requests), completed=counters.finished, width=24),
+                f"{counters.finished}/{counters.requests}",
                 f"{rate:.1f}/s",
                 flying,
-                _tokens(tally),
-                "$" + dollars(tally.cost_pico),
-                (self._pause(tally) or left)[:40],
+                _tokens(counters),
+                "$" + dollars(counters.cost_pico),
+                (self._pause(counters) or left)[:40],
             )
         return table
 
@@ -183,11 +186,11 @@ def _plan_table(told: Forecast) -> Table:
     return table
 
 
-def _band(band: Band[Decimal]) -> str:
+def _band(band: Interval[Decimal]) -> str:
     return f"${band.p50:.4f} (${band.p10:.4f} to ${band.p90:.4f})"
 
 
-def _seconds_band(band: Band[float]) -> str:
+def _seconds_band(band: Interval[float]) -> str:
     return f"{_duration(band.p50)} ({_duration(band.p10)} to {_duration(band.p90)})"
 
 
@@ -195,7 +198,7 @@ def piloted(measured: Measured, told: Forecast, console: Console) -> None:
     """What a pilot showed: cost, time, and answers side by side."""
     console.print(Text(f"Pilot: {measured.projection.words}"))
     console.print(Text(f"Time for all of it: about {_seconds_band(told.estimate.wall_s)}"))
-    models_ = [lane.model for lane in told.plan.lanes]
+    models_ = [target.model for target in told.plan.targets]
     table = Table(title="A first look", title_justify="left", show_lines=True)
     for name in ("item", *models_):
         table.add_column(name, overflow="fold")
@@ -210,7 +213,7 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text[:300])
 
 
-def ending(report: Report, console: Console) -> None:
+def ending(report: RunReport, console: Console) -> None:
     """The table of models, what to do about what is left, and where the answers lie."""
     answers = f" ({report.answers})" if report.answers is not None else ""
     table = Table(title=f"{report.facts['job']}: {report.status}{answers}", title_justify="left")
@@ -240,7 +243,7 @@ def ending(report: Report, console: Console) -> None:
     console.print(Text(f"Parquet: {report.output}/results  (run {report.run_id})"))
 
 
-def _spend(report: Report) -> Text:
+def _spend(report: RunReport) -> Text:
     text = f"Spent ${dollars(report.cost_pico)} in {_duration(report.wall_s)}"
     if report.exposure_pico:
         text += f", and at most ${dollars(report.exposure_pico)} more on calls whose reply was lost"
@@ -267,8 +270,8 @@ def _trim(amount: str) -> str:
     return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
 
 
-def _tokens(tally: Tally) -> str:
-    return f"{tally.input_tokens + tally.output_tokens:,}"
+def _tokens(counters: ModelCounters) -> str:
+    return f"{counters.input_tokens + counters.output_tokens:,}"
 
 
 def _seconds(value: float | None) -> str:

@@ -10,7 +10,7 @@ from mavi_tasks.costs.invoice_csv import read_bill
 from mavi_tasks.costs.reconciliation import Tolerance, reconcile
 from mavi_tasks.costs.repricing import reprice
 from mavi_tasks.errors import InputError
-from mavi_tasks.pricing.book import book
+from mavi_tasks.pricing.book import load_prices
 from tests.support.costs_data import FLASH, MINI, Ledger
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -37,7 +37,7 @@ def test_the_prices_in_force_give_back_what_was_recorded(ledger):
     ledger.attempt("k1", "0.000325", input_tokens=1000, output_tokens=10)  # 1000*0.30/1e6 + 10*2.50/1e6
     ledger.attempt("k2", "0.2501", model=PRO, input_tokens=200_000, output_tokens=10)  # 1.25 and 10 a million
     ledger.attempt("k3", "0.5001525", model=PRO, input_tokens=200_001, output_tokens=10)  # 2.50 and 15
-    said = reprice(report_of(ledger), book()).to_json()
+    said = reprice(report_of(ledger), load_prices()).to_json()
     assert said["recorded_usd"] == said["repriced_usd"] == "0.750577500000"
     assert said["difference_usd"] == "0.000000000000"
 
@@ -45,7 +45,7 @@ def test_the_prices_in_force_give_back_what_was_recorded(ledger):
 def test_other_prices_reprice_without_touching_the_rows(ledger, tmp_path):
     ledger.attempt("k1", "0.000325", input_tokens=1000, output_tokens=10)
     report = report_of(ledger)
-    dearer = book({FLASH: {"input_usd_per_mtok": "3", "output_usd_per_mtok": "25"}})
+    dearer = load_prices({FLASH: {"input_usd_per_mtok": "3", "output_usd_per_mtok": "25"}})
     assert reprice(report, dearer).to_json()["repriced_usd"] == "0.003250000000"
     assert cost_report([str(ledger.folder)], now=NOW).to_json()["total_usd"] == "0.000325000000"
 
@@ -60,9 +60,10 @@ def test_as_of_takes_the_price_of_that_day(ledger, tmp_path):
     )
     ledger.attempt("k1", "0.001", input_tokens=900, output_tokens=100)
     report = report_of(ledger)
-    assert reprice(report, book(prices)).to_json()["repriced_usd"] == "0.001000000000"
+    assert reprice(report, load_prices(prices)).to_json()["repriced_usd"] == "0.001000000000"
     assert (
-        reprice(report, book(prices), as_of=date(2026, 12, 1)).to_json()["repriced_usd"] == "0.002000000000"
+        reprice(report, load_prices(prices), as_of=date(2026, 12, 1)).to_json()["repriced_usd"]
+        == "0.002000000000"
     )
 
 
@@ -70,7 +71,7 @@ def test_calls_that_had_no_price_are_priced_apart(ledger):
     ledger.attempt("k1", None, input_tokens=1000, output_tokens=10)
     ledger.attempt("k2", "0.5")  # billed, tokens not told
     ledger.attempt("k3", "0.25", model="gpt:unheard-of", input_tokens=1, output_tokens=1)
-    said = reprice(report_of(ledger), book()).to_json()
+    said = reprice(report_of(ledger), load_prices()).to_json()
     assert (said["recorded_usd"], said["repriced_usd"]) == ("0.000000000000", "0.000000000000")
     flash = model(said, FLASH)
     assert (flash["newly_priced_calls"], flash["newly_priced_usd"]) == (1, "0.000325000000")
@@ -85,7 +86,7 @@ def test_what_if_applies_the_factor_seen_on_the_same_items(ledger):
         ledger.both(f"b{item}", "0.00036", model=MINI, input_tokens=2000, **shared)  # 0.15 and 0.60
     ledger.both("only", "0.00055", item_id="only", input_tokens=1000, output_tokens=100)
     report = report_of(ledger)
-    found = reprice(report, book(), what_if=MINI)
+    found = reprice(report, load_prices(), what_if=MINI)
     said = found.to_json()
     flash = model(said, FLASH)
     assert (flash["input_token_factor"], flash["output_token_factor"], flash["factor_items"]) == (
@@ -100,7 +101,7 @@ def test_what_if_applies_the_factor_seen_on_the_same_items(ledger):
 
 def test_what_if_without_common_items_says_so(ledger):
     ledger.both("a", "0.00055", input_tokens=1000, output_tokens=100)
-    flash = model(reprice(report_of(ledger), book(), what_if=MINI).to_json(), FLASH)
+    flash = model(reprice(report_of(ledger), load_prices(), what_if=MINI).to_json(), FLASH)
     assert (flash["factor_observed"], flash["input_token_factor"]) == (False, 1.0)
     assert flash["repriced_usd"] == "0.000210000000"  # 1000*0.15/1e6 + 100*0.60/1e6
 
@@ -108,13 +109,13 @@ def test_what_if_without_common_items_says_so(ledger):
 def test_what_if_of_an_unknown_model_is_refused(ledger):
     ledger.both("a", "0.00055", input_tokens=1000, output_tokens=100)
     with pytest.raises(InputError, match="gpt:gpt-4o-minni"):
-        reprice(report_of(ledger), book(), what_if="gpt:gpt-4o-minni")
+        reprice(report_of(ledger), load_prices(), what_if="gpt:gpt-4o-minni")
 
 
 def test_sandbox_calls_are_not_repriced_with_real_ones(ledger):
     ledger.run("s1", gateway="sandbox").attempt("k1", "9", run_id="s1", input_tokens=9, output_tokens=9)
     ledger.attempt("k2", "0.000325", input_tokens=1000, output_tokens=10)
-    assert reprice(report_of(ledger), book()).to_json()["recorded_usd"] == "0.000325000000"
+    assert reprice(report_of(ledger), load_prices()).to_json()["recorded_usd"] == "0.000325000000"
 
 
 # ---- bills ----
@@ -123,7 +124,7 @@ def test_sandbox_calls_are_not_repriced_with_real_ones(ledger):
 def reconciled(ledger, tmp_path, text, *, columns=None, **options):
     bill = tmp_path / "invoice.csv"
     bill.write_text(text, encoding="utf-8")
-    return reconcile(report_of(ledger), read_bill(bill, columns), book(), **options)
+    return reconcile(report_of(ledger), read_bill(bill, columns), load_prices(), **options)
 
 
 def test_a_bill_that_agrees_says_so(ledger, tmp_path):

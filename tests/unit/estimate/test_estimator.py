@@ -11,16 +11,16 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pytest
 
-from mavi_tasks.estimate import Estimator, Observed, Setting, text_chars
+from mavi_tasks.estimate import Estimator, History, ModelAssumptions, text_chars
 from mavi_tasks.estimate.budget_advice import Accuracy, cheaper, explain, plan_accuracy
 from mavi_tasks.estimate.stratified_sample import pilot_sample, stratum_of
 from mavi_tasks.estimate.token_model import Shape, fit
-from mavi_tasks.pricing.book import book
+from mavi_tasks.pricing.book import load_prices
 from mavi_tasks.schema import RESULTS
 from tests.unit.estimate.test_token_formulas import image, video
 
 TODAY = date(2026, 11, 22)
-BOOK = book()
+BOOK = load_prices()
 FLASH = "gemini:gemini-2.5-flash"
 PRO = "gemini:gemini-2.5-pro"
 QWEN = "qwen:qwen3-vl-plus"
@@ -36,12 +36,12 @@ class Limits:
 
 
 def setting(model, **more):
-    return Setting(price=BOOK.price(model, TODAY), **more)
+    return ModelAssumptions(price=BOOK.price(model, TODAY), **more)
 
 
-def estimated(model, medias, observed=None, **more):
+def estimated(model, media_items, observed=None, **more):
     estimator = Estimator({model: setting(model, **more)}, observed)
-    for media in medias:
+    for media in media_items:
         estimator.add(model, [media], 40, "p")
     return estimator.result()
 
@@ -85,7 +85,7 @@ def test_a_price_that_falls_or_has_no_tiers_is_proportional():
 
 
 def test_an_unknown_price_is_said_and_not_guessed():
-    estimator = Estimator({FLASH: setting(FLASH), "gemini:gemini-9": Setting()})
+    estimator = Estimator({FLASH: setting(FLASH), "gemini:gemini-9": ModelAssumptions()})
     for model in (FLASH, "gemini:gemini-9"):
         estimator.add(model, [image(100, 100)], 40, "p")
     plan = estimator.result()
@@ -140,8 +140,8 @@ def test_the_json_of_a_plan_has_dollars_as_strings():
 
 
 def test_the_same_plan_gives_the_same_numbers():
-    medias = [image(1000, 1000), video(30)] * 10
-    assert estimated(QWEN, medias) == estimated(QWEN, medias)
+    media_items = [image(1000, 1000), video(30)] * 10
+    assert estimated(QWEN, media_items) == estimated(QWEN, media_items)
 
 
 def test_the_whole_is_between_its_parts():
@@ -224,11 +224,11 @@ def _cost(model, answers):
 
 def _trial(model, mix, n, seed):
     rng = random.Random(f"{mix} {seed}")
-    medias = [_media(rng, mix) for _ in range(5_000)]
-    answers = [_own_server(rng, media) for media in medias]
-    pilot = pilot_sample(range(5_000), n, seed, stratum=lambda at: stratum_of([medias[at]], "p"))
-    seen = Observed.from_dataset(_table(_row(model, medias[at], *answers[at]) for at in pilot.chosen))
-    plan = estimated(model, medias, seen, max_tokens=300)
+    media_items = [_media(rng, mix) for _ in range(5_000)]
+    answers = [_own_server(rng, media) for media in media_items]
+    pilot = pilot_sample(range(5_000), n, seed, stratum=lambda at: stratum_of([media_items[at]], "p"))
+    seen = History.from_dataset(_table(_row(model, media_items[at], *answers[at]) for at in pilot.chosen))
+    plan = estimated(model, media_items, seen, max_tokens=300)
     assert plan.models[0].basis == "observed"
     truth, band = _cost(model, answers), plan.cost_usd
     return float(band.p10) <= truth <= float(band.p90), float(band.p90 - band.p10) / truth
@@ -249,8 +249,8 @@ def test_the_band_shrinks_with_what_was_seen(mix):
 @pytest.mark.parametrize("model", [FLASH, QWEN, NOVA])
 def test_after_one_full_run_the_next_plan_of_like_media_is_within_5_percent(model):
     rng = random.Random(7)
-    medias = [_media(rng, "both") for _ in range(5_000)]
-    seen = Observed.from_dataset(_table(_row(model, media, *_own_server(rng, media)) for media in medias))
+    media_items = [_media(rng, "both") for _ in range(5_000)]
+    seen = History.from_dataset(_table(_row(model, media, *_own_server(rng, media)) for media in media_items))
     others = [_media(rng, "both") for _ in range(3_000)]
     truth = _cost(model, [_own_server(rng, media) for media in others])
     assert float(estimated(model, others, seen, max_tokens=300).cost_usd.p50) == pytest.approx(
@@ -260,7 +260,7 @@ def test_after_one_full_run_the_next_plan_of_like_media_is_within_5_percent(mode
 
 def test_what_was_seen_replaces_the_formula_and_is_said():
     rows = [_row(FLASH, image(1000, 1000), 2_000, 50) for _ in range(30)]
-    plan = estimated(FLASH, [image(1000, 1000)] * 10, Observed.from_dataset(_table(rows)))
+    plan = estimated(FLASH, [image(1000, 1000)] * 10, History.from_dataset(_table(rows)))
     assert plan.models[0].basis == "observed"
     assert plan.input_tokens.p50 == pytest.approx(20_000, rel=0.01)
     assert plan.output_tokens.p50 == pytest.approx(500, rel=0.01)
@@ -269,19 +269,19 @@ def test_what_was_seen_replaces_the_formula_and_is_said():
 
 def test_a_kind_that_was_not_seen_keeps_its_formula():
     rows = [_row(FLASH, image(1000, 1000), 2_000, 50) for _ in range(30)]
-    plan = estimated(FLASH, [video(60)], Observed.from_dataset(_table(rows)))
+    plan = estimated(FLASH, [video(60)], History.from_dataset(_table(rows)))
     assert plan.models[0].basis == "formula"
     assert plan.input_tokens.p50 == pytest.approx(17_410, rel=0.01)
 
 
 def test_four_answers_are_too_few_to_learn_from():
     rows = [_row(FLASH, image(1000, 1000), 2_000, 50) for _ in range(4)]
-    assert Observed.from_dataset(_table(rows)).laws == {}
+    assert History.from_dataset(_table(rows)).laws == {}
 
 
 def test_ten_answers_only_scale_the_formula():
     rows = [_row(FLASH, image(300, 300), 526, 50) for _ in range(10)]  # 10 of text, 2 * 258
-    seen = Observed.from_dataset(_table(rows))
+    seen = History.from_dataset(_table(rows))
     plan = estimated(FLASH, [image(300, 300)] * 100, seen)
     assert plan.input_tokens.p50 == pytest.approx(52_600, rel=0.01)
     assert plan.input_tokens.p90 > plan.input_tokens.p50
@@ -296,26 +296,26 @@ def test_failures_copies_repairs_and_other_gateways_teach_nothing():
         {"input_tokens": None},
     ]
     rows = [_row(FLASH, image(100, 100), 9_999, 9) | more for more in odd for _ in range(30)]
-    assert Observed.from_dataset(_table(rows), gateway="mavi").rows == {}
+    assert History.from_dataset(_table(rows), gateway="mavi").rows == {}
 
 
 def test_a_few_absurd_counts_do_not_move_the_law():
     rows = [_row(FLASH, image(1000, 1000), 2_000, 50) for _ in range(60)]
     rows += [_row(FLASH, image(1000, 1000), 2_000_000, 50)] * 2
-    plan = estimated(FLASH, [image(1000, 1000)] * 100, Observed.from_dataset(_table(rows)))
+    plan = estimated(FLASH, [image(1000, 1000)] * 100, History.from_dataset(_table(rows)))
     assert plan.input_tokens.p50 == pytest.approx(200_000, rel=0.02)
 
 
 def test_record_batches_and_tables_teach_the_same():
     rows = [_row(FLASH, image(1000, 1000), 2_000 + n, 50) for n in range(40)]
     table = _table(rows)
-    by_table, by_batches = Observed.from_dataset(table), Observed.from_dataset(iter(table.to_batches()))
+    by_table, by_batches = History.from_dataset(table), History.from_dataset(iter(table.to_batches()))
     assert by_table.law(FLASH, "image").terms == by_batches.law(FLASH, "image").terms
 
 
 def test_a_large_dataset_is_sampled_evenly():
     rows = [_row(FLASH, image(1000, 1000), 1_000 + n, 50) for n in range(10_000)]
-    seen = Observed.from_dataset(pads.dataset(_table(rows)))
+    seen = History.from_dataset(pads.dataset(_table(rows)))
     assert seen.rows == {FLASH: 4096}
     assert seen.law(FLASH, "image").mean == pytest.approx(6_000, rel=0.03)
 
@@ -323,9 +323,9 @@ def test_a_large_dataset_is_sampled_evenly():
 def test_billed_retries_are_part_of_the_cost():
     rows = [_row(FLASH, image(100, 100), 300, 50, cost_usd=Decimal("0.001")) for _ in range(30)]
     tries = pa.table({"model": [FLASH] * 40, "cost_usd": [Decimal("0.001")] * 40})
-    seen = Observed.from_dataset(_table(rows), attempts=tries)
+    seen = History.from_dataset(_table(rows), attempts=tries)
     assert seen.overheads[FLASH] == pytest.approx(4 / 3)
-    without = Observed.from_dataset(_table(rows))
+    without = History.from_dataset(_table(rows))
     plain, dearer = (estimated(FLASH, [image(100, 100)] * 90, one).cost_usd.p50 for one in (without, seen))
     assert float(dearer) == pytest.approx(float(plain) * 4 / 3, rel=0.01)
 
@@ -333,7 +333,7 @@ def test_billed_retries_are_part_of_the_cost():
 def test_observed_latency_decides_the_time():
     rows = [_row(FLASH, image(100, 100), 300, 50) for _ in range(30)]  # 2 s each
     plan = estimated(
-        FLASH, [image(100, 100)] * 100, Observed.from_dataset(_table(rows)), limits=Limits(concurrency=1)
+        FLASH, [image(100, 100)] * 100, History.from_dataset(_table(rows)), limits=Limits(concurrency=1)
     )
     assert plan.wall_s.p50 == pytest.approx(200, rel=0.05)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mavi_tasks import estimate
 from mavi_tasks.estimate.token_formulas import DATA, FORMULAS, size_bucket
-from mavi_tasks.pricing.book import book
+from mavi_tasks.pricing.book import load_prices
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def test_what_a_budget_holds_back_is_bounded_where_nothing_is_known():
 
 
 def test_every_priced_model_has_a_formula_of_a_known_family():
-    models = [row.model for row in book().models(on=DATA["text"]["checked"])]
+    models = [row.model for row in load_prices().models(on=DATA["text"]["checked"])]
     assert len(models) == 60
     assert [model for model in models if estimate.formula_of(model) is None] == []
 
@@ -137,9 +137,9 @@ def test_any_size_has_a_positive_number_of_tokens(formula, width, height, durati
 @given(SIDE, SIDE, st.integers(0, 10_000))
 def test_the_upper_estimate_is_never_under_the_estimate(width, height, chars):
     for model in ("gemini:gemini-2.5-pro", "qwen:qwen3-vl-flash", "nova:x", "gpt:gpt-5.2"):
-        medias = [image(width, height)]
-        most = estimate.input_tokens_at_most(model, medias, chars)
-        assert most >= estimate.input_tokens(model, medias, chars) - 1
+        media_items = [image(width, height)]
+        most = estimate.input_tokens_at_most(model, media_items, chars)
+        assert most >= estimate.input_tokens(model, media_items, chars) - 1
 
 
 @given(st.floats(0, 10_000), st.floats(0, 10_000))

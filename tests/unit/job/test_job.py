@@ -138,7 +138,7 @@ def test_own_prices_are_taken_by_the_price_book(folder):
 
     rows = "prices: {'gemini:gemini-2.5-flash': {input_usd_per_mtok: 1, output_usd_per_mtok: 2}}\n"
     job = load_job(written(folder, SMALL + rows))
-    price = book.book(job.extra_prices()).price(MODEL, date(2026, 11, 22))
+    price = book.load_prices(job.extra_prices()).price(MODEL, date(2026, 11, 22))
     assert price.cost(1_000_000, 1_000_000).total_pico == 3 * 10**12  # 1 + 2 dollars
 
 

@@ -14,7 +14,7 @@ def env(tmp_path):
 
 
 def key(env, base_url=None, **gateway):
-    return endpoint.endpoint(Gateway(base_url=base_url, **gateway), env).api_key
+    return endpoint.resolve_endpoint(Gateway(base_url=base_url, **gateway), env).api_key
 
 
 @pytest.mark.parametrize(

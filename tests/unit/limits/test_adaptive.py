@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from mavi_tasks.limits import Throttle
-from mavi_tasks.limits.limit_search import CONCURRENCY, RATE, Seeker
+from mavi_tasks.limits import ModelLimiter
+from mavi_tasks.limits.limit_search import CONCURRENCY, RATE, LimitSearch
 from tests.support.clock import FakeClock
 from tests.support.limit_servers import QueueServer, RateServer, SlotServer, ask_many
 
@@ -105,7 +105,7 @@ def test_growth_stops_at_the_most_allowed():
     most = 0
 
     async def main():
-        gate = Throttle(
+        gate = ModelLimiter(
             "nova:lite", requests_per_minute=None, tokens_per_minute=None, concurrency=None, clock=clock
         )
 
@@ -132,7 +132,7 @@ def test_growth_is_told_seldom_and_cuts_at_once():
 
 def test_a_seeker_grows_half_way_rests_and_then_steps_beyond():
     """From 50 with 100 known as too much: 73.5, 85.2, ... 97, a rest of 15 s, 98.9, 101.9."""
-    seeker = Seeker(RATE, 50.0, None)
+    seeker = LimitSearch(RATE, 50.0, None)
     seeker.cut(50.0, ceiling=100.0, now=0.0)
     values = []
     for now in (1, 2, 3, 4, 5, 6, 7, 14):
@@ -146,7 +146,7 @@ def test_a_seeker_grows_half_way_rests_and_then_steps_beyond():
 
 def test_a_failed_step_beyond_doubles_the_rest():
     """15 s, then 30 s."""
-    seeker = Seeker(CONCURRENCY, 20, 512)
+    seeker = LimitSearch(CONCURRENCY, 20, 512)
     seeker.cut(20, ceiling=21, now=0.0)
     seeker.grow(15.0)
     assert seeker.value == 21

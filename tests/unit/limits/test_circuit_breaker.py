@@ -2,7 +2,7 @@
 
 import asyncio
 
-from mavi_tasks.limits import CircuitSettings, ModelDown, Throttle
+from mavi_tasks.limits import CircuitSettings, ModelDown, ModelLimiter
 from mavi_tasks.limits.circuit_breaker import Circuit
 from tests.support.clock import FakeClock
 
@@ -63,14 +63,14 @@ def test_probes_that_hang_end_with_the_total_time():
 
 
 def gate(clock, **more):
-    return Throttle(
+    return ModelLimiter(
         "qwen:vl", requests_per_minute=None, tokens_per_minute=None, concurrency=20, clock=clock, **more
     )
 
 
-async def fail(throttle, times):
+async def fail(limiter, times):
     for _ in range(times):
-        throttle.release(await throttle.acquire(), "server_error")
+        limiter.release(await limiter.acquire(), "server_error")
 
 
 def test_an_open_circuit_lets_one_probe_through_and_closes_on_its_answer():
@@ -78,14 +78,14 @@ def test_an_open_circuit_lets_one_probe_through_and_closes_on_its_answer():
     clock = FakeClock()
 
     async def main():
-        throttle = gate(clock)
-        await fail(throttle, 10)
-        waiters = [asyncio.create_task(throttle.acquire()) for _ in range(5)]
+        limiter = gate(clock)
+        await fail(limiter, 10)
+        waiters = [asyncio.create_task(limiter.acquire()) for _ in range(5)]
         await clock.sleep(5.5)
         assert [task.done() for task in waiters] == [True, False, False, False, False]
-        assert throttle.circuit_state == "probing"
-        throttle.release(waiters[0].result(), "ok")
-        assert throttle.circuit_state == "closed"
+        assert limiter.circuit_state == "probing"
+        limiter.release(waiters[0].result(), "ok")
+        assert limiter.circuit_state == "closed"
         await asyncio.gather(*waiters[1:])
         assert clock.now() == 1005.5
 
@@ -97,17 +97,17 @@ def test_a_model_that_stays_broken_goes_down_with_all_its_waiters():
     clock = FakeClock()
 
     async def main():
-        throttle = gate(clock)
+        limiter = gate(clock)
 
         async def work():
             while True:
-                throttle.release(await throttle.acquire(), "unknown")
+                limiter.release(await limiter.acquire(), "unknown")
 
         results = await asyncio.gather(*(work() for _ in range(30)), return_exceptions=True)
         assert all(isinstance(result, ModelDown) for result in results)
         assert str(results[0]) == "qwen:vl: 13 failures in a row, 3 of 3 probes failed"
         assert clock.now() == 1035.0
-        assert throttle.tries == 13
+        assert limiter.tries == 13
 
     clock.run(main)
 
@@ -117,16 +117,16 @@ def test_a_429_neither_opens_a_circuit_nor_fails_a_probe():
     clock = FakeClock()
 
     async def main():
-        throttle = gate(clock)
+        limiter = gate(clock)
         for _ in range(20):
-            throttle.release(await throttle.acquire(), "throttled")
-        assert throttle.circuit_state == "closed"
-        throttle.release(await throttle.acquire(), "ok")
-        await fail(throttle, 10)
-        probe = await throttle.acquire()
-        throttle.release(probe, "throttled", retry_after_s=3.0)
+            limiter.release(await limiter.acquire(), "throttled")
+        assert limiter.circuit_state == "closed"
+        limiter.release(await limiter.acquire(), "ok")
+        await fail(limiter, 10)
+        probe = await limiter.acquire()
+        limiter.release(probe, "throttled", retry_after_s=3.0)
         before = clock.now()
-        again = await throttle.acquire()
+        again = await limiter.acquire()
         assert again.probe
         assert clock.now() - before >= 3.0
 
@@ -138,11 +138,11 @@ def test_a_refusal_of_the_request_proves_the_model_is_up():
     clock = FakeClock()
 
     async def main():
-        throttle = gate(clock)
+        limiter = gate(clock)
         for _ in range(5):
-            await fail(throttle, 9)
-            throttle.release(await throttle.acquire(), "rejected")
-        assert throttle.circuit_state == "closed"
+            await fail(limiter, 9)
+            limiter.release(await limiter.acquire(), "rejected")
+        assert limiter.circuit_state == "closed"
 
     clock.run(main)
 
@@ -152,12 +152,12 @@ def test_a_probe_never_sent_leaves_room_for_another():
     clock = FakeClock()
 
     async def main():
-        throttle = gate(clock, circuit=CircuitSettings(failures=1))
-        await fail(throttle, 1)
-        probe = await throttle.acquire()
-        throttle.give_back(probe)
-        assert throttle.circuit_state == "open"
-        assert (await throttle.acquire()).probe
+        limiter = gate(clock, circuit=CircuitSettings(failures=1))
+        await fail(limiter, 1)
+        probe = await limiter.acquire()
+        limiter.give_back(probe)
+        assert limiter.circuit_state == "open"
+        assert (await limiter.acquire()).probe
 
     clock.run(main)
 
@@ -168,9 +168,9 @@ def test_circuit_changes_are_told():
     told = []
 
     async def main():
-        throttle = gate(clock, on_change=told.append)
-        await fail(throttle, 10)
-        throttle.release(await throttle.acquire(), "ok")
+        limiter = gate(clock, on_change=told.append)
+        await fail(limiter, 10)
+        limiter.release(await limiter.acquire(), "ok")
 
     clock.run(main)
     assert [(change.old, change.new) for change in told if change.what == "circuit"] == [

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mavi_tasks.limits.gcra import HEADROOM, PICO, Pacer, catch_up_s
+from mavi_tasks.limits.gcra import HEADROOM, PICO, TokenBucket, catch_up_s
 
 RATES = st.floats(min_value=0.5, max_value=200_000, allow_nan=False)
 GAPS = st.lists(st.floats(min_value=0, max_value=5), min_size=1, max_size=60)
 
 
-def busiest(takes: list[tuple[float, int]], pacer: Pacer, window_slack_s: float) -> float:
+def busiest(takes: list[tuple[float, int]], pacer: TokenBucket, window_slack_s: float) -> float:
     """By how many units the worst window exceeds rate * window; at most one request plus the catch-up."""
     worst = 0.0
     for first in range(len(takes)):
@@ -27,7 +27,7 @@ def busiest(takes: list[tuple[float, int]], pacer: Pacer, window_slack_s: float)
 def test_requests_never_exceed_the_rate_in_any_window(per_minute, gaps):
     """Greedy callers that come whenever they like get rate * window + 1 at most, the catch-up included."""
     late_s = catch_up_s(per_minute)
-    pacer = Pacer(per_minute, catch_up_s=late_s)
+    pacer = TokenBucket(per_minute, catch_up_s=late_s)
     now, takes = 5000.0, []
     for gap in gaps:
         now += gap
@@ -40,7 +40,7 @@ def test_requests_never_exceed_the_rate_in_any_window(per_minute, gaps):
 @given(RATES, st.lists(st.tuples(st.floats(0, 3), st.integers(1, 50_000)), min_size=1, max_size=60))
 def test_tokens_never_exceed_the_rate_plus_one_request_in_any_window(per_minute, asks):
     """The overshoot of any window is at most the largest single request."""
-    pacer = Pacer(per_minute)
+    pacer = TokenBucket(per_minute)
     now, takes = 5000.0, []
     for gap, tokens in asks:
         now += gap
@@ -57,7 +57,7 @@ def test_tokens_never_exceed_the_rate_plus_one_request_in_any_window(per_minute,
 )
 def test_tokens_less_refunds_never_exceed_the_rate_plus_one_request(per_minute, asks):
     """Refunds are spent again, not multiplied: net of them every window keeps the limit."""
-    pacer = Pacer(per_minute)
+    pacer = TokenBucket(per_minute)
     now, takes = 5000.0, []
     for gap, tokens, used in asks:
         now += gap
@@ -74,7 +74,7 @@ def test_tokens_less_refunds_never_exceed_the_rate_plus_one_request(per_minute, 
 @given(RATES, st.integers(1, 10**6), st.integers(0, 10**6))
 def test_a_refund_leaves_exactly_what_was_used(per_minute, reserved, used):
     """Reserving much and settling at less waits to the picosecond like reserving less at once."""
-    settled, exact = Pacer(per_minute, largest=10**6), Pacer(per_minute, largest=10**6)
+    settled, exact = TokenBucket(per_minute, largest=10**6), TokenBucket(per_minute, largest=10**6)
     for pacer in (settled, exact):
         pacer.take(10**6, 5000.0)
     settled.take(reserved, 5000.0)
@@ -87,7 +87,7 @@ def test_a_refund_leaves_exactly_what_was_used(per_minute, reserved, used):
 def test_a_told_minute_is_never_exceeded_even_after_a_catch_up(told):
     """Asked for as fast as it goes after a pause: no 60 s hold more than was told."""
     per_minute = told * HEADROOM
-    pacer = Pacer(per_minute, catch_up_s=catch_up_s(per_minute))
+    pacer = TokenBucket(per_minute, catch_up_s=catch_up_s(per_minute))
     now, takes = 0.0, []
     while now < 150:
         wait_s = pacer.wait_s(1, now)
@@ -101,7 +101,7 @@ def test_a_told_minute_is_never_exceeded_even_after_a_catch_up(told):
 
 def test_late_wake_ups_do_not_lower_the_rate():
     """Woken 9 ms late each time, 100 requests a second stay 100 a second."""
-    pacer = Pacer(6000, catch_up_s=catch_up_s(6000))
+    pacer = TokenBucket(6000, catch_up_s=catch_up_s(6000))
     now, taken = 100.0, 0
     while now < 110:
         while pacer.wait_s(1, now) == 0:
@@ -113,7 +113,7 @@ def test_late_wake_ups_do_not_lower_the_rate():
 
 def test_an_idle_pacer_gives_one_request_and_the_catch_up_not_a_saved_up_burst():
     """A minute of silence does not allow a minute's worth at once."""
-    pacer = Pacer(6000, catch_up_s=0.03)
+    pacer = TokenBucket(6000, catch_up_s=0.03)
     pacer.take(1, 0.0)
     taken = 0
     while pacer.wait_s(1, 60.0) == 0:
@@ -124,7 +124,7 @@ def test_an_idle_pacer_gives_one_request_and_the_catch_up_not_a_saved_up_burst()
 
 def test_a_request_larger_than_the_whole_limit_goes_when_it_has_waited():
     """30,000 tokens at 10,000 a minute: at once on a full bucket, then after 3 minutes."""
-    pacer = Pacer(10_000, catch_up_s=0.0)
+    pacer = TokenBucket(10_000, catch_up_s=0.0)
     assert pacer.wait_s(30_000, 7.0) == 0
     pacer.take(30_000, 7.0)
     assert pacer.wait_s(30_000, 7.0) == 180.0
@@ -132,4 +132,4 @@ def test_a_request_larger_than_the_whole_limit_goes_when_it_has_waited():
 
 def test_whole_picoseconds_round_the_rate_down():
     """7 a minute is 8.571428571428...s apart: rounded up, never faster."""
-    assert Pacer(7).unit_ps == 60 * PICO // 7 + 1
+    assert TokenBucket(7).unit_ps == 60 * PICO // 7 + 1

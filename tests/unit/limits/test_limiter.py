@@ -1,4 +1,4 @@
-"""The throttle: order, holds, slots, settlement, cancellation."""
+"""The limiter: order, holds, slots, settlement, cancellation."""
 
 import asyncio
 
@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mavi_tasks.limits import CircuitSettings, ModelDown, Throttle
+from mavi_tasks.limits import CircuitSettings, ModelDown, ModelLimiter
 from tests.support.clock import FakeClock
 from tests.support.limit_servers import RateServer, ask_many
 
 
-def throttle(clock, *, rpm=None, tpm=None, slots=None, **more):
-    return Throttle(
+def limiter(clock, *, rpm=None, tpm=None, slots=None, **more):
+    return ModelLimiter(
         "gpt:small", requests_per_minute=rpm, tokens_per_minute=tpm, concurrency=slots, clock=clock, **more
     )
 
@@ -39,7 +39,7 @@ def test_a_paced_request_blocks_no_slot():
     clock = FakeClock()
 
     async def main():
-        gate = throttle(clock, rpm=1, slots=1)
+        gate = limiter(clock, rpm=1, slots=1)
         gate.release(await gate.acquire(), "ok")
         waiter = asyncio.create_task(gate.acquire())
         await clock.sleep(10)
@@ -61,7 +61,7 @@ def test_a_large_request_is_not_overtaken():
         gate.release(permit, "ok", used_tokens=tokens)
 
     async def main():
-        gate = throttle(clock, tpm=6000)
+        gate = limiter(clock, tpm=6000)
         await ask(gate, "first", 5000)
         await asyncio.gather(ask(gate, "large", 5000), *(ask(gate, f"small {n}", 1) for n in range(20)))
 
@@ -75,7 +75,7 @@ def test_try_acquire_gives_nothing_while_somebody_is_in_line():
     clock = FakeClock()
 
     async def main():
-        gate = throttle(clock, slots=1)
+        gate = limiter(clock, slots=1)
         permit = gate.try_acquire()
         waiter = asyncio.create_task(gate.acquire())
         await clock.sleep(0)
@@ -92,7 +92,7 @@ def test_retry_after_holds_the_whole_model():
     clock = FakeClock()
 
     async def main():
-        gate = throttle(clock, slots=10)
+        gate = limiter(clock, slots=10)
         refused, other = await gate.acquire(), await gate.acquire()
         gate.release(refused, "throttled", retry_after_s=7.5)
         gate.release(other, "ok")
@@ -108,7 +108,7 @@ def test_a_pause_is_told_in_words():
     clock = FakeClock()
 
     async def main():
-        gate = throttle(clock)
+        gate = limiter(clock)
         assert gate.pausing is None
         gate.release(await gate.acquire(), "throttled", retry_after_s=7.0)
         assert gate.pausing == "held for 7 s"
@@ -124,7 +124,7 @@ def test_holds_without_retry_after_double_from_1_s_to_32_s():
     holds = []
 
     async def main():
-        gate = throttle(clock, slots=1)
+        gate = limiter(clock, slots=1)
         for _ in range(7):
             permit = await gate.acquire()
             gate.release(permit, "throttled")
@@ -142,7 +142,7 @@ def test_one_burst_of_429s_is_one_cut():
     clock = FakeClock()
 
     async def main():
-        gate = throttle(clock, rpm=6000, slots=50)
+        gate = limiter(clock, rpm=6000, slots=50)
         permits = [await gate.acquire() for _ in range(30)]
         gate.release(permits[0], "throttled")
         after_first = (gate.held_until, gate.rate_now)
@@ -159,7 +159,7 @@ def test_server_errors_shrink_nothing():
     clock = FakeClock()
 
     async def main():
-        gate = throttle(clock, circuit=CircuitSettings(failures=1000))
+        gate = limiter(clock, circuit=CircuitSettings(failures=1000))
         for _ in range(50):
             gate.release(await gate.acquire(), "server_error")
         assert gate.concurrency_now == 8
@@ -175,7 +175,7 @@ def test_concurrency_told_is_never_exceeded_nor_outgrown():
 
     async def main():
         nonlocal seen_most
-        gate = throttle(clock, slots=5)
+        gate = limiter(clock, slots=5)
 
         async def work():
             nonlocal seen_most
@@ -209,7 +209,7 @@ def test_tokens_are_settled_by_what_is_known(outcome, used, settled):
     clock = FakeClock()
 
     async def main():
-        gate = throttle(clock, tpm=100_000)
+        gate = limiter(clock, tpm=100_000)
         permit = await gate.acquire(100)
         assert gate.tokens_reserved == 100
         gate.release(permit, outcome, used_tokens=used)
@@ -223,7 +223,7 @@ def test_a_permit_is_released_once():
     clock = FakeClock()
 
     async def main():
-        gate = throttle(clock)
+        gate = limiter(clock)
         permit = await gate.acquire()
         gate.release(permit, "ok")
         with pytest.raises(ValueError, match="permit 1 was released before"):
@@ -237,7 +237,7 @@ def test_a_permit_given_back_costs_nothing():
     clock = FakeClock()
 
     async def main():
-        gate = throttle(clock, rpm=1, tpm=100, slots=1)
+        gate = limiter(clock, rpm=1, tpm=100, slots=1)
         gate.give_back(await gate.acquire(100))
         await gate.acquire(100)
         assert clock.now() == 1000.0
@@ -250,7 +250,7 @@ def test_stop_raises_in_every_waiter_at_once():
     clock = FakeClock()
 
     async def main():
-        gate = throttle(clock, rpm=1)
+        gate = limiter(clock, rpm=1)
         permit = await gate.acquire()
         waiters = [asyncio.create_task(gate.acquire()) for _ in range(3)]
         await clock.sleep(1)
@@ -276,7 +276,7 @@ def test_changes_are_told_and_kept():
     told = []
 
     async def main():
-        gate = throttle(clock, slots=4, on_change=told.append)
+        gate = limiter(clock, slots=4, on_change=told.append)
         gate.release(await gate.acquire(), "throttled", retry_after_s=2.0)
         assert list(gate.history) == told
 
@@ -328,7 +328,7 @@ def test_everybody_is_served_in_order_and_nothing_leaks(work, rpm, tpm, slots):
         task.cancel()
 
     async def main():
-        gate = throttle(clock, rpm=rpm, tpm=tpm, slots=slots, circuit=CircuitSettings(failures=1000))
+        gate = limiter(clock, rpm=rpm, tpm=tpm, slots=slots, circuit=CircuitSettings(failures=1000))
         tasks, stoppers = [], []
         for number, (after, tokens, takes, outcome, cancel_after) in enumerate(work):
             task = asyncio.create_task(ask(gate, number, after, tokens, takes, outcome))
@@ -356,7 +356,7 @@ def test_a_waiter_cancelled_in_the_moment_it_is_served_loses_nothing(slots, data
     clock = FakeClock()
 
     async def main():
-        gate = throttle(clock, slots=slots)
+        gate = limiter(clock, slots=slots)
         held = [await gate.acquire() for _ in range(slots)]
         waiters = [asyncio.create_task(gate.acquire()) for _ in range(2 * slots)]
         await clock.sleep(0)
@@ -389,7 +389,7 @@ def test_no_window_holds_more_than_the_told_limit(rpm, crowd, busy, seed):
     sent = []
 
     async def main():
-        gate = throttle(clock, rpm=rpm)
+        gate = limiter(clock, rpm=rpm)
 
         async def work():
             for _ in range(20):

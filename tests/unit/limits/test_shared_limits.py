@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 
 from mavi_tasks.limits import ModelDown
 from mavi_tasks.limits.shared import (
-    Leased,
+    LeaseClock,
     LeasedBudget,
     MemoryPermits,
-    SharedThrottle,
+    SharedModelLimiter,
     StoreError,
     limit_name,
 )
 from mavi_tasks.limits.shared.budget_ledger import exchange, opened
-from mavi_tasks.limits.shared.file_store import FileLedger, FilePermits
-from mavi_tasks.limits.shared.redis_store import RedisLedger, RedisPermits
+from mavi_tasks.limits.shared.file_store import FileLedger, FileRateLeases
+from mavi_tasks.limits.shared.redis_store import RedisLedger, RedisRateLeases
 from tests.support.clock import FakeClock
 from tests.support.gateways import REPOSITORY, environment
 
@@ -37,8 +37,8 @@ class Account:
         self.workers, self.tokens, self.latency_s, self.most = workers, tokens, latency_s, concurrency
         self.told = {"requests_per_minute": rpm, "tokens_per_minute": tpm, "concurrency": concurrency}
 
-    def throttle(self, permits=None):
-        return SharedThrottle(
+    def limiter(self, permits=None):
+        return SharedModelLimiter(
             MODEL,
             permits=permits or self.store,
             limit="x",
@@ -47,23 +47,23 @@ class Account:
             **self.told,
         )
 
-    async def work(self, number, until_s, throttle):
+    async def work(self, number, until_s, limiter):
         async def one():
             while self.clock.now() < 1000 + until_s:
-                permit = await throttle.acquire(self.tokens)
+                permit = await limiter.acquire(self.tokens)
                 self.sent.append(self.clock.now() - 1000)
                 self.of[number] = self.of.get(number, 0) + 1
                 await self.clock.sleep(self.latency_s)
-                throttle.release(permit, "ok", used_tokens=self.tokens)
+                limiter.release(permit, "ok", used_tokens=self.tokens)
 
         await asyncio.gather(*(one() for _ in range(self.most)))
-        await throttle.close()
+        await limiter.close()
 
     def run(self, *seconds):
         """One worker for each number of seconds."""
 
         async def main():
-            await asyncio.gather(*(self.work(n, s, self.throttle()) for n, s in enumerate(seconds)))
+            await asyncio.gather(*(self.work(n, s, self.limiter()) for n, s in enumerate(seconds)))
 
         self.clock.run(main)
         self.sent = sorted(at for at in self.sent if at < max(seconds))
@@ -109,10 +109,10 @@ def test_tokens_that_were_not_used_are_there_for_the_next():
     account = Account(2, tpm=60_000, tokens=1000)
 
     async def main():
-        throttle = account.throttle()
+        limiter = account.limiter()
         for _ in range(10):
-            throttle.release(await throttle.acquire(1000), "ok", used_tokens=0)
-        await throttle.close()
+            limiter.release(await limiter.acquire(1000), "ok", used_tokens=0)
+        await limiter.close()
         return account.clock.now() - 1000
 
     assert account.clock.run(main) < 3  # 10,000 tokens would be 10 s
@@ -122,9 +122,9 @@ def test_a_worker_without_requests_takes_no_leases():
     account = Account(2, rpm=60)
 
     async def main():
-        throttle = account.throttle()
+        limiter = account.limiter()
         await account.clock.sleep(30)
-        await throttle.close()
+        await limiter.close()
         return await account.store.lease("x", 1.0)
 
     assert account.clock.run(main) == 0.0
@@ -134,12 +134,12 @@ def test_an_unsent_permit_is_given_back_once():
     account = Account(1, rpm=600, tpm=1000)
 
     async def main():
-        throttle = account.throttle()
-        permit = await throttle.acquire(10)
-        throttle.give_back(permit)
+        limiter = account.limiter()
+        permit = await limiter.acquire(10)
+        limiter.give_back(permit)
         with pytest.raises(ValueError, match="released before"):
-            throttle.give_back(permit)
-        await throttle.close()
+            limiter.give_back(permit)
+        await limiter.close()
 
     account.clock.run(main)
 
@@ -162,9 +162,9 @@ def test_a_store_that_is_out_holds_all_sends_and_lets_go_when_it_is_back(error):
     account = Account(1, rpm=600)
 
     async def main():
-        throttle = account.throttle(Out(account.clock, account.store, 1020.0, error))
-        await throttle.acquire()
-        await throttle.close()
+        limiter = account.limiter(Out(account.clock, account.store, 1020.0, error))
+        await limiter.acquire()
+        await limiter.close()
         return account.clock.now() - 1000
 
     assert 20 <= account.clock.run(main) < 22
@@ -174,9 +174,9 @@ def test_a_store_that_stays_out_ends_the_model_and_says_why():
     account = Account(1, rpm=600)
 
     async def main():
-        throttle = account.throttle(Out(account.clock, account.store, float("inf")))
+        limiter = account.limiter(Out(account.clock, account.store, float("inf")))
         with pytest.raises(ModelDown, match="shared limit is out: connection refused"):
-            await throttle.acquire()
+            await limiter.acquire()
         return account.clock.now() - 1000
 
     assert 55 <= account.clock.run(main) <= 65
@@ -187,7 +187,7 @@ def test_a_store_that_stays_out_ends_the_model_and_says_why():
 
 @given(st.lists(st.floats(0, 3), max_size=8), st.floats(0, 10), st.floats(0, 2))
 def test_leased_time_runs_at_the_share_that_is_held_and_says_when_it_will_have_run(gaps, now, more):
-    leased, start = Leased(0.25), 0.0
+    leased, start = LeaseClock(0.25), 0.0
     for gap in gaps:
         start += gap
         leased.add(start)
@@ -206,7 +206,7 @@ def test_leased_time_runs_at_the_share_that_is_held_and_says_when_it_will_have_r
 
 def test_leases_of_a_file_follow_one_another_in_time(tmp_path):
     async def main():
-        permits = FilePermits(tmp_path / "limits")
+        permits = FileRateLeases(tmp_path / "limits")
         return [await permits.lease("x", 10.0) for _ in range(3)]
 
     first, second, third = asyncio.run(main())
@@ -219,8 +219,8 @@ def test_processes_of_one_machine_never_get_the_same_lease(tmp_path):
     code = (
         "import asyncio, sys, time\n"
         "from pathlib import Path\n"
-        "from mavi_tasks.limits.shared.file_store import FilePermits\n"
-        "permits = FilePermits(Path(sys.argv[1]))\n"
+        "from mavi_tasks.limits.shared.file_store import FileRateLeases\n"
+        "permits = FileRateLeases(Path(sys.argv[1]))\n"
         "for _ in range(40):\n"
         "    wait = asyncio.run(permits.lease('x', 1.0))\n"
         "    print(time.monotonic() + wait)\n"
@@ -237,18 +237,18 @@ def test_processes_of_one_machine_never_get_the_same_lease(tmp_path):
 
 def test_a_file_from_before_a_restart_of_the_machine_is_forgotten(tmp_path):
     (tmp_path / "x").write_text("1e12")
-    assert asyncio.run(FilePermits(tmp_path).lease("x", 1.0)) == 0.0
+    assert asyncio.run(FileRateLeases(tmp_path).lease("x", 1.0)) == 0.0
 
 
 def test_a_folder_that_cannot_be_written_gives_no_lease(tmp_path):
     (tmp_path / "limits").write_text("a file")
     with pytest.raises(StoreError, match="limits"):
-        asyncio.run(FilePermits(tmp_path / "limits").lease("x", 1.0))
+        asyncio.run(FileRateLeases(tmp_path / "limits").lease("x", 1.0))
 
 
 def test_leases_of_redis_follow_one_another_by_its_clock():
     async def main():
-        permits = RedisPermits(fakeredis.FakeAsyncRedis())
+        permits = RedisRateLeases(fakeredis.FakeAsyncRedis())
         waits = [await permits.lease("x", 10.0) for _ in range(3)]
         other = await permits.lease("y", 10.0)
         await permits.close()
@@ -265,7 +265,7 @@ def test_redis_that_does_not_answer_gives_no_lease():
     server.connected = False
 
     async def main():
-        await RedisPermits(fakeredis.FakeAsyncRedis(server=server)).lease("x", 1.0)
+        await RedisRateLeases(fakeredis.FakeAsyncRedis(server=server)).lease("x", 1.0)
 
     with pytest.raises(StoreError, match="Redis"):
         asyncio.run(main())
@@ -275,10 +275,10 @@ def test_leases_of_prefect_follow_one_another_and_a_paused_limit_gives_none(pref
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 
-    from mavi_tasks.limits.shared.prefect_store import PrefectPermits
+    from mavi_tasks.limits.shared.prefect_store import PrefectRateLeases
 
     async def main():
-        permits = PrefectPermits()
+        permits = PrefectRateLeases()
         waits = [await permits.lease("mavi-test", 10.0) for _ in range(3)]
         async with get_client() as client:
             paused = GlobalConcurrencyLimitUpdate(active=False)

@@ -208,8 +208,8 @@ def test_several_images_go_in_order_and_are_counted_together(tmp_path):
 
 
 def test_of_url_and_file_together_the_hash_is_unknown(tmp_path):
-    medias = [identify("https://host.com/a.jpg"), identify(image_file(tmp_path / "a.jpg"))]
-    done = delivered(deliver(medias, EVERYTHING))
+    media_items = [identify("https://host.com/a.jpg"), identify(image_file(tmp_path / "a.jpg"))]
+    done = delivered(deliver(media_items, EVERYTHING))
     assert (done.sha256, done.input_mode) == (None, "inline")
 
 

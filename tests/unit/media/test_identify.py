@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mavi_tasks.media import Media, MediaOptions, Probes, Refusal, identify
+from mavi_tasks.media import Media, MediaOptions, ProbeCache, Refusal, identify
 from mavi_tasks.media.sniff import mime_of
 from mavi_tasks.media.urls import host_of, is_private_host
 from tests.support.media_files import clip, found, image_bytes, image_file
@@ -283,7 +283,7 @@ def test_a_file_that_grows_while_it_is_read_is_refused_and_ends(tmp_path):
     writer = threading.Thread(target=grow)
     writer.start()
     try:
-        unit = identify(str(path), cache=Probes())
+        unit = identify(str(path), cache=ProbeCache())
     finally:
         stop.set()
         writer.join()
@@ -305,13 +305,13 @@ def test_a_file_is_read_once_until_it_changes(tmp_path):
 
     path = tmp_path / "a.jpg"
     image_file(path, size=(64, 48))
-    first = found(identify(str(path), cache=Probes(Store())))
+    first = found(identify(str(path), cache=ProbeCache(Store())))
     stamp = path.stat()
     path.write_bytes(b"\x00" * stamp.st_size)  # same size and time: it is taken for the same, unread
     os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    assert identify(str(path), cache=Probes(Store())) == first
+    assert identify(str(path), cache=ProbeCache(Store())) == first
     os.utime(path, ns=(1, 1))
-    assert refused(identify(str(path), cache=Probes(Store()))) == "media_kind_unknown"
+    assert refused(identify(str(path), cache=ProbeCache(Store()))) == "media_kind_unknown"
 
 
 @pytest.mark.parametrize("spelling", ["std", "urlsafe", "lines", "percent", "nopad"])

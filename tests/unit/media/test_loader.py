@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mavi_tasks.media import Delivery, MediaOptions, MediaStore, Refusal, StoreStopped, identify, route_for
+from mavi_tasks.media import Delivery, MediaLoader, MediaOptions, Refusal, StoreStopped, identify, route_for
 from mavi_tasks.media.thread_pool import ByteBudget, Workers
 from tests.support.gateways import REPOSITORY
 from tests.support.media_files import EVERYTHING, IMAGES_ONLY, TWO_ENDPOINTS, clip, found, image_file
@@ -22,7 +22,7 @@ def plan_of(ref: str, family=EVERYTHING, **asked):
 
 def test_requests_of_urls_alone_start_no_thread_and_take_no_memory():
     async def run() -> None:
-        async with MediaStore(budget_bytes=0) as store:
+        async with MediaLoader(budget_bytes=0) as store:
             before = threading.active_count()
             async with store.delivery(plan_of("https://host.com/a.jpg")) as done:
                 assert done.parts[0].url == "https://host.com/a.jpg"
@@ -35,13 +35,13 @@ def test_requests_of_urls_alone_start_no_thread_and_take_no_memory():
 def test_one_media_wanted_by_many_at_one_time_is_encoded_once(tmp_path):
     path = image_file(tmp_path / "a.jpg")
 
-    async def one(store: MediaStore, family) -> str:
+    async def one(store: MediaLoader, family) -> str:
         async with store.delivery(plan_of(path, family)) as done:
             await asyncio.sleep(0)
             return done.parts[0].data
 
     async def run() -> None:
-        async with MediaStore() as store:
+        async with MediaLoader() as store:
             texts = await asyncio.gather(
                 *(one(store, f) for f in [EVERYTHING, IMAGES_ONLY, TWO_ENDPOINTS] * 10)
             )
@@ -57,7 +57,7 @@ def test_other_forms_of_one_media_are_encoded_each(tmp_path):
     path = clip(tmp_path / "a.mp4", seconds=1)
 
     async def run() -> None:
-        async with MediaStore() as store:
+        async with MediaLoader() as store:
             for plan in (plan_of(path), plan_of(path, frames=2), plan_of(path, IMAGES_ONLY, frames=2)):
                 async with store.delivery(plan) as done:
                     assert isinstance(done, Delivery)
@@ -70,7 +70,7 @@ def test_what_is_too_much_for_the_cache_is_not_kept(tmp_path):
     path = image_file(tmp_path / "a.jpg")
 
     async def run() -> None:
-        async with MediaStore(cache_bytes=10) as store:
+        async with MediaLoader(cache_bytes=10) as store:
             for _ in range(2):
                 async with store.delivery(plan_of(path)):
                     pass
@@ -85,7 +85,7 @@ def test_a_refusal_at_the_last_moment_is_handed_over_and_frees_the_memory(tmp_pa
     Path(path).unlink()
 
     async def run() -> None:
-        async with MediaStore(budget_bytes=1) as store:
+        async with MediaLoader(budget_bytes=1) as store:
             for _ in range(2):
                 async with store.delivery(plan) as outcome:
                     assert isinstance(outcome, Refusal)
@@ -99,7 +99,7 @@ def test_texts_in_flight_stay_within_the_budget(tmp_path):
     size = max(Path(path).stat().st_size for path in paths)
     held = most = 0
 
-    async def one(store: MediaStore, path: str) -> None:
+    async def one(store: MediaLoader, path: str) -> None:
         nonlocal held, most
         async with store.delivery(plan_of(path)) as done:
             assert isinstance(done, Delivery)
@@ -109,7 +109,7 @@ def test_texts_in_flight_stay_within_the_budget(tmp_path):
             held -= 1
 
     async def run() -> None:
-        async with MediaStore(budget_bytes=3 * size * 4, cache_bytes=0) as store:  # four at a time
+        async with MediaLoader(budget_bytes=3 * size * 4, cache_bytes=0) as store:  # four at a time
             await asyncio.gather(*(one(store, path) for path in paths))
 
     asyncio.run(run())
@@ -119,12 +119,12 @@ def test_texts_in_flight_stay_within_the_budget(tmp_path):
 def test_one_request_that_is_cancelled_leaves_the_others_their_media(tmp_path):
     path = image_file(tmp_path / "a.jpg")
 
-    async def one(store: MediaStore) -> Delivery | Refusal:
+    async def one(store: MediaLoader) -> Delivery | Refusal:
         async with store.delivery(plan_of(path)) as done:
             return done
 
     async def run() -> None:
-        async with MediaStore() as store:
+        async with MediaLoader() as store:
             first, second = asyncio.create_task(one(store)), asyncio.create_task(one(store))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
@@ -141,12 +141,12 @@ def test_a_stop_lets_nobody_wait_for_media(tmp_path, monkeypatch):
     monkeypatch.setattr("mavi_tasks.media.loader.encode", lambda *_: time.sleep(30))
     path = image_file(tmp_path / "a.jpg")
 
-    async def one(store: MediaStore) -> None:
+    async def one(store: MediaLoader) -> None:
         async with store.delivery(plan_of(path)):
             pass
 
     async def run() -> None:
-        async with MediaStore() as store:
+        async with MediaLoader() as store:
             waiting = asyncio.create_task(one(store))
             await asyncio.sleep(0.05)
             store.stop()
@@ -164,7 +164,7 @@ def test_files_are_identified_off_the_event_loop(tmp_path):
     path = image_file(tmp_path / "a.jpg")
 
     async def run() -> None:
-        async with MediaStore(MediaOptions()) as store:
+        async with MediaLoader(MediaOptions()) as store:
             units = await asyncio.gather(
                 store.identify(path), store.identify(path), store.identify("https://h.com/a.png")
             )

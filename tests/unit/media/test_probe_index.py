@@ -14,10 +14,10 @@ from PIL import Image
 
 from mavi_tasks.execution.run import open_run
 from mavi_tasks.job import job_of
-from mavi_tasks.job.endpoint import endpoint
+from mavi_tasks.job.endpoint import resolve_endpoint
 from mavi_tasks.media import Probe
 from mavi_tasks.media import probe_index as module
-from mavi_tasks.media.probe_index import Library
+from mavi_tasks.media.probe_index import ProbeIndex
 from tests.support.gateways import mavi, rows
 
 LATER = 10**18  # far enough after any time in these tests that a file has settled
@@ -28,8 +28,8 @@ def probe(n: int, mime="image/jpeg", size=(64, 48), duration_s=None) -> Probe:
     return Probe(mime, f"{n:064x}", *(size or (None, None)), duration_s)
 
 
-def opened(folder) -> Library:
-    return Library(folder, now_ns=lambda: LATER)
+def opened(folder) -> ProbeIndex:
+    return ProbeIndex(folder, now_ns=lambda: LATER)
 
 
 def filled(folder, count, first=0) -> None:
@@ -69,7 +69,7 @@ def test_a_changed_file_takes_the_place_of_the_old_one(tmp_path):
 
 def test_a_file_changed_a_moment_ago_is_read_again_next_time(tmp_path):
     now = 1_000_000_000_000
-    with Library(tmp_path, now_ns=lambda: now) as library:
+    with ProbeIndex(tmp_path, now_ns=lambda: now) as library:
         library.put("/m/fresh.jpg", 7, now - 1_000_000_000, probe(1))
         library.put("/m/old.jpg", 7, now - 3_000_000_000, probe(2))
     assert len(opened(tmp_path)) == 1
@@ -186,7 +186,7 @@ def plan(manifest, out, **more):
     """What a night would send, by item; nothing is asked."""
     fields = {"models": [MODEL], "prompt": "What?", "gateway": "sandbox"}
     job = job_of(**{"manifest": str(manifest), "output": str(out), **fields, **more})
-    run = open_run(job, endpoint(job.gateway, {}))
+    run = open_run(job, resolve_endpoint(job.gateway, {}))
     made = run.make_plan()
     found = [request for shards in made.shards.values() for request in made.read(shards)]
     made.discard()

@@ -3,7 +3,16 @@
 import pytest
 
 from mavi_tasks import providers
-from mavi_tasks.media import Media, MediaOptions, Plan, Refusal, equal_frames, identify, public_url, route_for
+from mavi_tasks.media import (
+    DeliveryPlan,
+    Media,
+    MediaOptions,
+    Refusal,
+    equal_frames,
+    identify,
+    public_url,
+    route_for,
+)
 from tests.support.media_files import EVERYTHING, IMAGES_ONLY, TWO_ENDPOINTS, URL_VIDEOS, found
 
 
@@ -117,10 +126,10 @@ def test_several_media_share_the_bytes_of_one_request():
 
 
 def test_an_image_and_a_video_go_together_only_where_one_endpoint_takes_both():
-    assert isinstance(route_for([PHOTO, FILM_URL], URL_VIDEOS), Plan)
+    assert isinstance(route_for([PHOTO, FILM_URL], URL_VIDEOS), DeliveryPlan)
     refusal = route_for([PHOTO, FILM], TWO_ENDPOINTS)
     assert refusal.code == "media_mixed"
-    assert isinstance(route_for([PHOTO, FILM], TWO_ENDPOINTS, frames=2), Plan)  # as images
+    assert isinstance(route_for([PHOTO, FILM], TWO_ENDPOINTS, frames=2), DeliveryPlan)  # as images
 
 
 def test_more_media_than_a_request_takes_are_refused():
@@ -131,9 +140,9 @@ def test_more_media_than_a_request_takes_are_refused():
 
 def test_urls_may_be_limited_more_than_inline_images():
     gemini = providers.FAMILIES["gemini"]
-    assert isinstance(route_for([PHOTO_URL] * 10, gemini), Plan)
+    assert isinstance(route_for([PHOTO_URL] * 10, gemini), DeliveryPlan)
     assert route_for([PHOTO_URL] * 11, gemini).code == "media_too_many"
-    assert isinstance(route_for([PHOTO] * 11, gemini), Plan)
+    assert isinstance(route_for([PHOTO] * 11, gemini), DeliveryPlan)
 
 
 def test_a_refused_media_refuses_its_item():
@@ -156,8 +165,8 @@ def test_equal_frames_is_what_every_family_takes():
 def test_every_real_family_takes_photos_from_everywhere_and_videos_as_frames(name):
     family = providers.FAMILIES[name]
     for media in (PHOTO, PHOTO_URL, DATA_PHOTO):
-        assert isinstance(route_for([media], family), Plan)
-    assert isinstance(route_for([FILM], family, frames=5), Plan)
+        assert isinstance(route_for([media], family), DeliveryPlan)
+    assert isinstance(route_for([FILM], family, frames=5), DeliveryPlan)
 
 
 def test_the_documented_ways_of_a_local_video():

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mavi_tasks.common.money import PriceError, pico, usd
 from mavi_tasks.errors import InputError
 from mavi_tasks.pricing import book as pricing
-from mavi_tasks.pricing.book import Cost, PriceError, book, pico, usd
+from mavi_tasks.pricing.book import Cost, load_prices
 from tests.support.gateways import REPOSITORY
 
 TODAY = date(2026, 11, 22)
@@ -71,7 +72,7 @@ ONE_TIER = [
 
 
 def dollars(model, input_tokens, output_tokens):
-    return usd(book().price(model, TODAY).cost(input_tokens, output_tokens).total_pico)
+    return usd(load_prices().price(model, TODAY).cost(input_tokens, output_tokens).total_pico)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_every_tiered_model_has_its_edges_tested():
 
 @pytest.mark.parametrize("row", PUBLISHED, ids=lambda row: f"{row['family']}:{row['model']}")
 def test_every_published_row_is_kept_to_the_digit(row):
-    price = book().price(f"{row['family']}:{row['model']}", TODAY)
+    price = load_prices().price(f"{row['family']}:{row['model']}", TODAY)
     assert price.source == "seed"
     assert price.checked == date(2026, 11, 22)
     assert price.starts is None
@@ -118,25 +119,25 @@ def test_every_row_and_retirement_names_a_source_that_is_described():
 
 
 def test_price_id_tells_model_source_day_and_tier():
-    pro = book().price("gemini:gemini-2.5-pro", TODAY)
+    pro = load_prices().price("gemini:gemini-2.5-pro", TODAY)
     assert pro.cost(200_000, 1).price_id == "gemini:gemini-2.5-pro@seed-2026-11-22<=200000"
     assert pro.cost(200_001, 1).price_id == "gemini:gemini-2.5-pro@seed-2026-11-22>200000"
-    qwen = book().price("qwen:qwen3-vl-plus", TODAY)
+    qwen = load_prices().price("qwen:qwen3-vl-plus", TODAY)
     assert qwen.cost(256_000, 1).price_id == "qwen:qwen3-vl-plus@seed-2026-11-22<=256000"
     assert qwen.cost(256_001, 1).price_id == "qwen:qwen3-vl-plus@seed-2026-11-22>256000"
-    assert book().price("gpt:gpt-4o", TODAY).cost(1, 1).price_id == "gpt:gpt-4o@seed-2026-11-22"
+    assert load_prices().price("gpt:gpt-4o", TODAY).cost(1, 1).price_id == "gpt:gpt-4o@seed-2026-11-22"
 
 
 def test_unknown_model_has_no_price():
-    assert book().price("gpt:gpt-9", TODAY) is None
-    assert book().price("gpt-4o", TODAY) is None
+    assert load_prices().price("gpt:gpt-9", TODAY) is None
+    assert load_prices().price("gpt-4o", TODAY) is None
 
 
 def test_unknown_tokens_give_an_unknown_total_never_zero():
-    flat = book().price("gpt:gpt-4o", TODAY)
+    flat = load_prices().price("gpt:gpt-4o", TODAY)
     assert flat.cost(1_000, None) == Cost(2_500_000_000, None, None, "gpt:gpt-4o@seed-2026-11-22")
     assert flat.cost(None, 1_000) == Cost(None, 10_000_000_000, None, "gpt:gpt-4o@seed-2026-11-22")
-    tiered = book().price("gemini:gemini-2.5-pro", TODAY)
+    tiered = load_prices().price("gemini:gemini-2.5-pro", TODAY)
     assert tiered.cost(None, 1_000) == Cost(None, None, None, "gemini:gemini-2.5-pro@seed-2026-11-22")
     assert tiered.cost(300_000, None).input_pico == 750_000_000_000
     assert tiered.cost(None, None).total_pico is None
@@ -144,13 +145,13 @@ def test_unknown_tokens_give_an_unknown_total_never_zero():
 
 def test_negative_tokens_are_an_error():
     with pytest.raises(PriceError, match="must be 0 or more"):
-        book().price("gpt:gpt-4o", TODAY).cost(-1, 0)
+        load_prices().price("gpt:gpt-4o", TODAY).cost(-1, 0)
     with pytest.raises(PriceError, match="must be 0 or more"):
-        book().price("gpt:gpt-4o", TODAY).cost(None, -1)
+        load_prices().price("gpt:gpt-4o", TODAY).cost(None, -1)
 
 
 def test_worst_case_is_the_cost_at_the_bounds():
-    price = book().price("gemini:gemini-2.5-pro", TODAY)
+    price = load_prices().price("gemini:gemini-2.5-pro", TODAY)
     assert usd(price.worst(200_001, 1_000)) == Decimal("0.5150025")
     assert usd(price.worst(0, 1_000)) == Decimal("0.01")
 
@@ -160,7 +161,7 @@ def test_worst_case_looks_at_every_tier_that_the_input_can_fall_into():
         {"up_to_input_tokens": 10, "input_usd_per_mtok": "2", "output_usd_per_mtok": "20"},
         {"input_usd_per_mtok": "1", "output_usd_per_mtok": "1"},
     ]
-    price = book({"openai:llama": {"tiers": tiers}}).price("openai:llama", TODAY)
+    price = load_prices({"openai:llama": {"tiers": tiers}}).price("openai:llama", TODAY)
     assert price.worst(11, 5) == 120_000_000  # ten in and five out at the dearer, lower tier
 
 
@@ -169,7 +170,7 @@ def test_worst_case_looks_at_every_tier_that_the_input_can_fall_into():
     st.lists(st.tuples(st.integers(0, 10**7), st.integers(0, 10**6)), max_size=20),
 )
 def test_sums_are_exact_and_never_over_the_worst_case(model, calls):
-    price = book().price(model, TODAY)
+    price = load_prices().price(model, TODAY)
     costs = [price.cost(*call) for call in calls]
     assert sum(c.total_pico for c in costs) == sum(c.input_pico for c in costs) + sum(
         c.output_pico for c in costs
@@ -223,7 +224,7 @@ tiers = [{input_usd_per_mtok = "1", output_usd_per_mtok = "3"}]
 
 
 def test_the_row_in_force_on_the_day_is_taken(tmp_path):
-    dated = book(prices_file(tmp_path, DATED))
+    dated = load_prices(prices_file(tmp_path, DATED))
     before = dated.price("gpt:gpt-4o", date(2026, 12, 31))
     after = dated.price("gpt:gpt-4o", date(2027, 1, 1))
     assert before.cost(1, 0).total_pico == 2_000_000
@@ -234,39 +235,39 @@ def test_the_row_in_force_on_the_day_is_taken(tmp_path):
 
 def test_a_price_that_has_not_come_is_unknown(tmp_path):
     later = DATED[DATED.index("[[price]]", 20) :]
-    assert book(prices_file(tmp_path, later)).price("gpt:gpt-4o", TODAY) is None
+    assert load_prices(prices_file(tmp_path, later)).price("gpt:gpt-4o", TODAY) is None
 
 
 def test_two_prices_from_the_same_day_are_an_error(tmp_path):
     with pytest.raises(PriceError, match="same day"):
-        book(prices_file(tmp_path, DATED.replace("from = 2027-01-01", "")))
+        load_prices(prices_file(tmp_path, DATED.replace("from = 2027-01-01", "")))
 
 
 @pytest.mark.parametrize("text", ["", "[[price]]\nfamily = 'gpt'", "price = 1", "not toml", "[price]\na = 1"])
 def test_a_price_file_that_is_none_says_so(tmp_path, text):
     with pytest.raises(PriceError):
-        book(prices_file(tmp_path, text))
+        load_prices(prices_file(tmp_path, text))
 
 
 def test_a_missing_price_file_says_so(tmp_path):
     with pytest.raises(PriceError, match=r"nowhere\.toml"):
-        book(tmp_path / "nowhere.toml")
+        load_prices(tmp_path / "nowhere.toml")
 
 
 # ---- a job's own prices ----
 
 
 def test_a_job_brings_prices_for_models_of_its_own():
-    own = book({"openai:llama": {"input_usd_per_mtok": "0", "output_usd_per_mtok": 0.1}})
+    own = load_prices({"openai:llama": {"input_usd_per_mtok": "0", "output_usd_per_mtok": 0.1}})
     cost = own.price("openai:llama", TODAY).cost(1_000, 10)
     assert cost == Cost(0, 1_000_000, 1_000_000, "openai:llama@job:0/0.1")
-    assert own.price("gpt:gpt-4o", TODAY) == book().price("gpt:gpt-4o", TODAY)
+    assert own.price("gpt:gpt-4o", TODAY) == load_prices().price("gpt:gpt-4o", TODAY)
 
 
 def test_a_job_overrides_a_published_price():
-    own = book({"gpt:gpt-4o": {"input_usd_per_mtok": "1", "output_usd_per_mtok": "1"}})
+    own = load_prices({"gpt:gpt-4o": {"input_usd_per_mtok": "1", "output_usd_per_mtok": "1"}})
     assert own.price("gpt:gpt-4o", TODAY).cost(1, 1).total_pico == 2_000_000
-    assert book().price("gpt:gpt-4o", TODAY).cost(1, 1).total_pico == 12_500_000
+    assert load_prices().price("gpt:gpt-4o", TODAY).cost(1, 1).total_pico == 12_500_000
 
 
 @pytest.mark.parametrize(
@@ -297,14 +298,14 @@ def test_a_job_overrides_a_published_price():
 )
 def test_a_wrong_price_says_which_and_what_is_wanted(row, said):
     with pytest.raises(InputError) as caught:
-        book({"openai:llama": row})
+        load_prices({"openai:llama": row})
     assert "openai:llama" in str(caught.value)
     assert said in str(caught.value)
 
 
 def test_all_wrong_prices_are_told_at_once():
     with pytest.raises(PriceError) as caught:
-        book({"a:b": {}, "c": {}, "d:e": 1})
+        load_prices({"a:b": {}, "c": {}, "d:e": 1})
     assert len(caught.value.problems) == 3
 
 
@@ -312,29 +313,31 @@ def test_all_wrong_prices_are_told_at_once():
 
 
 def test_the_documents_own_nova_name_is_told_its_priced_name():
-    hint = book().hint("nova:amazon.nova-lite-v1:0")
+    hint = load_prices().hint("nova:amazon.nova-lite-v1:0")
     assert "nova:us.amazon.nova-lite-v1:0" in hint
-    assert book().price("nova:amazon.nova-lite-v1:0", TODAY) is None
+    assert load_prices().price("nova:amazon.nova-lite-v1:0", TODAY) is None
 
 
 def test_a_misspelt_model_is_told_the_nearest():
-    assert "gemini:gemini-2.5-flash" in book().hint("gemini:gemini-2.5-flsh")
-    assert book().hint("gpt:gpt-4o") is None
+    assert "gemini:gemini-2.5-flash" in load_prices().hint("gemini:gemini-2.5-flsh")
+    assert load_prices().hint("gpt:gpt-4o") is None
 
 
 def test_retirement_is_past_from_its_day_on():
-    assert book().retired("gemini:gemini-2.5-pro", date(2026, 11, 30)).past is False
-    assert book().retired("gemini:gemini-2.5-pro", date(2026, 12, 1)).past is True
-    assert book().retired("gpt:o1-2024-12-17", TODAY).on == date(2026, 10, 23)
-    assert book().retired("nova:us.amazon.nova-lite-v1:0", TODAY) is None
+    assert load_prices().retired("gemini:gemini-2.5-pro", date(2026, 11, 30)).past is False
+    assert load_prices().retired("gemini:gemini-2.5-pro", date(2026, 12, 1)).past is True
+    assert load_prices().retired("gpt:o1-2024-12-17", TODAY).on == date(2026, 10, 23)
+    assert load_prices().retired("nova:us.amazon.nova-lite-v1:0", TODAY) is None
 
 
 def test_every_retirement_is_of_a_priced_model():
-    assert {f.model for f in book().check(9999, TODAY)} <= {row.model for row in book().models(TODAY)}
+    assert {f.model for f in load_prices().check(9999, TODAY)} <= {
+        row.model for row in load_prices().models(TODAY)
+    }
 
 
 def test_models_lists_every_row_with_its_endpoints_and_media():
-    rows = {row.model: row for row in book().models(TODAY)}
+    rows = {row.model: row for row in load_prices().models(TODAY)}
     assert len(rows) == 60
     nova = rows["nova:us.amazon.nova-lite-v1:0"]
     assert nova.endpoints == ("/iu", "/vu")
@@ -346,7 +349,7 @@ def test_models_lists_every_row_with_its_endpoints_and_media():
 
 
 def test_a_model_row_prints_its_tiers_in_dollars():
-    rows = {row.model: row.to_json() for row in book().models(TODAY)}
+    rows = {row.model: row.to_json() for row in load_prices().models(TODAY)}
     assert rows["qwen:qwen3-vl-flash"]["tiers"] == [
         {"up_to_input_tokens": 32_000, "input_usd_per_mtok": "0.052", "output_usd_per_mtok": "0.42"},
         {"up_to_input_tokens": 128_000, "input_usd_per_mtok": "0.079", "output_usd_per_mtok": "0.63"},
@@ -367,17 +370,19 @@ def test_a_model_row_prints_its_tiers_in_dollars():
 
 
 def test_a_model_of_an_unknown_family_is_listed_without_media():
-    own = book({"zephyr:llama": {"input_usd_per_mtok": "0", "output_usd_per_mtok": "0"}})
+    own = load_prices({"zephyr:llama": {"input_usd_per_mtok": "0", "output_usd_per_mtok": "0"}})
     assert own.models(TODAY)[-1].model == "zephyr:llama"
     assert own.models(TODAY)[-1].endpoints == ()
 
 
 def test_check_tells_old_prices_unpriced_models_and_retirements():
-    kinds = {(f.kind, f.model) for f in book().check(30, date(2026, 12, 22), ["gpt:gpt-9", "gpt:gpt-4o"])}
+    kinds = {
+        (f.kind, f.model) for f in load_prices().check(30, date(2026, 12, 22), ["gpt:gpt-9", "gpt:gpt-4o"])
+    }
     assert {kind for kind, _ in kinds} == {"no_price", "retired", "retiring"}
     assert ("no_price", "gpt:gpt-9") in kinds
     assert ("retired", "gemini:gemini-2.5-pro") in kinds
     assert ("retiring", "gpt:gpt-5.1") in kinds
-    old = [f for f in book().check(30, date(2026, 12, 23)) if f.kind == "old"]
+    old = [f for f in load_prices().check(30, date(2026, 12, 23)) if f.kind == "old"]
     assert len(old) == 60
     assert old[0].text == "price was checked 31 days ago, on 2026-11-22"

@@ -8,7 +8,7 @@ import pytest
 
 from mavi_tasks import providers
 from mavi_tasks.errors import InputError
-from mavi_tasks.providers import FAMILIES, Ask, Part, Spelling
+from mavi_tasks.providers import FAMILIES, Part, PromptRequest, WireOptions
 from tests.support.gateways import REPOSITORY
 
 WIRE = sorted((REPOSITORY / "tests/support/wire").glob("*-[vi]u.json"))
@@ -35,7 +35,7 @@ every_family = pytest.mark.parametrize("family", sorted(set(FAMILIES) - {"openai
 
 
 def ask(family, *parts, **rest):
-    return Ask(MODELS[family], "Describe this", parts, **rest)
+    return PromptRequest(MODELS[family], "Describe this", parts, **rest)
 
 
 def body(family, *parts, **rest):
@@ -54,7 +54,7 @@ def test_request_is_the_documented_one(case):
     asked = dict(case["ask"])
     parts = tuple(Part(**part) for part in asked.pop("parts"))
     family = providers.family_of(asked["model"])
-    assert family.body(Ask(parts=parts, **asked)) == case["request"]
+    assert family.body(PromptRequest(parts=parts, **asked)) == case["request"]
     assert family.check(asked["params"], asked.get("schema")) == []
 
 
@@ -121,11 +121,11 @@ def test_the_ask_is_not_changed_by_writing_it(family):
 def test_inlined_image_is_a_data_url_unless_the_job_says_raw(family, part):
     assert part in user_content(body(family, IMAGE_DATA))
     raw = json.loads(json.dumps(part).replace("data:image/png;base64,", ""))
-    assert raw in user_content(body(family, IMAGE_DATA, spelling=Spelling(base64="raw")))
+    assert raw in user_content(body(family, IMAGE_DATA, spelling=WireOptions(base64="raw")))
 
 
 def test_nova_media_is_an_object_when_the_job_says_so():
-    spelling = Spelling(base64="raw", nova_url="object")
+    spelling = WireOptions(base64="raw", nova_url="object")
     assert user_content(body("nova", VIDEO_DATA, spelling=spelling))[-1] == {
         "type": "video_url",
         "video_url": {"url": "aGk="},

@@ -12,7 +12,7 @@ from mavi_tasks.costs import cost_report
 from mavi_tasks.costs.invoice_csv import read_bill
 from mavi_tasks.costs.reconciliation import reconcile
 from mavi_tasks.costs.repricing import reprice
-from mavi_tasks.pricing.book import book
+from mavi_tasks.pricing.book import load_prices
 from mavi_tasks.reports.html.costs_page import MOST_JOBS, costs_page, cube_of
 from tests.support import pages
 from tests.support.costs_data import FLASH, MINI, Ledger
@@ -54,8 +54,8 @@ def page(tmp_path_factory):
     bill.write_text("date,model,amount\n2026-11-18,gemini-2.5-flash,51\n")
     text = costs_page(
         report,
-        repriced=reprice(report, book(), what_if=MINI),
-        reconciled=reconcile(report, read_bill(bill), book()),
+        repriced=reprice(report, load_prices(), what_if=MINI),
+        reconciled=reconcile(report, read_bill(bill), load_prices()),
     )
     path = folder / "costs.html"
     path.write_text(text, encoding="utf-8")

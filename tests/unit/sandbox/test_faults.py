@@ -16,7 +16,7 @@ import pytest
 
 from mavi_tasks import sandbox as package
 from mavi_tasks.sandbox import FAULT_KINDS, FaultRule, Limit, Sandbox, SandboxConfig, UnknownFault, serve
-from mavi_tasks.sandbox.faults import Switchboard
+from mavi_tasks.sandbox.faults import FaultInjector
 from mavi_tasks.sandbox.limits import Gate
 from tests.support.sandbox_cases import JPEG, KEY, file, gemini, gpt, qwen, send, t, user
 
@@ -199,7 +199,7 @@ def test_a_script_names_the_next_requests_and_a_refused_one_uses_none_up(client,
 
 
 def test_rules_strike_the_models_of_their_glob_as_often_as_told():
-    board = Switchboard([FaultRule("http_500", model="gemini:*", times=2)])
+    board = FaultInjector([FaultRule("http_500", model="gemini:*", times=2)])
     assert [board.draw(model) for model in ("gpt:o3", "gemini:a", "gemini:b", "gemini:a")] == [
         None,
         "http_500",
@@ -210,7 +210,7 @@ def test_rules_strike_the_models_of_their_glob_as_often_as_told():
 
 def test_chances_are_met_and_repeat_for_a_seed():
     def drawn(seed):
-        board = Switchboard({"http_500": 0.05, "reset": 0.10}, seed=seed)
+        board = FaultInjector({"http_500": 0.05, "reset": 0.10}, seed=seed)
         return [board.draw("m") for _ in range(10_000)]
 
     kinds = drawn(1)

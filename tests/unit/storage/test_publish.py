@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mavi_tasks.common.money_columns import usd_array
 from mavi_tasks.errors import InputError
 from mavi_tasks.schema import RESULTS
 from mavi_tasks.storage import journal, publish, status
-from mavi_tasks.storage.answered_index import Answered, Known, row_mark
-from mavi_tasks.storage.publish import Dataset, open_table, usd_array
-from mavi_tasks.storage.request_locks import Claims
+from mavi_tasks.storage.answered_index import AnsweredIndex, AnswerState, row_fingerprint
+from mavi_tasks.storage.publish import Dataset, open_table
+from mavi_tasks.storage.request_locks import RequestLocks
 from tests.support.rows import attempt, intent, key, open_journal, result
 
 
@@ -191,23 +192,23 @@ def test_answered_knows_whose_answer_it_is(store):
     live = open_journal(store.root, writer="live-w0")
     live.record(None, result(4, status="skipped"))
     live.record(attempt(2), result(2))
-    known = Answered.read(store.root).look_up(
+    known = AnsweredIndex.read(store.root).look_up(
         [key(n) for n in (1, 1, 2, 3, 4, 5)],
-        [row_mark(f"item{n}", "p") for n in (1, 99, 2, 3, 4, 5)],
+        [row_fingerprint(f"item{n}", "p") for n in (1, 99, 2, 3, 4, 5)],
     )
     live.close()
     assert known == [
-        Known.ANSWERED,
-        Known.ANSWERED_FOR_ANOTHER,
-        Known.ANSWERED,
-        Known.INVALID,
-        Known.SKIPPED,
-        Known.NOTHING,
+        AnswerState.ANSWERED,
+        AnswerState.ANSWERED_FOR_ANOTHER,
+        AnswerState.ANSWERED,
+        AnswerState.INVALID,
+        AnswerState.SKIPPED,
+        AnswerState.NOTHING,
     ]
 
 
 def test_one_request_is_claimed_by_one_run_at_a_time(store):
-    one, two = Claims(store.root, "one-w0"), Claims(store.root, "two-w0")
+    one, two = RequestLocks(store.root, "one-w0"), RequestLocks(store.root, "two-w0")
     assert one.take(key(1))
     assert not two.take(key(1))
     assert two.take(key(2))
@@ -219,7 +220,7 @@ def test_one_request_is_claimed_by_one_run_at_a_time(store):
 
 @pytest.mark.parametrize("published", [False, True])
 def test_what_another_run_answered_meanwhile_is_seen(store, published):
-    claims = Claims(store.root, "mine-w0")
+    claims = RequestLocks(store.root, "mine-w0")
     claims.start_watching()
     book = write(store, [1], writer="theirs-w0")
     assert claims.answered_elsewhere(key(1))
