@@ -11,15 +11,14 @@ job = job_of(manifest="pets.csv", models=["gemini:gemini-2.5-flash"], prompt="Wh
 
 from mavi_tasks.job.job import BY_PREFECT, Job, job_of, load_job
 from mavi_tasks.job.sections import (
-    Columns,
     Gateway,
     Limits,
     MediaOptions,
     ModelPrice,
     ModelSpec,
     Retry,
-    Section,
 )
+from mavi_tasks.manifest.columns import Columns
 
 __all__ = [
     "BY_PREFECT",
@@ -31,7 +30,6 @@ __all__ = [
     "ModelPrice",
     "ModelSpec",
     "Retry",
-    "Section",
     "job_of",
     "load_job",
 ]

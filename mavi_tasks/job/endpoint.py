@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter, ValidationError
 
+from mavi_tasks.common.field_types import BaseUrl
 from mavi_tasks.errors import InputError
-from mavi_tasks.job import Gateway, trusted_hosts
-from mavi_tasks.job.types import BaseUrl
+from mavi_tasks.job import trusted_hosts
+from mavi_tasks.job.sections import Gateway
 
 MAVI_BASE_URL = "https://mavi-backend.memories.ai/serve/api/v2"
 SANDBOX_KEY = "sk-sandbox"

@@ -18,20 +18,14 @@ from pydantic import (
     model_validator,
 )
 
+from mavi_tasks.common.field_types import PositiveInt, Seconds, Text, one_of
+from mavi_tasks.common.strict_model import StrictModel
 from mavi_tasks.errors import InputError
 from mavi_tasks.job import error_messages, validators
-from mavi_tasks.job.sections import (
-    Columns,
-    Gateway,
-    Limits,
-    MediaOptions,
-    ModelPrice,
-    ModelSpec,
-    Retry,
-    Section,
-)
-from mavi_tasks.job.types import Budget, PositiveInt, Seconds, ShardSize, Since, Text, one_of
+from mavi_tasks.job.sections import Gateway, Limits, MediaOptions, ModelPrice, ModelSpec, Retry
+from mavi_tasks.job.types import Budget, ShardSize, Since
 from mavi_tasks.job.yaml_document import Document
+from mavi_tasks.manifest.columns import Columns
 
 Order = Annotated[Literal["manifest", "newest"], BeforeValidator(one_of("manifest", "newest"))]
 Runner = Annotated[
@@ -53,7 +47,7 @@ def _gateway(value: Any) -> Any:
     return {"base_url": value} if "://" in value else {"name": value}
 
 
-class Job(Section):
+class Job(StrictModel):
     """Everything one run needs. Relative paths are relative to the job file, else to the current folder."""
 
     flags: ClassVar[Mapping[str, str]] = {"output": "--out", "models": "--model", "manifest": "manifest"}

@@ -4,60 +4,21 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    SerializerFunctionWrapHandler,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
+from mavi_tasks.common.field_types import BaseUrl, PositiveFloat, PositiveInt, Seconds, Text, one_of, wrong
+from mavi_tasks.common.strict_model import StrictModel
 from mavi_tasks.job import validators
-from mavi_tasks.job.types import (
-    BaseUrl,
-    EnvName,
-    PositiveFloat,
-    PositiveInt,
-    Price,
-    Seconds,
-    Text,
-    Tries,
-    one_of,
-    wrong,
-)
+from mavi_tasks.job.types import EnvName, Price, Tries
 
 Kind = Annotated[Literal["image", "video"], BeforeValidator(one_of("image", "video"))]
 
 
-class Section(BaseModel):
-    """Base of every part of a job: unknown keys are errors, nothing changes later, errors show no values."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-class Columns(Section):
-    """Which column of the manifest holds what. Columns that are not named here are template variables."""
-
-    media: Text | None = Field(default="media_url", description="The media; null = items without media")
-    id: Text = Field(
-        default="item_id", description="What names the item; without it, the media's reference does"
-    )
-    prompt: Text = Field(default="prompt", description="The item's own prompt, sent as it stands")
-    truth: Text = Field(default="truth", description="The expected answer; never shown to a model")
-
-    @model_serializer(mode="wrap")
-    def _only_named(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Written out, only what was named: a named column must exist, a default one need not."""
-        return {name: value for name, value in handler(self).items() if name in self.model_fields_set}
-
-    def named(self, field: str) -> bool:
-        """Whether the user named this column, so that it must be there."""
-        return field in self.model_fields_set
-
-
-class ModelSpec(Section):
+class ModelSpec(StrictModel):
     """One model to ask, with what differs for it."""
 
     model: Text = Field(description="family:name, for example gemini:gemini-2.5-flash")
@@ -81,7 +42,7 @@ class ModelSpec(Section):
         return self
 
 
-class Limits(Section):
+class Limits(StrictModel):
     """What a model may be asked at most; null = no limit known."""
 
     requests_per_minute: PositiveFloat | None = None
@@ -89,7 +50,7 @@ class Limits(Section):
     concurrency: PositiveInt | None = Field(default=None, description="Requests in flight at the same time")
 
 
-class Retry(Section):
+class Retry(StrictModel):
     """How long one request is tried."""
 
     attempts: Tries = 5
@@ -104,7 +65,7 @@ class Retry(Section):
         return self
 
 
-class Gateway(Section):
+class Gateway(StrictModel):
     """Who answers: the real service, the embedded sandbox, or any base URL that speaks the contract."""
 
     name: Annotated[
@@ -136,7 +97,7 @@ class Gateway(Section):
         return self
 
 
-class MediaOptions(Section):
+class MediaOptions(StrictModel):
     """What may be done with media; null = the default of the media stage."""
 
     base_url: BaseUrl | None = Field(default=None, description="Where the files under `root` are public")
@@ -169,7 +130,7 @@ class MediaOptions(Section):
         return self
 
 
-class Tier(Section):
+class Tier(StrictModel):
     """A price up to a number of input tokens, which counts for the whole request."""
 
     up_to_input_tokens: PositiveInt | None = Field(default=None, description="Inclusive; null = no bound")
@@ -177,7 +138,7 @@ class Tier(Section):
     output_usd_per_mtok: Price
 
 
-class ModelPrice(Section):
+class ModelPrice(StrictModel):
     """Your own price of a model, in dollars for a million tokens."""
 
     input_usd_per_mtok: Price | None = None

@@ -14,8 +14,12 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from mavi_tasks import providers
+from mavi_tasks.common.field_types import wrong
 from mavi_tasks.errors import InputError
-from mavi_tasks.job.types import wrong
+from mavi_tasks.manifest.columns import Columns
+from mavi_tasks.prompts.templates import template_problems
+from mavi_tasks.providers import schema_dialects
 
 MAX_SCHEMA_BYTES: Final = 1_000_000
 REMOTE: Final = ("s3://", "gs://", "https://", "http://")
@@ -55,8 +59,6 @@ def model_problem(value: str) -> str | None:
 
     Families that only a dialect knows pass: they are checked against the gateway.
     """
-    from mavi_tasks import providers
-
     try:
         family, _ = providers.split(value)
         if family not in _FOREIGN:
@@ -79,8 +81,6 @@ def fits_dialect(model: str, dialect: str) -> str | None:
 
 def params_problems(model: str, params: Mapping[str, Any], schema: Mapping[str, Any] | None) -> list[str]:
     """What the model's family says against these parameters; empty for a family without rules."""
-    from mavi_tasks import providers
-
     family = providers.FAMILIES.get(model.partition(":")[0])
     return [] if family is None else family.check(params, schema)
 
@@ -157,8 +157,6 @@ def schema(value: Any, base: Path) -> dict[str, Any] | None:
 def _valid(found: Mapping[str, Any]) -> None:
     from jsonschema import Draft202012Validator, SchemaError
 
-    from mavi_tasks.providers import schema_dialects
-
     try:
         Draft202012Validator.check_schema(found)
     except SchemaError as problem:
@@ -225,10 +223,8 @@ def prompt_names(prompts: Mapping[str, str], found: Found) -> None:
             found.add((name,), "must have a short name in print", None)
 
 
-def templates(prompts: Mapping[str, str], columns: Any, found: Found) -> None:
+def templates(prompts: Mapping[str, str], columns: Columns | None, found: Found) -> None:
     """Templates that cannot be compiled, or that would show the expected answer."""
-    from mavi_tasks.prompts.templates import template_problems
-
     for name, text in template_problems(prompts, columns):
         found.add((name,), text, None)
 

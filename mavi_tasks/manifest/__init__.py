@@ -21,8 +21,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from mavi_tasks.errors import InputError
-from mavi_tasks.job import Columns
 from mavi_tasks.manifest import items
+from mavi_tasks.manifest.columns import Columns
 from mavi_tasks.manifest.items import Item
 from mavi_tasks.manifest.listing import is_media, read_listing
 from mavi_tasks.manifest.parquet import read_parquet

@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 from mavi_tasks.errors import InputError
-from mavi_tasks.job import Columns
+from mavi_tasks.manifest.columns import Columns
 
 # Names that also mean the media, when the job names no column and exactly one of them is there.
 MEDIA_NAMES: Final = ("media", "image", "video", "url", "path")

@@ -7,8 +7,8 @@ import orjson
 
 from mavi_tasks.common.key_set import Seen
 from mavi_tasks.errors import InputError
-from mavi_tasks.job import Columns
 from mavi_tasks.manifest.column_map import Layout, layout
+from mavi_tasks.manifest.columns import Columns
 from mavi_tasks.manifest.problems import SHOWN, Problems
 from mavi_tasks.manifest.resolve import PLAIN_URL, BadReference, name_of, shown
 from mavi_tasks.manifest.rows import Batch, Rows

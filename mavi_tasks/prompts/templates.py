@@ -8,17 +8,16 @@ import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from jinja2 import Template, TemplateError, TemplateSyntaxError, UndefinedError, meta, nodes
 from jinja2.exceptions import SecurityError
 
 from mavi_tasks.errors import InputError
+from mavi_tasks.manifest.columns import Columns
+from mavi_tasks.manifest.items import Item
+from mavi_tasks.manifest.problems import Problems
 from mavi_tasks.prompts.sandboxed_jinja import MAX_CHARS, MAX_STEPS, STEPS, Nothing, Sandbox, printed
-
-if TYPE_CHECKING:
-    from mavi_tasks.job import Columns
-    from mavi_tasks.manifest import Item, Problems
 
 ROW: Final = "row"  # the prompt_id of an item's own prompt
 
@@ -39,7 +38,7 @@ class MediaView:
     count: int
 
 
-_View = Callable[["Item", MediaView], dict[str, Any]]
+_View = Callable[[Item, MediaView], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class _Prompt:
     name: str
     needed: frozenset[str]
     constant: str | None
-    render: Callable[["Item", MediaView], str]
+    render: Callable[[Item, MediaView], str]
 
 
 class Prompts:
@@ -62,11 +61,9 @@ class Prompts:
     def __init__(
         self,
         prompts: Mapping[str, str],
-        columns: "Columns | None" = None,
-        problems: "Problems | None" = None,
+        columns: Columns | None = None,
+        problems: Problems | None = None,
     ) -> None:
-        from mavi_tasks.manifest.problems import Problems
-
         wrong = [f"prompts.{name}: {text}" for name, text in template_problems(prompts, columns)]
         if wrong:
             raise InputError(wrong)
@@ -82,7 +79,7 @@ class Prompts:
         """The columns that the templates need, beside what every item has."""
         return frozenset().union(*(one.needed for one in self._prompts))
 
-    def render(self, item: "Item", media: MediaView) -> list[tuple[str, str]]:
+    def render(self, item: Item, media: MediaView) -> list[tuple[str, str]]:
         """The prompts of one item: (prompt_id, text). An item's own prompt takes the place of the templates.
 
         A prompt that cannot be rendered is left out, and told by `finish()`.
@@ -107,7 +104,7 @@ class Prompts:
         self._told.clear()
         self.problems.raise_any()
 
-    def _rendered(self, one: _Prompt, item: "Item", media: MediaView) -> str | None:
+    def _rendered(self, one: _Prompt, item: Item, media: MediaView) -> str | None:
         if not one.needed <= item.variables.keys():
             for name in sorted(one.needed - item.variables.keys()):
                 self._tell(item, one.name, name, _no_variable(name, item.variables))
@@ -119,7 +116,7 @@ class Prompts:
             return None
         return text if self._fits(item, one.name, text) else None
 
-    def _fits(self, item: "Item", prompt_id: str, text: str) -> bool:
+    def _fits(self, item: Item, prompt_id: str, text: str) -> bool:
         if len(text) > MAX_CHARS:
             self._tell(item, prompt_id, "long", f"has more than {MAX_CHARS:,} characters")
             return False
@@ -128,7 +125,7 @@ class Prompts:
             return False
         return True
 
-    def _tell(self, item: "Item", prompt_id: str, what: str, text: str) -> None:
+    def _tell(self, item: Item, prompt_id: str, what: str, text: str) -> None:
         """Remember the first of each kind of problem, and count the others."""
         where = "the row's prompt" if prompt_id == ROW else f"prompts.{prompt_id}"
         first, times = self._told.get((prompt_id, what), ("", 0))
@@ -138,7 +135,7 @@ class Prompts:
         )
 
 
-def template_problems(prompts: Mapping[str, str], columns: "Columns | None" = None) -> list[tuple[str, str]]:
+def template_problems(prompts: Mapping[str, str], columns: Columns | None = None) -> list[tuple[str, str]]:
     """What is wrong with templates as such: (name, words). The manifest is not needed for it."""
     found: list[tuple[str, str]] = []
     for name, source in prompts.items():
@@ -157,7 +154,7 @@ def template_problems(prompts: Mapping[str, str], columns: "Columns | None" = No
     return found
 
 
-def _leaks(tree: nodes.Template, columns: "Columns | None") -> Iterator[str]:
+def _leaks(tree: nodes.Template, columns: Columns | None) -> Iterator[str]:
     hidden = {"truth", columns.truth if columns is not None else "truth"}
     for name in sorted(hidden & meta.find_undeclared_variables(tree)):
         yield f"{name!r} is the expected answer; a prompt that shows it would give the answer away"
@@ -195,8 +192,8 @@ def _guarded(tree: nodes.Template) -> set[str]:
     return {node.name for node in (*tests, *filters) if isinstance(node, nodes.Name)}
 
 
-def _by_jinja(template: Template, alias: str) -> Callable[["Item", MediaView], str]:
-    def render(item: "Item", media: MediaView) -> str:
+def _by_jinja(template: Template, alias: str) -> Callable[[Item, MediaView], str]:
+    def render(item: Item, media: MediaView) -> str:
         values = {"row": item.variables, **item.variables, "media": media, alias: item.item_id}
         values["item_id"], values[STEPS] = item.item_id, [MAX_STEPS]
         texts, chars = [], 0
@@ -242,19 +239,19 @@ def _part(node: nodes.Node) -> str | _Value | None:
     return None
 
 
-def _by_parts(parts: Sequence[str | _Value], alias: str) -> Callable[["Item", MediaView], str]:
+def _by_parts(parts: Sequence[str | _Value], alias: str) -> Callable[[Item, MediaView], str]:
     """What most templates are, without Jinja2's machinery: 1 us instead of 10."""
     pattern = "".join(part.replace("%", "%%") if isinstance(part, str) else "%s" for part in parts)
     values = [part for part in parts if isinstance(part, _Value)]
     getters = [_getter(value, alias) for value in values]
 
-    def render(item: "Item", media: MediaView) -> str:
+    def render(item: Item, media: MediaView) -> str:
         return pattern % tuple([get(item, media) for get in getters])
 
     return render
 
 
-def _getter(value: _Value, alias: str) -> Callable[["Item", MediaView], Any]:
+def _getter(value: _Value, alias: str) -> Callable[[Item, MediaView], Any]:
     name, attribute = value.name, value.attribute
     if attribute is not None:
         return lambda item, media: getattr(media, attribute)

@@ -14,8 +14,8 @@ import pytest
 from mavi_tasks import manifest
 from mavi_tasks.common.key_set import Seen
 from mavi_tasks.errors import InputError
-from mavi_tasks.job import Columns
 from mavi_tasks.manifest import Item
+from mavi_tasks.manifest.columns import Columns
 from tests.support.gateways import REPOSITORY
 
 URL = "https://a.example/"

@@ -3,8 +3,8 @@
 import pytest
 
 from mavi_tasks.errors import InputError
-from mavi_tasks.job import Columns
 from mavi_tasks.manifest import Item, Problems
+from mavi_tasks.manifest.columns import Columns
 from mavi_tasks.prompts.templates import MediaView, Prompts
 
 CAT = MediaView("image", "cat.jpg", "https://a.example/cat.jpg", 1)
