@@ -370,7 +370,7 @@ def open_run(
     started_us = wall_us()
     today = datetime.fromtimestamp(started_us / 1e6, UTC).date()
     prices = load_prices(job.extra_prices())
-    options = options or MediaOptions.of(job.media)
+    options = options or job.media
     found = targets(job, prices, gateway=endpoint.identity, options=options, on=today)
     _check_budget(job, found, prices)
     dataset = Dataset(folder(job.output))

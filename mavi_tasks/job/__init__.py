@@ -13,12 +13,12 @@ from mavi_tasks.job.job import BY_PREFECT, Job, job_of, load_job
 from mavi_tasks.job.sections import (
     Gateway,
     Limits,
-    MediaOptions,
     ModelPrice,
     ModelSpec,
     Retry,
 )
 from mavi_tasks.manifest.columns import Columns
+from mavi_tasks.media.options import MediaOptions
 
 __all__ = [
     "BY_PREFECT",

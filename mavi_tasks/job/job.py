@@ -22,10 +22,11 @@ from mavi_tasks.common.field_types import PositiveInt, Seconds, Text, one_of
 from mavi_tasks.common.strict_model import StrictModel
 from mavi_tasks.errors import InputError
 from mavi_tasks.job import error_messages, validators
-from mavi_tasks.job.sections import Gateway, Limits, MediaOptions, ModelPrice, ModelSpec, Retry
+from mavi_tasks.job.sections import Gateway, Limits, ModelPrice, ModelSpec, Retry
 from mavi_tasks.job.types import Budget, ShardSize, Since
 from mavi_tasks.job.yaml_document import Document
 from mavi_tasks.manifest.columns import Columns
+from mavi_tasks.media.options import MediaOptions
 
 Order = Annotated[Literal["manifest", "newest"], BeforeValidator(one_of("manifest", "newest"))]
 Runner = Annotated[

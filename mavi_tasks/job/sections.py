@@ -1,4 +1,4 @@
-"""The parts of a job, each a small model of its own: columns, models, limits, gateway, media, prices."""
+"""The parts of a job, each a small model of its own: columns, models, limits, gateway, prices."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -14,8 +14,6 @@ from mavi_tasks.common.field_types import BaseUrl, PositiveFloat, PositiveInt, S
 from mavi_tasks.common.strict_model import StrictModel
 from mavi_tasks.job import validators
 from mavi_tasks.job.types import EnvName, Price, Tries
-
-Kind = Annotated[Literal["image", "video"], BeforeValidator(one_of("image", "video"))]
 
 
 class ModelSpec(StrictModel):
@@ -94,39 +92,6 @@ class Gateway(StrictModel):
             raise wrong("needs a base_url")
         if self.dialect != "mavi" and self.base_url is None:
             raise wrong(f"needs a base_url: {self.name} does not speak the dialect {self.dialect}")
-        return self
-
-
-class MediaOptions(StrictModel):
-    """What may be done with media; null = the default of the media stage."""
-
-    base_url: BaseUrl | None = Field(default=None, description="Where the files under `root` are public")
-    root: Text | None = Field(default=None, description="The folder that base_url stands for")
-    download: bool = Field(
-        default=False, description="May remote media be read here, to inline or sample them?"
-    )
-    allow_http: bool = Field(default=False, description="Downloads over plain http")
-    allow_private: bool = Field(default=False, description="Downloads from private networks")
-    allow_private_urls: bool = Field(default=False, description="Send private URLs: the gateway is local too")
-    max_download_bytes: PositiveInt | None = None
-    download_timeout_s: Seconds | None = None
-    default_kind: Kind | None = Field(default=None, description="Of a URL whose name tells nothing")
-    max_image_px: PositiveInt | None = Field(
-        default=None, description="Longest side; larger images are shrunk"
-    )
-    default_frames: PositiveInt | None = Field(
-        default=None, description="Of a video, when equalise asks for frames and no model says how many"
-    )
-    frame_px: PositiveInt | None = Field(default=None, description="Longest side of a frame")
-    max_frames: PositiveInt | None = Field(default=None, description="The most that fps may ask of one video")
-    max_video_s: Seconds | None = None
-    decode_timeout_s: Seconds | None = Field(default=None, description="For one media")
-    sign_ttl_s: PositiveInt | None = Field(default=None, description="How long a presigned URL lasts")
-
-    @model_validator(mode="after")
-    def _mapped(self) -> Self:
-        if self.base_url is not None and self.root is None:
-            raise wrong("needs root beside base_url: the local folder that is public there")
         return self
 
 

@@ -39,16 +39,15 @@
 from mavi_tasks.media.encode import deliver
 from mavi_tasks.media.identify import identify, known
 from mavi_tasks.media.loader import MediaLoader, PreparedMedia, StoreStopped
+from mavi_tasks.media.options import DEFAULTS, MediaOptions
 from mavi_tasks.media.probe_cache import Probe, ProbeCache
 from mavi_tasks.media.routing import equal_frames, public_url, route_for
 from mavi_tasks.media.types import (
-    DEFAULTS,
     Delivery,
     DeliveryPlan,
     Encoded,
     Media,
     MediaCapabilities,
-    MediaOptions,
     Refusal,
     Step,
     Unit,

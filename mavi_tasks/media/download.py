@@ -23,12 +23,14 @@ import httpcore
 import httpx
 
 from mavi_tasks.media.local_files import RefusedError, size_words
+from mavi_tasks.media.options import MediaOptions
 from mavi_tasks.media.sniff import HEAD_BYTES, described, kind_of, mime_of
-from mavi_tasks.media.types import Kind, Media, MediaOptions
+from mavi_tasks.media.types import Kind, Media
 from mavi_tasks.media.urls import is_public
 
 _CONNECT_TIMEOUT_S: Final = 10.0
 _REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
+_MAX_REDIRECTS: Final = 3
 _CHUNK_BYTES: Final = 1 << 18
 _EXTRAS: Final = {"s3": "pip install 'mavi[s3]'", "gs": "pip install gcsfs", "gcs": "pip install gcsfs"}
 
@@ -137,7 +139,7 @@ def _download(media: Media, sink: _Sink, options: MediaOptions, allowed: Allowed
         url = origin = httpx.URL(media.source)
     except httpx.InvalidURL as error:
         raise sink.refused("media_bad_url", "is not a URL that can be fetched") from error
-    for _ in range(options.max_redirects + 1):
+    for _ in range(_MAX_REDIRECTS + 1):
         _check_scheme(url, sink, options)
         with _answer(url, origin, sink, allowed) as answer:
             target = _redirect(answer, url)
@@ -145,7 +147,7 @@ def _download(media: Media, sink: _Sink, options: MediaOptions, allowed: Allowed
                 _take_body(answer, sink)
                 return
         url = target
-    raise sink.refused("download_failed", f"redirects more than {options.max_redirects} times")
+    raise sink.refused("download_failed", f"redirects more than {_MAX_REDIRECTS} times")
 
 
 def _take_body(answer: httpcore.Response, sink: _Sink) -> None:

@@ -11,16 +11,18 @@ from typing import IO, Final
 
 from mavi_tasks.media.identify import data_of
 from mavi_tasks.media.local_files import RefusedError, content, opened
+from mavi_tasks.media.options import DEFAULTS, MediaOptions
 from mavi_tasks.media.routing import route_for
 from mavi_tasks.media.sniff import HEAD_BYTES, described, kind_of, mime_of
 from mavi_tasks.media.types import (
-    DEFAULTS,
+    MAX_FILE_BYTES,
+    MAX_IMAGE_PIXELS,
+    MAX_REQUEST_BYTES,
     Delivery,
     DeliveryPlan,
     Encoded,
     Media,
     MediaCapabilities,
-    MediaOptions,
     Refusal,
     Step,
     Transport,
@@ -126,7 +128,7 @@ def _presigned(step: Step, options: MediaOptions) -> Encoded:
 def _inlined(step: Step, options: MediaOptions) -> Encoded:
     data = _bytes_of(step.media, options)
     digest, mime = _verified(step.media, data)
-    limit = step.max_bytes or options.max_request_bytes
+    limit = step.max_bytes or MAX_REQUEST_BYTES
     if step.media.kind == "video":
         if len(data) > limit:
             raise RefusedError("media_too_large", f"the video has {len(data):,} bytes, more than {limit:,}")
@@ -141,7 +143,7 @@ def _inlined(step: Step, options: MediaOptions) -> Encoded:
         mimes=step.mimes,
         max_bytes=limit,
         max_px=options.max_image_px,
-        max_pixels=options.max_image_pixels,
+        max_pixels=MAX_IMAGE_PIXELS,
     )
     part = Part("image", picture.mime, data=_text(picture.data))
     return Encoded((part,), len(picture.data), picture.width, picture.height, None, digest)
@@ -154,8 +156,8 @@ def _sampled(step: Step, options: MediaOptions) -> Encoded:
         frames=step.frames,
         fps=step.fps,
         max_frames=step.max_frames or options.max_frames,
-        max_px=min(options.frame_px, options.max_image_px or options.frame_px),
-        max_bytes=step.max_bytes or options.max_request_bytes,
+        max_px=min(options.frame_px, options.max_image_px),
+        max_bytes=step.max_bytes or MAX_REQUEST_BYTES,
     )
     with _file_of(step.media, options) as file:
         digest, mime = _verified_file(step.media, file)
@@ -176,9 +178,9 @@ _WAYS: Final[dict[Transport, Callable[[Step, MediaOptions], Encoded]]] = {
 
 def _bytes_of(media: Media, options: MediaOptions) -> bytes:
     if media.place == "local":
-        return content(media.source, options.max_file_bytes)
+        return content(media.source, MAX_FILE_BYTES)
     if media.place == "data":
-        return data_of(media.source, options.max_file_bytes)
+        return data_of(media.source, MAX_FILE_BYTES)
     with _file_of(media, options) as file:
         return file.read()
 
@@ -187,10 +189,10 @@ def _bytes_of(media: Media, options: MediaOptions) -> bytes:
 def _file_of(media: Media, options: MediaOptions) -> Iterator[IO[bytes]]:
     """The content as a file that can be sought in; remote media go through a temporary file."""
     if media.place == "local":
-        with opened(media.source, options.max_file_bytes) as (local, _):
+        with opened(media.source, MAX_FILE_BYTES) as (local, _):
             yield local
     elif media.place == "data":
-        yield io.BytesIO(data_of(media.source, options.max_file_bytes))
+        yield io.BytesIO(data_of(media.source, MAX_FILE_BYTES))
     else:
         from mavi_tasks.media.download import fetched
 

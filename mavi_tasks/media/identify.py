@@ -11,9 +11,10 @@ from urllib.parse import unquote_to_bytes
 
 from mavi_tasks.media import urls
 from mavi_tasks.media.local_files import RefusedError, hashed, opened, stamp
+from mavi_tasks.media.options import DEFAULTS, MediaOptions
 from mavi_tasks.media.probe_cache import Probe, ProbeCache
 from mavi_tasks.media.sniff import HEAD_BYTES, SUFFIXES, described, kind_of, mime_of
-from mavi_tasks.media.types import DEFAULTS, Kind, Media, MediaOptions, Place, Refusal, Unit
+from mavi_tasks.media.types import MAX_FILE_BYTES, MAX_IMAGE_PIXELS, Kind, Media, Place, Refusal, Unit
 
 _DEFAULT_MIMES: Final[dict[Kind, str]] = {"image": "image/jpeg", "video": "video/mp4"}
 _KINDS: Final[dict[str, Kind]] = {mime: kind for mime in SUFFIXES.values() if (kind := kind_of(mime))}
@@ -58,7 +59,7 @@ def known(
         elif ref[:1] == "/" or urls.scheme_of(ref) in (None, "file"):
             try:
                 path = _absolute(ref)
-                mark = stamp(path, options.max_file_bytes)
+                mark = stamp(path, MAX_FILE_BYTES)
                 local.append((at, path, (mark.size, mark.mtime_ns)))
             except RefusedError as refused:
                 units[at] = refused.refusal
@@ -98,10 +99,10 @@ def _remote(ref: str, options: MediaOptions, kind: Kind | None) -> Unit:
 
 
 def _local(path: str, options: MediaOptions, cache: ProbeCache) -> Unit:
-    mark = stamp(path, options.max_file_bytes)
+    mark = stamp(path, MAX_FILE_BYTES)
     probe = cache.get(path, mark.size, mark.mtime_ns)
     if probe is None:
-        with opened(path, options.max_file_bytes) as (file, mark):
+        with opened(path, MAX_FILE_BYTES) as (file, mark):
             head, digest = hashed(file, mark, path)
             file.seek(0)
             probe = _probed(file, head, digest, path, options)
@@ -110,7 +111,7 @@ def _local(path: str, options: MediaOptions, cache: ProbeCache) -> Unit:
 
 
 def _data(ref: str, options: MediaOptions) -> Unit:
-    data = data_of(ref, options.max_file_bytes)
+    data = data_of(ref, MAX_FILE_BYTES)
     probe = _probed(io.BytesIO(data), data[:HEAD_BYTES], sha256(data).hexdigest(), "the data URL", options)
     return _media(f"data:{probe.mime};sha256={probe.sha256}", ref, "data", len(data), probe)
 
@@ -165,7 +166,7 @@ def _probed(file: IO[bytes], head: bytes, digest: str, name: str, options: Media
     if kind_of(mime) == "image":
         from mavi_tasks.media import images  # Pillow is not loaded for manifests of URLs
 
-        size = images.size_of(file, mime, options.max_image_pixels)
+        size = images.size_of(file, mime, MAX_IMAGE_PIXELS)
         return Probe(mime, digest, *(size or (None, None)))
     from mavi_tasks.media import video
 

@@ -15,16 +15,15 @@ from typing import Any, Final, TypeVar
 
 from mavi_tasks.media.encode import as_url, assemble, encode
 from mavi_tasks.media.identify import identify
+from mavi_tasks.media.options import DEFAULTS, MediaOptions
 from mavi_tasks.media.probe_cache import Bounded, ProbeCache
 from mavi_tasks.media.thread_pool import ByteBudget, Workers
 from mavi_tasks.media.types import (
-    DEFAULTS,
     MB,
     Delivery,
     DeliveryPlan,
     Encoded,
     Kind,
-    MediaOptions,
     Refusal,
     Step,
     Unit,

@@ -9,13 +9,13 @@ from urllib.parse import quote
 
 from mavi_tasks.media.local_files import size_words
 from mavi_tasks.media.optional import has_heif, has_pyav
+from mavi_tasks.media.options import DEFAULTS, MediaOptions
 from mavi_tasks.media.types import (
-    DEFAULTS,
+    MAX_REQUEST_BYTES,
     DeliveryPlan,
     InputMode,
     Media,
     MediaCapabilities,
-    MediaOptions,
     Refusal,
     Step,
     Unit,
@@ -123,7 +123,7 @@ def _presigned(media: Media, route: Route, want: _Want) -> Step | Refusal | None
 def _inline(media: Media, route: Route, want: _Want) -> Step | Refusal | None:
     if not route.inline:
         return None
-    share = _request_bytes(route, want) // want.count
+    share = _request_bytes(route) // want.count
     limit = min(share, route.max_inline_bytes or share)
     unfit = (
         _image_unfit(media, route, want) if media.kind == "image" else _video_unfit(media, route, want, limit)
@@ -131,11 +131,11 @@ def _inline(media: Media, route: Route, want: _Want) -> Step | Refusal | None:
     return unfit or Step(media, "inline", mimes=route.mimes, max_bytes=limit)
 
 
-def _request_bytes(route: Route, want: _Want) -> int:
+def _request_bytes(route: Route) -> int:
     """Raw bytes that one body may carry: what is left of the payload without its text, before base64."""
     if route.max_payload_bytes is None:
-        return want.options.max_request_bytes
-    return min(want.options.max_request_bytes, (route.max_payload_bytes - _TEXT_BYTES) * 3 // 4)
+        return MAX_REQUEST_BYTES
+    return min(MAX_REQUEST_BYTES, (route.max_payload_bytes - _TEXT_BYTES) * 3 // 4)
 
 
 _TEXT_BYTES: Final = 256_000  # left for prompt, system and schema
@@ -189,7 +189,7 @@ def _frames(media: Media, want: _Want) -> Step | Refusal:
             "media_too_many",
             f"{want.family.name} takes at most {route.max_items} images at once: set frames: {most} or fewer",
         )
-    share = _request_bytes(route, want) // want.count
+    share = _request_bytes(route) // want.count
     limit = min(share, most * (route.max_inline_bytes or share))
     return Step(
         media,

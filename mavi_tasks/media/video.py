@@ -18,8 +18,9 @@ from mavi_tasks.media.images import Picture, jpeg
 from mavi_tasks.media.local_files import RefusedError
 from mavi_tasks.media.mp4 import Header
 from mavi_tasks.media.optional import has_pyav
+from mavi_tasks.media.options import MediaOptions
 from mavi_tasks.media.sniff import VIDEO_FORMATS
-from mavi_tasks.media.types import MediaOptions
+from mavi_tasks.media.types import MAX_IMAGE_PIXELS
 
 _ISO: Final = frozenset(("video/mp4", "video/quicktime", "video/3gpp"))
 _SEEK_GAP_S: Final = 5.0  # nearer targets are reached by decoding on
@@ -263,7 +264,7 @@ def _opened(file: IO[bytes], mime: str, options: MediaOptions) -> Iterator[tuple
             _Readable(file),
             format=VIDEO_FORMATS[mime],
             container_options=_PROBE_OPTIONS,
-            options={"max_pixels": str(options.max_image_pixels)},
+            options={"max_pixels": str(MAX_IMAGE_PIXELS)},
         ) as container:
             yield container, _video_track(container, options)
     except RefusedError:
@@ -279,7 +280,7 @@ def _video_track(container: Any, options: MediaOptions) -> Any:
     codec = stream.codec_context
     if codec is None:
         raise RefusedError("media_format", "the video's codec is not known to FFmpeg")
-    if codec.width * codec.height > options.max_image_pixels:
+    if codec.width * codec.height > MAX_IMAGE_PIXELS:
         raise RefusedError("media_too_large", f"{codec.width:,} x {codec.height:,} pixels are too many")
     codec.thread_count = 1  # the threads of the media stage are the only parallelism
     return stream

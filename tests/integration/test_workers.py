@@ -14,7 +14,6 @@ from mavi_tasks.execution.distributed import worker as workers
 from mavi_tasks.execution.run import open_run
 from mavi_tasks.job import load_job
 from mavi_tasks.job.endpoint import SANDBOX_KEY, Endpoint
-from mavi_tasks.media import MediaOptions
 from mavi_tasks.storage import run_totals
 from tests.bench.server import serving
 from tests.support.gateways import (
@@ -254,7 +253,7 @@ def planned(tmp_path, gateway):
     gateway.reset()
     job = load_job(job_of(tmp_path, gateway, 40, runner="dask"))
     endpoint = Endpoint("sandbox", gateway.base_url, SANDBOX_KEY)
-    options = MediaOptions.of(job.media)
+    options = job.media
     run = open_run(job, endpoint, options=options)
     run.make_plan()
     yield run, workers.setting_of(run).without_key()

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from mavi_tasks.errors import InputError
-from mavi_tasks.job import Columns, Gateway, Job, ModelSpec, job_of, load_job
+from mavi_tasks.job import Columns, Gateway, Job, MediaOptions, ModelSpec, job_of, load_job
 from tests.support.gateways import REPOSITORY
 
 MANIFESTS = REPOSITORY / "manifests"
@@ -279,14 +279,30 @@ def test_every_field_is_explained_in_its_example():
     from mavi_tasks.job import sections
 
     text = (MANIFESTS / "every_field.yaml").read_text()
-    kinds = [Job, Columns, *(kind for kind in vars(sections).values() if isinstance(kind, type))]
-    kinds = [kind for kind in kinds if issubclass(kind, StrictModel)]
+    kinds = [kind for kind in vars(sections).values() if isinstance(kind, type)]
+    kinds = [Job, Columns, MediaOptions, *(kind for kind in kinds if issubclass(kind, StrictModel))]
     names = {name for kind in kinds for name in kind.model_fields} - {"source"}
     assert [name for name in sorted(names) if f"{name}:" not in text] == []
 
 
-def test_media_options_are_those_of_the_media_stage():
-    from mavi_tasks.job import MediaOptions
-    from mavi_tasks.media import MediaOptions as Stage
+def test_options_of_media_count_in_the_hash_as_they_were_written(folder):
+    """A new default of the media stage is not another job."""
+    unset, null, given = (
+        job_of(manifest="pets.csv", models=[MODEL], prompt="x", media=media)
+        for media in ({}, {"max_frames": None}, {"max_frames": 64})
+    )
+    assert unset.media == null.media == given.media
+    assert unset.hash() == null.hash() != given.hash()
+    assert unset.model_dump()["media"]["max_frames"] is None
 
-    assert set(MediaOptions.model_fields) <= set(Stage.__dataclass_fields__)
+
+def test_every_media_option_but_true_and_false_may_be_null_in_the_json_schema():
+    options = Job.model_json_schema()["$defs"]["MediaOptions"]["properties"]
+    kinds = {name: option.get("type") for name, option in options.items()}
+    assert {name for name, kind in kinds.items() if kind == "boolean"} == {
+        "download", "allow_http", "allow_private", "allow_private_urls",
+    }  # fmt: skip
+    assert set(kinds.values()) == {"boolean", None}
+    assert options["max_frames"]["anyOf"] == [
+        {"type": "integer", "exclusiveMinimum": 0, "maximum": 2**31 - 1}, {"type": "null"},
+    ]  # fmt: skip

@@ -3,6 +3,7 @@
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from mavi_tasks.media import Delivery, MediaOptions, Refusal, deliver, identify,
 from mavi_tasks.media.local_files import RefusedError
 from mavi_tasks.media.video import Sampling, frames_of
 from tests.support.gateways import REPOSITORY
-from tests.support.media_files import IMAGES_ONLY, clip, found, opened
+from tests.support.media_files import IMAGES_ONLY, Family, clip, found, opened
 
 CONTAINERS = [("mp4", "mpeg4"), ("mov", "mpeg4"), ("mkv", "mpeg4"), ("webm", "libvpx"), ("avi", "mpeg4")]
 CONTAINERS += [("ts", "mpeg2video"), ("flv", "flv"), ("wmv", "wmv2"), ("mpg", "mpeg1video")]
@@ -71,7 +72,8 @@ def test_frames_are_no_larger_than_asked_for(tmp_path):
 def test_frames_too_many_for_one_body_are_made_smaller(tmp_path):
     path = clip(tmp_path / "a.mp4", seconds=2, size=(640, 360))
     plain = deliver([identify(path)], IMAGES_ONLY, frames=4)
-    small = deliver([identify(path)], IMAGES_ONLY, frames=4, options=MediaOptions(max_request_bytes=8_000))
+    image = replace(IMAGES_ONLY.routes["image"], max_inline_bytes=800)  # of 10 images, 8,000 bytes
+    small = deliver([identify(path)], Family("small", image=image), frames=4)
     assert plain.media_bytes > 8_000 >= small.media_bytes
     assert small.width < plain.width
 
