@@ -27,6 +27,7 @@ from mavi_tasks.job.types import Budget, ShardSize, Since
 from mavi_tasks.job.yaml_document import Document
 from mavi_tasks.manifest.columns import Columns
 from mavi_tasks.media.options import MediaOptions
+from mavi_tasks.pricing.price import Price
 
 Order = Annotated[Literal["manifest", "newest"], BeforeValidator(one_of("manifest", "newest"))]
 Runner = Annotated[
@@ -210,11 +211,9 @@ class Job(StrictModel):
         """The instant after which media count as new; an age is counted back from `now`."""
         return now - self.since if isinstance(self.since, timedelta) else self.since
 
-    def extra_prices(self) -> dict[str, Any]:
-        """The job's own prices as `pricing.book` takes them, by model; amounts are texts, never floats."""
-        return {
-            model: price.model_dump(mode="json", exclude_none=True) for model, price in self.prices.items()
-        }
+    def extra_prices(self) -> list[Price]:
+        """The job's own prices, for `load_prices`."""
+        return [price.of_model(model) for model, price in self.prices.items()]
 
     def warnings(self) -> list[str]:
         """What is allowed, but most likely not meant."""

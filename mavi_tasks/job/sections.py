@@ -1,6 +1,7 @@
 """The parts of a job, each a small model of its own: columns, models, limits, gateway, prices."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -13,7 +14,9 @@ from pydantic import (
 from mavi_tasks.common.field_types import BaseUrl, PositiveFloat, PositiveInt, Seconds, Text, one_of, wrong
 from mavi_tasks.common.strict_model import StrictModel
 from mavi_tasks.job import validators
-from mavi_tasks.job.types import EnvName, Price, Tries
+from mavi_tasks.job.types import EnvName, Tries, UsdPerMtok
+from mavi_tasks.pricing.parse import own_price
+from mavi_tasks.pricing.price import Price
 
 
 class ModelSpec(StrictModel):
@@ -95,20 +98,20 @@ class Gateway(StrictModel):
         return self
 
 
-class Tier(StrictModel):
+class PriceTier(StrictModel):
     """A price up to a number of input tokens, which counts for the whole request."""
 
     up_to_input_tokens: PositiveInt | None = Field(default=None, description="Inclusive; null = no bound")
-    input_usd_per_mtok: Price
-    output_usd_per_mtok: Price
+    input_usd_per_mtok: UsdPerMtok
+    output_usd_per_mtok: UsdPerMtok
 
 
 class ModelPrice(StrictModel):
     """Your own price of a model, in dollars for a million tokens."""
 
-    input_usd_per_mtok: Price | None = None
-    output_usd_per_mtok: Price | None = None
-    tiers: list[Tier] | None = Field(default=None, description="Instead of one price; in rising order")
+    input_usd_per_mtok: UsdPerMtok | None = None
+    output_usd_per_mtok: UsdPerMtok | None = None
+    tiers: list[PriceTier] | None = Field(default=None, description="Instead of one price; in rising order")
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -122,3 +125,11 @@ class ModelPrice(StrictModel):
         if len(rising) != len(bounds[:-1]) or sorted(set(rising)) != rising:
             raise wrong("must have its tiers in rising order of up_to_input_tokens")
         return self
+
+    def of_model(self, model: str) -> Price:
+        """The price of this model, as requests are priced with it."""
+        one = (None, self.input_usd_per_mtok or Decimal(0), self.output_usd_per_mtok or Decimal(0))
+        tiers = [
+            (t.up_to_input_tokens, t.input_usd_per_mtok, t.output_usd_per_mtok) for t in self.tiers or []
+        ]
+        return own_price(model, tiers or [one])

@@ -58,11 +58,13 @@ def _price(value: Any) -> Decimal:
     amount = _money(value)
     if amount < 0:
         raise wrong("must be dollars >= 0")
+    if int(amount.as_tuple().exponent) < -6:  # finer than a pico-dollar per token
+        raise wrong("must have at most 6 decimals")
     return amount
 
 
 Budget = Annotated[Decimal, BeforeValidator(_budget, json_schema_input_type=float | str)]
-Price = Annotated[Decimal, BeforeValidator(_price, json_schema_input_type=float | str)]
+UsdPerMtok = Annotated[Decimal, BeforeValidator(_price, json_schema_input_type=float | str)]
 
 
 def _since(value: Any) -> datetime | timedelta:

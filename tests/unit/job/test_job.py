@@ -128,7 +128,9 @@ def test_self_hosted_models_stand_beside_their_dialect(folder):
     )
     job = load_job(written(folder, text))
     assert job.models[0].model == "openai:llava"
-    assert job.extra_prices() == {"openai:llava": {"input_usd_per_mtok": "0.1", "output_usd_per_mtok": "0.2"}}
+    (price,) = job.extra_prices()
+    assert price.price_id == "openai:llava@job:0.1/0.2"
+    assert price.cost(1_000, 10).total_pico == 102_000_000  # 1000 * 0.1 / 1e6 + 10 * 0.2 / 1e6 dollars
 
 
 def test_own_prices_are_taken_by_the_price_book(folder):
@@ -140,6 +142,17 @@ def test_own_prices_are_taken_by_the_price_book(folder):
     job = load_job(written(folder, SMALL + rows))
     price = book.load_prices(job.extra_prices()).price(MODEL, date(2026, 11, 22))
     assert price.cost(1_000_000, 1_000_000).total_pico == 3 * 10**12  # 1 + 2 dollars
+
+
+def test_own_price_in_tiers_is_that_of_the_same_rows_in_a_mapping(folder):
+    from mavi_tasks.pricing.parse import prices_of
+
+    tiers = [
+        {"up_to_input_tokens": 1000, "input_usd_per_mtok": "1", "output_usd_per_mtok": "2.5"},
+        {"input_usd_per_mtok": "0.5", "output_usd_per_mtok": "1.25"},
+    ]
+    job = job_of(manifest="pets.csv", models=[MODEL], prompt="x", prices={MODEL: {"tiers": tiers}})
+    assert job.extra_prices() == prices_of({MODEL: {"tiers": tiers}})
 
 
 def test_answer_schema_may_be_inline_or_a_pydantic_class(folder):

@@ -98,6 +98,10 @@ BAD = {
     "system as a number": ("system: 5\n", "system: 5 must be text; put it in quotes"),
     "output is a file": ("output: pets.csv\n", "output: 'pets.csv' is a file; a dataset is a folder"),
     "output on the web": ("output: https://h/x\n", "output: 'https://h/x' must be a folder or s3://"),
+    "price too fine": (
+        "prices: {'gpt:x': {input_usd_per_mtok: 0.1234567, output_usd_per_mtok: 1}}\n",
+        "prices.gpt:x.input_usd_per_mtok: 0.1234567 must have at most 6 decimals",
+    ),
     "prices without an output price": (
         "prices: {'gpt:x': {input_usd_per_mtok: 1}}\n",
         "prices.gpt:x: needs input_usd",
