@@ -35,7 +35,7 @@ from mavi_tasks.execution.rows import (
 from mavi_tasks.gateway.client import FATAL_HINTS, Action, Reply, RetryDecision
 from mavi_tasks.limits import ModelDown, Permit
 from mavi_tasks.limits.budget import Reservation
-from mavi_tasks.media import Delivery, Refusal, StoreStopped
+from mavi_tasks.media import Delivery, LoaderStopped, Refusal
 from mavi_tasks.planning.target import Request
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class RequestTask:
                     return _REFUSED
                 self.delivery = delivery
                 return await self._send(self.target.body(self.prompt, delivery.parts), delivery)
-        except StoreStopped:
+        except LoaderStopped:
             raise UnsentError from None
 
     def _refetch(self) -> None:

@@ -34,7 +34,7 @@ from mavi_tasks.flows import task_runners
 from mavi_tasks.gateway import embedded_sandbox
 from mavi_tasks.job import Job, load_job
 from mavi_tasks.job import endpoint as settings
-from mavi_tasks.manifest.resolve import without_signature
+from mavi_tasks.media.urls import without_signature
 from mavi_tasks.planning import forecast
 from mavi_tasks.storage.answered_index import AnsweredIndex, AnswerState, row_fingerprint
 from mavi_tasks.storage.publish import open_table

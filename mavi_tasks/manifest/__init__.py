@@ -27,10 +27,11 @@ from mavi_tasks.manifest.items import Item
 from mavi_tasks.manifest.listing import is_media, read_listing
 from mavi_tasks.manifest.parquet import read_parquet
 from mavi_tasks.manifest.problems import Problems
-from mavi_tasks.manifest.resolve import Base, shown
+from mavi_tasks.manifest.resolve import Base
 from mavi_tasks.manifest.rows import Rows
 from mavi_tasks.manifest.source import Source
 from mavi_tasks.manifest.text_formats import read_csv, read_jsonl, read_tsv, read_txt
+from mavi_tasks.media.urls import shown
 
 __all__ = ["READERS", "Item", "Problems", "check", "read"]
 

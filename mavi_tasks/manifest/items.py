@@ -10,8 +10,9 @@ from mavi_tasks.errors import InputError
 from mavi_tasks.manifest.column_map import Layout, layout
 from mavi_tasks.manifest.columns import Columns
 from mavi_tasks.manifest.problems import SHOWN, Problems
-from mavi_tasks.manifest.resolve import PLAIN_URL, BadReference, name_of, shown
+from mavi_tasks.manifest.resolve import PLAIN_URL, BadReference, name_of
 from mavi_tasks.manifest.rows import Batch, Rows
+from mavi_tasks.media.urls import shown
 
 MAX_ID_CHARS: Final = 1000
 _SHAPES: Final = 1000  # sets of keys of JSON lines that are remembered

@@ -16,10 +16,11 @@ from typing import Any, Final
 
 from mavi_tasks.errors import InputError
 from mavi_tasks.manifest.problems import Problems
-from mavi_tasks.manifest.resolve import Base, shown
+from mavi_tasks.manifest.resolve import Base
 from mavi_tasks.manifest.rows import Batch, Rows
 from mavi_tasks.manifest.source import asked, file_system
 from mavi_tasks.media.sniff import mime_of_name
+from mavi_tasks.media.urls import shown
 
 NAMES: Final = ("media_url", "name", "folder")
 ETAG: Final = "media_etag"

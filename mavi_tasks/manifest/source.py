@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, TextIO, cast
 
 from mavi_tasks.errors import InputError
-from mavi_tasks.manifest.resolve import Base, shown
+from mavi_tasks.manifest.resolve import Base
+from mavi_tasks.media.urls import shown
 
 # What to install for a file system that fsspec does not bring along.
 _INSTALL: Final = {"s3": "pip install 'mavi[s3]'", "gs": "pip install gcsfs", "https": "pip install aiohttp"}

@@ -1,21 +1,20 @@
-"""Media: from a reference in a manifest to the parts of a request, or to a refusal with words.
+"""Media: from a reference in a manifest to the parts of a request, or to a refusal with a reason.
 
-    identify(ref)          -> Media | Refusal       what it is; local files are read once, remote ones never
+    identify(ref)          -> Media | Refusal         what it is; local files are read once, remote ones never
     known(refs)            -> the same for many, as far as nothing must be read
-    route_for(media_items, ..)  -> Plan | Refusal        how a family gets it; reads nothing, fit for planning
-    deliver(media_items, ..)    -> Delivery | Refusal    the parts; blocking
-    MediaStore             the same off the event loop, once per media, bounded in memory (media/store.py)
+    route_for(media, ...)  -> DeliveryPlan | Refusal  how a family gets it; reads nothing, fit for planning
+    MediaLoader            reads and encodes off the event loop, once per media, bounded in memory
 
 | code | means |
 |---|---|
-| media_missing | the item has no media, and the family wants one |
+| media_missing | the item has no media, and the family needs one |
 | media_not_found | there is no such file or object, or it cannot be read |
 | media_not_a_file | a folder, pipe, socket or device |
 | media_empty | 0 bytes |
 | media_changed | it changed while it was read, or after the run was planned |
 | media_scheme | neither a path nor http(s), s3, gs, data |
 | media_bad_url | a URL or data URL that cannot be read |
-| media_kind_unknown | neither image nor video by its content, or a URL that tells no kind |
+| media_kind_unknown | neither image nor video by its content, or a URL that does not say which |
 | media_format | a known format that this family does not take and that cannot be converted here |
 | media_broken | it cannot be decoded: damaged, cut short, or without frames |
 | media_too_large | too many bytes or pixels |
@@ -36,20 +35,19 @@
 | download_failed | the server did not give it: status, redirects, connection, time |
 """
 
-from mavi_tasks.media.encode import deliver
 from mavi_tasks.media.identify import identify, known
-from mavi_tasks.media.loader import MediaLoader, PreparedMedia, StoreStopped
+from mavi_tasks.media.loader import LoaderStopped, MediaLoader, PreparedMedia
 from mavi_tasks.media.options import DEFAULTS, MediaOptions
 from mavi_tasks.media.probe_cache import Probe, ProbeCache
 from mavi_tasks.media.routing import equal_frames, public_url, route_for
 from mavi_tasks.media.types import (
     Delivery,
     DeliveryPlan,
+    DeliveryStep,
     Encoded,
     Media,
     MediaCapabilities,
     Refusal,
-    Step,
     Unit,
 )
 
@@ -57,7 +55,9 @@ __all__ = [
     "DEFAULTS",
     "Delivery",
     "DeliveryPlan",
+    "DeliveryStep",
     "Encoded",
+    "LoaderStopped",
     "Media",
     "MediaCapabilities",
     "MediaLoader",
@@ -66,10 +66,7 @@ __all__ = [
     "Probe",
     "ProbeCache",
     "Refusal",
-    "Step",
-    "StoreStopped",
     "Unit",
-    "deliver",
     "equal_frames",
     "identify",
     "known",

@@ -1,4 +1,4 @@
-"""Carries a plan out: reads, shrinks, samples, signs, and says what was delivered. Blocking; see store.py."""
+"""Carries a delivery plan out: reads, shrinks, samples, signs. Blocking; loader.py does it in threads."""
 
 import base64
 import io
@@ -11,8 +11,7 @@ from typing import IO, Final
 
 from mavi_tasks.media.identify import data_of
 from mavi_tasks.media.local_files import RefusedError, content, opened
-from mavi_tasks.media.options import DEFAULTS, MediaOptions
-from mavi_tasks.media.routing import route_for
+from mavi_tasks.media.options import MediaOptions
 from mavi_tasks.media.sniff import HEAD_BYTES, described, kind_of, mime_of
 from mavi_tasks.media.types import (
     MAX_FILE_BYTES,
@@ -20,52 +19,19 @@ from mavi_tasks.media.types import (
     MAX_REQUEST_BYTES,
     Delivery,
     DeliveryPlan,
+    DeliveryStep,
     Encoded,
     Media,
-    MediaCapabilities,
     Refusal,
-    Step,
     Transport,
-    Unit,
 )
 from mavi_tasks.providers.base import Part
 
 
-def deliver(
-    media_items: Sequence[Unit],
-    family: MediaCapabilities,
-    *,
-    frames: int | None = None,
-    fps: float | None = None,
-    equalise: bool = False,
-    options: MediaOptions = DEFAULTS,
-    force_inline: bool = False,
-) -> Delivery | Refusal:
-    """One request's media as parts, or why not. Never raises. Blocking: decodes and downloads."""
-    plan = route_for(
-        media_items,
-        family,
-        frames=frames,
-        fps=fps,
-        equalise=equalise,
-        options=options,
-        force_inline=force_inline,
-    )
-    if isinstance(plan, Refusal):
-        return plan
-    done = []
-    for step in plan.steps:
-        encoded = encode(step, options)
-        if isinstance(encoded, Refusal):
-            return encoded
-        done.append(encoded)
-    return assemble(plan, done)
-
-
-def encode(step: Step, options: MediaOptions) -> Encoded | Refusal:
+def encode(step: DeliveryStep, options: MediaOptions) -> Encoded | Refusal:
     """One media as it is sent, or why not. Never raises."""
     try:
-        return _WAYS[step.way](step, options)
+        return _ENCODERS[step.transport](step, options)
     except RefusedError as refused:
         return refused.refusal
     except MemoryError:
@@ -74,7 +40,7 @@ def encode(step: Step, options: MediaOptions) -> Encoded | Refusal:
         return Refusal("media_not_found", f"{step.media.uri} could not be kept while read: {error.strerror}")
 
 
-def as_url(step: Step) -> Encoded:
+def as_url(step: DeliveryStep) -> Encoded:
     """A media that travels as a URL; nothing is read."""
     media = step.media
     part = Part(media.kind, media.mime, url=step.url)
@@ -118,14 +84,14 @@ def _sha256_of_all(hashes: list[str | None]) -> str | None:
     return sha256("\n".join(known).encode()).hexdigest()
 
 
-def _presigned(step: Step, options: MediaOptions) -> Encoded:
+def _presigned(step: DeliveryStep, options: MediaOptions) -> Encoded:
     from mavi_tasks.media.download import presigned_url  # fsspec, only for buckets
 
     url = presigned_url(step.media.source, options)
     return Encoded((Part(step.media.kind, step.media.mime, url=url),))
 
 
-def _inlined(step: Step, options: MediaOptions) -> Encoded:
+def _inlined(step: DeliveryStep, options: MediaOptions) -> Encoded:
     data = _bytes_of(step.media, options)
     digest, mime = _verified(step.media, data)
     limit = step.max_bytes or MAX_REQUEST_BYTES
@@ -149,7 +115,7 @@ def _inlined(step: Step, options: MediaOptions) -> Encoded:
     return Encoded((part,), len(picture.data), picture.width, picture.height, None, digest)
 
 
-def _sampled(step: Step, options: MediaOptions) -> Encoded:
+def _sampled(step: DeliveryStep, options: MediaOptions) -> Encoded:
     from mavi_tasks.media import video
 
     how = video.Sampling(
@@ -168,7 +134,7 @@ def _sampled(step: Step, options: MediaOptions) -> Encoded:
     return Encoded(parts, total, first.width, first.height, seen.duration_s, digest, len(parts))
 
 
-_WAYS: Final[dict[Transport, Callable[[Step, MediaOptions], Encoded]]] = {
+_ENCODERS: Final[dict[Transport, Callable[[DeliveryStep, MediaOptions], Encoded]]] = {
     "url": lambda step, options: as_url(step),
     "presign": _presigned,
     "inline": _inlined,

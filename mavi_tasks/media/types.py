@@ -70,14 +70,14 @@ class MediaCapabilities(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class DeliveryStep:
     """How one media of a request travels.
 
-    url: what is sent, for way "url". max_bytes: raw bytes, once encoded. frames and fps: for way "frames".
+    url: what is sent, for transport "url". max_bytes: raw bytes, once encoded. frames, fps: for "frames".
     """
 
     media: Media
-    way: Transport
+    transport: Transport
     url: str | None = None
     mimes: frozenset[str] = frozenset()
     max_bytes: int | None = None
@@ -92,12 +92,12 @@ class DeliveryPlan:
 
     endpoint: Endpoint
     input_mode: InputMode
-    steps: tuple[Step, ...]
+    steps: tuple[DeliveryStep, ...]
 
     @property
     def reads(self) -> bool:
         """Whether carrying it out reads, signs or encodes anything."""
-        return any(step.way != "url" for step in self.steps)
+        return any(step.transport != "url" for step in self.steps)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ def _measure_video(source: bytes | Path) -> Measured | None:
     try:
         import av
     except ImportError:
-        return _measure_mp4(source)
+        return measure_mp4(source)
     opened = io.BytesIO(source) if isinstance(source, bytes) else str(source)
     try:
         with av.open(opened, "r") as container:
@@ -91,7 +91,7 @@ def _measure_video(source: bytes | Path) -> Measured | None:
         return None
 
 
-def _measure_mp4(source: bytes | Path) -> Measured | None:
+def measure_mp4(source: bytes | Path) -> Measured | None:
     """The size an MP4's own header states, read without a video library; other containers give None."""
     data = source if isinstance(source, bytes) else source.read_bytes()
     moov = _box(data, b"moov")

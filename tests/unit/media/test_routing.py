@@ -94,7 +94,7 @@ def test_each_media_travels_as_the_table_says(family, media, asked, expected):
     if isinstance(plan, Refusal):
         assert plan.code == expected, plan
         return
-    assert f"{plan.endpoint} {plan.steps[0].way}" == expected
+    assert f"{plan.endpoint} {plan.steps[0].transport}" == expected
 
 
 def test_every_refusal_of_a_video_names_a_way_out():
@@ -114,12 +114,12 @@ def test_a_local_video_goes_by_its_public_url_where_the_files_are_published():
 def test_a_large_local_video_goes_by_its_public_url_where_it_does_not_fit_inline():
     options = MediaOptions(base_url="https://cdn.me", root="/data")
     plan = route_for([local("video", size=60_000)], TWO_ENDPOINTS, options=options)
-    assert (plan.input_mode, plan.steps[0].way) == ("url", "url")
+    assert (plan.input_mode, plan.steps[0].transport) == ("url", "url")
 
 
 def test_all_media_of_an_item_go_into_one_request():
     plan = route_for([PHOTO_URL, PHOTO, PHOTO], IMAGES_ONLY)
-    assert [step.way for step in plan.steps] == ["url", "inline", "inline"]
+    assert [step.transport for step in plan.steps] == ["url", "inline", "inline"]
     assert plan.input_mode == "inline"
 
 

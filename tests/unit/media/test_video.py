@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from mavi_tasks.media import Delivery, MediaOptions, Refusal, deliver, identify, mp4, route_for
+from mavi_tasks.media import Delivery, MediaOptions, Refusal, identify, mp4, route_for
 from mavi_tasks.media.local_files import RefusedError
 from mavi_tasks.media.video import Sampling, frames_of
 from tests.support.gateways import REPOSITORY
-from tests.support.media_files import IMAGES_ONLY, Family, clip, found, opened
+from tests.support.media_files import IMAGES_ONLY, Family, clip, deliver, found, opened
 
 CONTAINERS = [("mp4", "mpeg4"), ("mov", "mpeg4"), ("mkv", "mpeg4"), ("webm", "libvpx"), ("avi", "mpeg4")]
 CONTAINERS += [("ts", "mpeg2video"), ("flv", "flv"), ("wmv", "wmv2"), ("mpg", "mpeg1video")]
@@ -187,7 +187,7 @@ def test_without_pyav_videos_are_known_and_sent_but_frames_are_refused_with_the_
 import sys
 sys.modules["av"] = None  # as if it were not installed
 from mavi_tasks.media import identify, route_for
-from tests.support.media_files import IMAGES_ONLY, EVERYTHING
+from tests.support.media_files import deliver, IMAGES_ONLY, EVERYTHING
 media = identify({path!r})
 print(media.width, media.duration_s, route_for([media], EVERYTHING).input_mode)
 refusal = route_for([media], IMAGES_ONLY, frames=4)
