@@ -18,6 +18,7 @@ from mavi_tasks.cli import compare, costs
 from mavi_tasks.errors import InputError, MaviError
 
 if TYPE_CHECKING:
+    from mavi_tasks.execution.local import RunCallbacks
     from mavi_tasks.execution.run_report import RunReport
     from mavi_tasks.job import Job
     from mavi_tasks.planning.forecast import Forecast
@@ -208,12 +209,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _here(args: argparse.Namespace, job: "Job") -> "RunReport":
-    from mavi_tasks.execution.local import RunCallbacks, execute
+    from mavi_tasks.execution.local import execute
 
     return execute(
         job,
         os.environ,
-        RunCallbacks(_planned(args), _go_on(args), quiet=args.quiet),
+        _callbacks(args),
         retry_invalid=args.retry_invalid,
         pilot_size=args.pilot,
     )
@@ -225,6 +226,19 @@ def _by_prefect(args: argparse.Namespace, job: "Job") -> "RunReport":
     from mavi_tasks.flows import label
 
     return label.run(job, retry_invalid=args.retry_invalid)
+
+
+def _callbacks(args: argparse.Namespace) -> "RunCallbacks":
+    from mavi_tasks.execution.local import RunCallbacks
+    from mavi_tasks.reports.terminal.run import Progress, reading
+
+    quiet = getattr(args, "quiet", False)
+    return RunCallbacks(
+        reading=lambda: reading(quiet=quiet),
+        on_planned=_planned(args),
+        confirm=_go_on(args),
+        show_progress=lambda counters, limiters: Progress(counters, limiters, quiet=quiet).show(),
+    )
 
 
 def _planned(args: argparse.Namespace) -> "Callable[[Forecast], None]":
@@ -264,8 +278,8 @@ def plan(args: argparse.Namespace) -> int:
     told = local.plan(
         _job(args),
         os.environ,
+        _callbacks(args),
         retry_invalid=getattr(args, "retry_invalid", False),
-        quiet=getattr(args, "quiet", False),
     )
     screen.planned(told, screen.console(stderr=args.json), brief=False)
     if args.json:
