@@ -17,7 +17,7 @@ from mavi_tasks.common.suggest import nearest
 
 def wrong(text: str) -> PydanticCustomError:
     """A problem with one value; `text` reads after the value."""
-    return PydanticCustomError("wanted", "{words}", {"words": text})
+    return PydanticCustomError("wanted", "{text}", {"text": text})
 
 
 def wanted(text: str) -> WrapValidator:
@@ -88,13 +88,13 @@ def _base_url(value: Any) -> str:
 BaseUrl = Annotated[str, BeforeValidator(_base_url)]
 
 
-def one_of(*words: str) -> Callable[[Any], Any]:
+def one_of(*choices: str) -> Callable[[Any], Any]:
     """A validator that accepts one of a few words, and suggests the nearest for others."""
 
     def check(value: Any) -> Any:
-        if value in words:
+        if value in choices:
             return value
-        near = nearest(str(value), words, 0.5)
-        raise wrong(f"must be {' or '.join(words)}" + (f"; did you mean {near}?" if near else ""))
+        near = nearest(str(value), choices, 0.5)
+        raise wrong(f"must be {' or '.join(choices)}" + (f"; did you mean {near}?" if near else ""))
 
     return check

@@ -1,4 +1,4 @@
-"""The job: what users write, validated, with every path resolved and every problem told at once.
+"""The job: what users write, validated, with every path resolved and all problems reported at once.
 
 job = load_job(Path("pets.yaml"))
 job = job_of(manifest="pets.csv", models=["gemini:gemini-2.5-flash"], prompt="What is it?")

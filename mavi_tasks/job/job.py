@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -34,7 +34,7 @@ Runner = Annotated[
     Literal["threads", "processes", "dask", "ray"],
     BeforeValidator(one_of("threads", "processes", "dask", "ray")),
 ]
-BY_PREFECT = ("dask", "ray")  # runners that only a flow has
+BY_PREFECT: Final = ("dask", "ray")  # runners that need a Prefect flow
 Store = Annotated[Literal["file", "redis", "prefect"], BeforeValidator(one_of("file", "redis", "prefect"))]
 Durability = Annotated[Literal["group", "os", "always"], BeforeValidator(one_of("group", "os", "always"))]
 
@@ -94,7 +94,7 @@ class Job(StrictModel):
     equalise: Annotated[Literal["frames"], BeforeValidator(one_of("frames"))] | None = Field(
         default=None, description="frames: every model gets the same frames of a video"
     )
-    repair: bool = Field(default=True, description="Ask once more when an answer does not fit the schema")
+    repair: bool = Field(default=True, description="Send once more when an answer does not fit the schema")
     durability: Durability = Field(
         default="group", description="What a loss of power may cost; see the README"
     )
@@ -107,7 +107,7 @@ class Job(StrictModel):
     order: Order = Field(default="manifest", description="newest: the newest media first")
     runner: Runner = Field(
         default="threads",
-        description="Who asks: this process, processes of this machine, a dask or ray cluster",
+        description="Who sends: this process, processes of this machine, a dask or ray cluster",
     )
     workers: PositiveInt | None = Field(
         default=None, description="How many processes; default: one for each processor"
@@ -184,7 +184,7 @@ class Job(StrictModel):
                 specs[index] = ModelSpec.model_validate(_spec(item))
             except ValidationError as problem:
                 found.add_all(problem, (index,))
-        _together(specs, info.data, found)
+        _check_together(specs, info.data, found)
         found.raise_any()
         return list(specs.values())
 
@@ -216,10 +216,10 @@ class Job(StrictModel):
         return [price.of_model(model) for model, price in self.prices.items()]
 
     def warnings(self) -> list[str]:
-        """What is allowed, but most likely not meant."""
-        asked = [spec.model for spec in self.models]
-        idle = [glob for glob in self.limits if not any(fnmatchcase(model, glob) for model in asked)]
-        return [f"limits.{glob}: fits none of the models of this job" for glob in idle]
+        """What is allowed, but most likely a mistake."""
+        models = [spec.model for spec in self.models]
+        unused = [glob for glob in self.limits if not any(fnmatchcase(model, glob) for model in models)]
+        return [f"limits.{glob}: matches no model of this job" for glob in unused]
 
     def hash(self) -> str:
         """sha256 of what the user wrote, the same wherever the job's folder lies; holds no secrets."""
@@ -247,15 +247,15 @@ def _moved(path: str, base: Path | None) -> str:
     return Path(os.path.relpath(path, base)).as_posix() if base and path else path
 
 
-def _together(specs: Mapping[int, ModelSpec], job: Mapping[str, Any], found: validators.Found) -> None:
-    """What can only be seen with the rest of the job: twins, the gateway's dialect, the families' params."""
+def _check_together(specs: Mapping[int, ModelSpec], job: Mapping[str, Any], found: validators.Found) -> None:
+    """Problems that need the rest of the job: duplicates, the gateway's dialect, the families' params."""
     first: dict[str, int] = {}
     gateway: Gateway = job.get("gateway") or Gateway()
-    told: dict[tuple[str, ...], list[str]] = {}
+    shared: dict[tuple[str, ...], list[str]] = {}
     for index, spec in specs.items():
-        at = first.setdefault(spec.model, index)
-        if at != index:
-            found.add((index,), f"{spec.model} is already models[{at}]; ask a model once", None)
+        earlier = first.setdefault(spec.model, index)
+        if earlier != index:
+            found.add((index,), f"{spec.model} is already models[{earlier}]; list a model once", None)
         if wanted := validators.fits_dialect(spec.model, gateway.dialect):
             found.add((index, "model"), wanted, spec.model)
         params = _effective(job.get("params") or {}, spec)
@@ -264,16 +264,16 @@ def _together(specs: Mapping[int, ModelSpec], job: Mapping[str, Any], found: val
             name = field.removeprefix("params.")
             if name in spec.params:
                 found.add((index, "params", name), ": " + text, None)
-            elif field != "answer_schema":  # told where it is written, once for all models
-                told.setdefault((name, text), []).append(spec.model)
-    for (name, text), models in told.items():
-        found.add((), f": {text} (for {', '.join(dict.fromkeys(models))})", None, at=("params", name))
+            elif field != "answer_schema":  # reported where it is written, once for all models
+                shared.setdefault((name, text), []).append(spec.model)
+    for (name, text), models in shared.items():
+        found.add((), f": {text} (for {', '.join(dict.fromkeys(models))})", None, job_loc=("params", name))
 
 
 def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> Job:
     """Read a job file. Raises InputError with every problem in it, each with its line.
 
-    overrides: what the command line gave, by field (also `prompt` and `base_url`); None = not given.
+    overrides: what the command line set, by field (also `prompt` and `base_url`); None = not given.
     They replace the file's values, and their paths are relative to the current folder.
     """
     path = Path(path)
@@ -298,12 +298,12 @@ def job_of(**fields: Any) -> Job:
 
 
 def _override(raw: dict[str, Any], given: Mapping[str, Any]) -> dict[str, str]:
-    """Put what was given over what was written; returns the flag that gave each field."""
+    """Replace values of the file by the given ones; returns the flag of each field."""
     flags: dict[str, str] = {}
     for key, value in given.items():
         if value is None:
             continue
-        field, put = _SHORT.get(key, (key, lambda _, value: value))
+        field, put = _ALIASES.get(key, (key, lambda _, value: value))
         raw[field] = put(raw.get(field), value)
         flags[field] = Job.flags.get(key, "--" + key.replace("_", "-"))
     return flags
@@ -314,17 +314,17 @@ def _here(_: Any, value: Any) -> Any:
     return validators.path(text, Path.cwd()) if isinstance(text, str) and text.strip() else text
 
 
-def _at(written: Any, base_url: Any) -> dict[str, Any]:
-    """Another base URL is another gateway, whose answers must not pass for mavi's; a sandbox stays one."""
+def _with_base_url(written: Any, base_url: Any) -> dict[str, Any]:
+    """Another base URL is another gateway, whose answers must not count as MAVI's; a sandbox stays one."""
     others = dict(written) if isinstance(written, Mapping) else {"name": written}
     name = "sandbox" if others.get("name") == "sandbox" else "custom"
     return {**others, "name": name, "base_url": base_url}
 
 
-# What the command line calls differently, or reads differently.
-_SHORT: Mapping[str, tuple[str, Callable[[Any, Any], Any]]] = {
+# Fields that have another name or form on the command line.
+_ALIASES: Mapping[str, tuple[str, Callable[[Any, Any], Any]]] = {
     "prompt": ("prompts", lambda _, text: {"prompt": text}),
-    "base_url": ("gateway", _at),
+    "base_url": ("gateway", _with_base_url),
     "output": ("output", _here),
     "manifest": ("manifest", _here),
 }

@@ -14,13 +14,13 @@ from pydantic import (
 from mavi_tasks.common.field_types import BaseUrl, PositiveFloat, PositiveInt, Seconds, Text, one_of, wrong
 from mavi_tasks.common.strict_model import StrictModel
 from mavi_tasks.job import validators
-from mavi_tasks.job.types import EnvName, Tries, UsdPerMtok
+from mavi_tasks.job.types import Attempts, EnvName, UsdPerMtok
 from mavi_tasks.pricing.parse import own_price
 from mavi_tasks.pricing.price import Price
 
 
 class ModelSpec(StrictModel):
-    """One model to ask, with what differs for it."""
+    """One model to label with, and its own settings."""
 
     model: Text = Field(description="family:name, for example gemini:gemini-2.5-flash")
     params: dict[str, Any] = Field(default_factory=dict, description="Go before the job's params")
@@ -37,14 +37,14 @@ class ModelSpec(StrictModel):
         return value
 
     @model_validator(mode="after")
-    def _one_way(self) -> Self:
+    def _one_sampling(self) -> Self:
         if self.frames is not None and self.fps is not None:
             raise wrong("must have frames or fps, not both")
         return self
 
 
 class Limits(StrictModel):
-    """What a model may be asked at most; null = no limit known."""
+    """The most that is sent to a model; null = no limit known."""
 
     requests_per_minute: PositiveFloat | None = None
     tokens_per_minute: PositiveFloat | None = None
@@ -52,12 +52,12 @@ class Limits(StrictModel):
 
 
 class Retry(StrictModel):
-    """How long one request is tried."""
+    """How often and how long one request is attempted."""
 
-    attempts: Tries = 5
+    attempts: Attempts = 5
     base_s: Seconds = Field(default=1.0, description="The first wait; each next one is twice as long")
     cap_s: Seconds = Field(default=32.0, description="The longest wait")
-    deadline_s: Seconds = Field(default=600.0, description="From the first try; then the request has failed")
+    deadline_s: Seconds = Field(default=600.0, description="From the first attempt; then the request fails")
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -17,7 +17,7 @@ _AGO_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-Tries = Annotated[int, Field(ge=1, le=50), wanted("a whole number from 1 to 50")]
+Attempts = Annotated[int, Field(ge=1, le=50), wanted("a whole number from 1 to 50")]
 ShardSize = Annotated[int, Field(ge=1, le=1_000_000), wanted("a whole number from 1 to 1000000")]
 
 
@@ -46,7 +46,7 @@ def _amount(value: int | float | str | Decimal) -> Decimal:
 def _budget(value: Any) -> Decimal:
     amount = _money(value)
     if amount == 0:
-        raise wrong("would send nothing; leave it out to set no bound")
+        raise wrong("would send nothing; leave it out to set no limit")
     if amount < 0:
         raise wrong("must be dollars > 0")
     if amount > 999_999:  # as much as decimal128(18, 12) holds

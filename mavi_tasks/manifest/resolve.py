@@ -25,7 +25,7 @@ class BadReference(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """Where relative references lie: a folder of this machine, or a URL or bucket prefix that ends in `/`.
+    """What references are relative to: a folder of this machine, or a URL or bucket prefix that ends in `/`.
 
     trusted: the references come from a listing, so that the files are known to be there.
     """
@@ -54,7 +54,7 @@ class Base:
             raise BadReference(WANTED)
         if _MANY.search(ref):
             raise BadReference(
-                "holds several: write one a column (media_url, media_url_2, ...), or a JSON list"
+                "holds several references: write one per column (media_url, media_url_2, ...), or a JSON list"
             )
         _check_host(ref)
         return ref
@@ -73,9 +73,9 @@ class Base:
         try:
             mode = os.stat(path).st_mode
         except (OSError, ValueError) as problem:
-            raise BadReference(f"is not there (looked for {shown(path)})") from problem
+            raise BadReference(f"not found: {shown(path)}") from problem
         if not stat.S_ISREG(mode):
-            raise BadReference("is a folder, not a file" if stat.S_ISDIR(mode) else "is no file")
+            raise BadReference("is a folder, not a file" if stat.S_ISDIR(mode) else "is not a regular file")
         return path
 
 
@@ -99,9 +99,9 @@ def _check_host(ref: str) -> None:
     try:
         host = urlsplit(ref).hostname
     except ValueError:
-        raise BadReference("is no URL that can be read") from None
+        raise BadReference("is not a valid URL") from None
     if not host:
-        raise BadReference("names no host")
+        raise BadReference("has no host")
     if not ref.isprintable():
         raise BadReference("holds a character that is not printable")
 

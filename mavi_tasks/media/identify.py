@@ -53,26 +53,26 @@ def known(
     """`identify` for what needs no reading: URLs, refusals, local files that `cache` knows; else None."""
     units: list[Unit | None] = [None] * len(refs)
     local: list[tuple[int, str, tuple[int, int]]] = []
-    for at, (ref, kind) in enumerate(refs):
+    for index, (ref, kind) in enumerate(refs):
         if ref.startswith(("https://", "http://")):
-            units[at] = _remote(ref, options, kind)
+            units[index] = _remote(ref, options, kind)
         elif ref[:1] == "/" or urls.scheme_of(ref) in (None, "file"):
             try:
                 path = _absolute(ref)
                 mark = stamp(path, MAX_FILE_BYTES)
-                local.append((at, path, (mark.size, mark.mtime_ns)))
+                local.append((index, path, (mark.size, mark.mtime_ns)))
             except RefusedError as refused:
-                units[at] = refused.refusal
+                units[index] = refused.refusal
     probes = (cache or _PROBES).look_up([path for _, path, _ in local], [mark for *_, mark in local])
-    for (at, path, (size, _)), probe in zip(local, probes, strict=True):
+    for (index, path, (size, _)), probe in zip(local, probes, strict=True):
         if probe is not None:
-            units[at] = _media(path, path, "local", size, probe)
+            units[index] = _media(path, path, "local", size, probe)
     return units
 
 
 def _absolute(ref: str) -> str:
     if ref[:1] == "/" == os.sep and "/." not in ref and "//" not in ref:
-        return ref  # what abspath would say, in a tenth of its time
+        return ref  # what abspath would return, in a tenth of its time
     return os.path.abspath(urls.path_of(ref))
 
 
@@ -85,15 +85,15 @@ def _remote(ref: str, options: MediaOptions, kind: Kind | None) -> Unit:
     except ValueError as error:
         return Refusal("media_bad_url", f"this is not a URL that can be read: {error}")
     mime = found.mime
-    said = _KINDS[mime] if mime else None
-    wanted = kind or said or options.default_kind
+    hinted = _KINDS[mime] if mime else None
+    wanted = kind or hinted or options.default_kind
     if wanted is None:
         return Refusal(
             "media_kind_unknown",
-            f"nothing in {found.uri} tells whether it is an image or a video: "
+            f"nothing in {found.uri} says whether it is an image or a video: "
             "add a media_kind column to the manifest, or set media.default_kind in the job",
         )
-    if mime is None or wanted != said:
+    if mime is None or wanted != hinted:
         mime = _DEFAULT_MIMES[wanted]
     return Media(found.uri, found.source, place, wanted, mime, found.identity)
 

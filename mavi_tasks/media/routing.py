@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import Final
 from urllib.parse import quote
 
-from mavi_tasks.media.local_files import size_words
+from mavi_tasks.media.local_files import size_text
 from mavi_tasks.media.optional import has_heif, has_pyav
 from mavi_tasks.media.options import DEFAULTS, MediaOptions
 from mavi_tasks.media.types import (
@@ -324,8 +324,8 @@ def _wrong_mime(media: Media, request: _Request) -> Refusal:
 def _too_large(media: Media, request: _Request, limit: int) -> Refusal:
     return Refusal(
         "media_too_large",
-        f"the {media.kind} has {size_words(media.bytes or 0)}, {request.family.name} takes "
-        f"{size_words(limit)} inline: give a public URL, a smaller file, or set frames: 8",
+        f"the {media.kind} has {size_text(media.bytes or 0)}, {request.family.name} takes "
+        f"{size_text(limit)} inline: give a public URL, a smaller file, or set frames: 8",
     )
 
 

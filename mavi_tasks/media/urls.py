@@ -37,11 +37,11 @@ _SIGNATURES: Final = frozenset(
         "exp",
     )
 )
-# Azure's other fields have names too short to be told from harmless ones, unless `sig` is there.
+# Azure's other fields have names too short to tell from harmless ones, unless `sig` is there.
 _AZURE: Final = frozenset(
     ("se", "sp", "sv", "sr", "st", "spr", "sip", "ss", "srt", "skoid", "sktid", "skt", "ske", "sks", "skv")
 )
-# Secrets that may also be all that tells one media from another.
+# Secrets that may also be the only difference between two media.
 _TOKENS: Final = frozenset(
     (
         "token",
@@ -85,7 +85,7 @@ def scheme_of(ref: str) -> str | None:
 
 
 def plain_mime(ref: str) -> str | None:
-    """The MIME type by suffix of a URL that needs no second look, None for every other."""
+    """The MIME type by suffix of a simple URL, None for every other."""
     host = ref.find("//") + 2
     if _NOT_PLAIN.search(ref) or ref[host : host + 1] in "/:":
         return None
@@ -97,7 +97,7 @@ def remote(ref: str) -> Remote:
     ref = quote(ref.strip(), safe="%/:=&?~#+!$,;'@()*[]")
     split = urlsplit(ref)
     if not split.hostname:
-        raise ValueError("there is no host in it")
+        raise ValueError("it has no host")
     host = split.netloc.rpartition("@")[2]
     pairs = parse_qsl(split.query, keep_blank_values=True)
     kept, tokens = _without_secrets(pairs)
@@ -105,7 +105,7 @@ def remote(ref: str) -> Remote:
     query = split.query if len(kept) == len(pairs) else urlencode(kept)
     uri = urlunsplit((split.scheme, host, split.path, query, split.fragment))
     mime = mime_of_path(split.path) or _mime_of_query(pairs) or _mime_of_host(split.hostname)
-    return Remote(uri, uri + _told_apart(tokens, split.path), ref, mime)
+    return Remote(uri, uri + _token_mark(tokens, split.path), ref, mime)
 
 
 def shown(ref: str) -> str:
@@ -142,7 +142,7 @@ def _without_secrets(pairs: list[tuple[str, str]]) -> tuple[list[tuple[str, str]
     return kept, [value for name, value in pairs if name.lower() in _TOKENS]
 
 
-def _told_apart(tokens: list[str], path: str) -> str:
+def _token_mark(tokens: list[str], path: str) -> str:
     """A mark that keeps two media apart when only their tokens differ; empty when the path names a file.
 
     Without it `/download?token=A` and `/download?token=B` would be one media and share one answer.

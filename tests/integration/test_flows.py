@@ -133,7 +133,7 @@ def test_a_budget_that_is_reached_fails_the_run_and_says_how_to_go_on(prefect_se
 def test_a_wrong_manifest_fails_the_run_with_its_own_words(prefect_server, tmp_path):
     (tmp_path / "items.csv").write_text("media_url\nnowhere.jpg\n")
     state, *_ = run_flow(label.label_media, job_for(tmp_path / "items.csv"))
-    assert state.is_failed() and "items.csv:2: media_url 'nowhere.jpg' is not there" in state.message
+    assert state.is_failed() and "items.csv:2: media_url 'nowhere.jpg' not found" in state.message
 
 
 def test_the_mavi_key_of_the_secret_block_never_stands_in_for_another_key(

@@ -89,7 +89,7 @@ def test_first_glob_that_fits_gives_the_limits(folder):
 
 def test_limit_that_fits_no_model_is_a_warning(folder):
     job = load_job(written(folder, SMALL + 'limits: {"gemni:*": {concurrency: 1}}\n'))
-    assert job.warnings() == ["limits.gemni:*: fits none of the models of this job"]
+    assert job.warnings() == ["limits.gemni:*: matches no model of this job"]
 
 
 def test_defaults_are_the_documented_ones(folder):

@@ -25,8 +25,8 @@ BAD = {
     ),
     "unknown key far from all": ("zzz: 1\n", "pets.yaml:4: zzz: unknown key; known are name, manifest"),
     "unknown key in columns": ("columns: {medai: x}\n", "columns.medai: unknown key; did you mean media?"),
-    "key twice": ("prompts: {a: b}\n", "pets.yaml:4: prompts: is written twice (first in line 3)"),
-    "key twice inside": ("retry: {attempts: 1, attempts: 2}\n", "attempts: is written twice"),
+    "key twice": ("prompts: {a: b}\n", "pets.yaml:4: prompts: duplicate key (first on line 3)"),
+    "key twice inside": ("retry: {attempts: 1, attempts: 2}\n", "attempts: duplicate key"),
     "number as a word": (
         "limits:\n  'gemini:*':\n    requests_per_minute: fast\n",
         "pets.yaml:6: limits.gemini:*.requests_per_minute: 'fast' must be a number > 0",
@@ -79,7 +79,7 @@ BAD = {
     "answer schema is missing": ("answer_schema: pets.schema.json\n", "did you mean pet.schema.json?"),
     "answer schema is no schema": (
         "answer_schema: {type: objekt}\n",
-        "answer_schema: is no valid JSON Schema: type",
+        "answer_schema: is not a valid JSON Schema: type",
     ),
     "answer schema of a text": ("answer_schema: {type: string}\n", "answer_schema: must describe an object"),
     "answer schema refers nowhere": (
@@ -164,7 +164,7 @@ BAD_PARTS = {
     "an empty list of models": ("manifest: pets.csv\nmodels: []\n", "pets.yaml:2: models: must not be empty"),
     "a manifest that is not there": (
         "manifest: pet.csv\nmodels: [gpt:x]\n",
-        "pets.yaml:1: manifest: 'pet.csv' is not there",
+        "pets.yaml:1: manifest: 'pet.csv' not found in ",
     ),
     "a manifest of another world": (
         "manifest: ftp://h/x\nmodels: [gpt:x]\n",
@@ -209,7 +209,7 @@ BAD_PARTS = {
     ),
     "a prompt called row": (
         "manifest: pets.csv\nmodels: [gpt:x]\nprompts: {row: x}\n",
-        "prompts.row: is taken",
+        "prompts.row: is reserved",
     ),
     "an empty prompt": (
         "manifest: pets.csv\nmodels: [gpt:x]\nprompts: {a: ''}\n",
@@ -256,7 +256,7 @@ def test_secrets_are_never_shown(folder):
 
 @pytest.mark.parametrize("name", ["gone.yaml", "."])
 def test_job_that_cannot_be_opened_is_told(folder, name):
-    with pytest.raises(InputError, match=r"there is no such file|is a folder"):
+    with pytest.raises(InputError, match=r"job file not found|is a folder"):
         load_job(folder / name)
 
 
