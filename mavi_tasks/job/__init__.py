@@ -3,10 +3,11 @@
 job = load_job(Path("pets.yaml"))
 job = job_of(manifest="pets.csv", models=["gemini:gemini-2.5-flash"], prompt="What is it?")
 
-    document   YAML, with the line of every key
-    fields     kinds of value; sections: the parts of a job; model: the whole of it
-    checks     what needs more than one value
-    words      a problem, in one line
+    yaml_document    YAML, with the line of every key
+    types            field types; sections: the parts of a job; job: the whole
+    validators       checks that need more than one value
+    error_messages   each problem in one line
+    endpoint         which gateway answers, and with which key; trusted_hosts: which hosts may get it
 """
 
 from mavi_tasks.job.job import BY_PREFECT, Job, job_of, load_job

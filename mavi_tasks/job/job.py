@@ -50,7 +50,14 @@ def _gateway(value: Any) -> Any:
 
 
 class Job(StrictModel):
-    """Everything one run needs. Relative paths are relative to the job file, else to the current folder."""
+    """Everything that one run needs: what users write in a job file, validated and with absolute paths.
+
+    Build it with `load_job` or `job_of`, which raise InputError with all problems at once; `Job(...)` itself
+    raises pydantic's ValidationError. Relative paths are relative to the job file, else to the current
+    folder. A job never changes; `model_copy(update=...)` makes another one, unchecked.
+    budget_usd and max_cost_per_item_usd are exact dollars (Decimal), None = no limit. workers None = one for
+    each processor. limit None = all items.
+    """
 
     flags: ClassVar[Mapping[str, str]] = {"output": "--out", "models": "--model", "manifest": "manifest"}
 
@@ -123,7 +130,7 @@ class Job(StrictModel):
     @model_validator(mode="before")
     @classmethod
     def _filled(cls, value: Any) -> Any:
-        """The name and the output follow from the file when they are not given."""
+        """Without a name or an output, they follow from the file."""
         if not isinstance(value, Mapping):
             return value
         given = {key: item for key, item in value.items() if item is not None or key not in cls.model_fields}
@@ -174,7 +181,7 @@ class Job(StrictModel):
     @field_validator("models", mode="before")
     @classmethod
     def _specs(cls, value: Any, info: ValidationInfo) -> Any:
-        """Every model on its own, so that one that is wrong does not hide what is wrong with the others."""
+        """Each model on its own, so that a problem of one does not hide those of the others."""
         items = [value] if isinstance(value, str | Mapping | ModelSpec) else value
         if not isinstance(items, list | tuple):
             return value
@@ -199,11 +206,11 @@ class Job(StrictModel):
         return value
 
     def effective_params(self, spec: ModelSpec) -> dict[str, Any]:
-        """The job's params with the model's own over them; null takes a parameter back."""
+        """The job's params with the model's own over them; None removes a parameter."""
         return _effective(self.params, spec)
 
     def limits_for(self, model: str) -> Limits:
-        """The limits of the first glob that fits the model; none known when no glob fits."""
+        """The limits of the first glob that matches the model; all None when no glob matches."""
         fitting = (limits for glob, limits in self.limits.items() if fnmatchcase(model, glob))
         return next(fitting, Limits())
 
@@ -222,7 +229,7 @@ class Job(StrictModel):
         return [f"limits.{glob}: matches no model of this job" for glob in unused]
 
     def hash(self) -> str:
-        """sha256 of what the user wrote, the same wherever the job's folder lies; holds no secrets."""
+        """sha256 of what the user wrote, the same in whatever folder the job is; holds no secret."""
         written = self.model_dump(mode="json", exclude={"source"})
         base = Path(self.source).parent if self.source else None
         written["manifest"] = _moved(self.manifest, base)
@@ -271,10 +278,10 @@ def _check_together(specs: Mapping[int, ModelSpec], job: Mapping[str, Any], foun
 
 
 def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> Job:
-    """Read a job file. Raises InputError with every problem in it, each with its line.
+    """Read a job file (YAML). Raises InputError with all its problems, each with its line.
 
-    overrides: what the command line set, by field (also `prompt` and `base_url`); None = not given.
-    They replace the file's values, and their paths are relative to the current folder.
+    overrides: values that replace those of the file, by field, also `prompt` (one template) and `base_url`
+    (of the gateway); a value of None changes nothing. Their paths are relative to the current folder.
     """
     path = Path(path)
     document = Document(path)
@@ -291,7 +298,8 @@ def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> Job:
 def job_of(**fields: Any) -> Job:
     """A job without a file: `manifest=`, `models=`, `prompt=`, `output=` and any other field of Job.
 
-    Paths are relative to the current folder. Raises InputError with every problem, named by its flag.
+    A value of None is as if it was not given. Paths are relative to the current folder. Raises InputError
+    with all problems, each named by its flag on the command line, such as `--model`.
     """
     raw: dict[str, Any] = {}
     return _validated(raw, "", None, _override(raw, fields), [])

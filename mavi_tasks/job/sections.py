@@ -20,7 +20,12 @@ from mavi_tasks.pricing.price import Price
 
 
 class ModelSpec(StrictModel):
-    """One model to label with, and its own settings."""
+    """One model to label with, and its own settings.
+
+    model: "family:name", such as "gemini:gemini-2.5-flash". params: over the job's params; None removes one.
+    frames, fps: how many frames of each video are sent as images, in all or per second; not both, and None
+    for both sends videos as they are. Raises ValidationError for an unknown family.
+    """
 
     model: Text = Field(description="family:name, for example gemini:gemini-2.5-flash")
     params: dict[str, Any] = Field(default_factory=dict, description="Go before the job's params")
@@ -44,7 +49,10 @@ class ModelSpec(StrictModel):
 
 
 class Limits(StrictModel):
-    """The most that is sent to a model; null = no limit known."""
+    """The most that is sent to a model. None = unknown: the limit is discovered while the run goes on.
+
+    Requests and tokens per minute, and requests in flight at the same time.
+    """
 
     requests_per_minute: PositiveFloat | None = None
     tokens_per_minute: PositiveFloat | None = None
@@ -52,7 +60,12 @@ class Limits(StrictModel):
 
 
 class Retry(StrictModel):
-    """How often and how long one request is attempted."""
+    """How often and how long one request is attempted. All times are in seconds.
+
+    The wait before attempt n + 1 is min(cap_s, base_s * 2 ** (n - 1)), times 0.5 to 1.0 at random, and at
+    least the server's Retry-After. The request fails after `attempts` attempts, or `deadline_s` after the
+    first one.
+    """
 
     attempts: Attempts = 5
     base_s: Seconds = Field(default=1.0, description="The first wait; each next one is twice as long")
@@ -67,7 +80,13 @@ class Retry(StrictModel):
 
 
 class Gateway(StrictModel):
-    """Who answers: the real service, the embedded sandbox, or any base URL that speaks the contract."""
+    """Who answers: MAVI, the embedded sandbox, or any server with the same contract.
+
+    name: "mavi", "sandbox" (no key, no cost), or "custom" with a base_url. dialect: "openai" for servers of
+    OpenAI's API. api_key_env: the variable that holds the key, never the key itself; None = MAVI_API_KEY for
+    MAVI, and no key for others. base64, nova_url: how media are written in a body. timeout_s: None = the
+    default of the gateway client.
+    """
 
     name: Annotated[
         Literal["mavi", "sandbox", "custom"], BeforeValidator(one_of("mavi", "sandbox", "custom"))
@@ -99,7 +118,7 @@ class Gateway(StrictModel):
 
 
 class PriceTier(StrictModel):
-    """A price up to a number of input tokens, which counts for the whole request."""
+    """A price for requests of at most `up_to_input_tokens` input tokens; None = any number."""
 
     up_to_input_tokens: PositiveInt | None = Field(default=None, description="Inclusive; null = no bound")
     input_usd_per_mtok: UsdPerMtok
@@ -107,7 +126,10 @@ class PriceTier(StrictModel):
 
 
 class ModelPrice(StrictModel):
-    """Your own price of a model, in dollars for a million tokens."""
+    """Your own price of a model, in US dollars per million tokens: two amounts, or tiers.
+
+    The tier is chosen by a request's input tokens and prices the whole request. The last tier has no bound.
+    """
 
     input_usd_per_mtok: UsdPerMtok | None = None
     output_usd_per_mtok: UsdPerMtok | None = None

@@ -9,7 +9,12 @@ from mavi_tasks.common.strict_model import StrictModel
 
 
 class Columns(StrictModel):
-    """Which column of the manifest holds what. Columns that are not named here are template variables."""
+    """Which column of the manifest holds what. All other columns are template variables.
+
+    A column that is named must exist. A default name need not: without `item_id` the media's reference is the
+    id, without `prompt` the job's templates apply, and without `truth` no answer is expected. media None: the
+    items have no media.
+    """
 
     media: Text | None = Field(default="media_url", description="The media; null = items without media")
     id: Text = Field(
@@ -20,9 +25,9 @@ class Columns(StrictModel):
 
     @model_serializer(mode="wrap")
     def _only_named(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Written out, only what was named: a named column must exist, a default one need not."""
+        """Only the columns that were named: these must exist, a default one need not."""
         return {name: value for name, value in handler(self).items() if name in self.model_fields_set}
 
     def named(self, field: str) -> bool:
-        """Whether the user named this column, so that it must be there."""
+        """Whether the user named this column, so that it must exist."""
         return field in self.model_fields_set

@@ -17,7 +17,7 @@ from mavi_tasks.media.encode import as_url, assemble, encode
 from mavi_tasks.media.identify import identify
 from mavi_tasks.media.options import DEFAULTS, MediaOptions
 from mavi_tasks.media.probe_cache import Bounded, ProbeCache
-from mavi_tasks.media.thread_pool import ByteBudget, Workers
+from mavi_tasks.media.thread_pool import ByteBudget, ThreadPool
 from mavi_tasks.media.types import (
     MB,
     Delivery,
@@ -66,7 +66,7 @@ class MediaLoader:
         self.budget = ByteBudget(budget_bytes)
         self._options = options
         self._probes = probes or ProbeCache()
-        self._workers = Workers(threads)
+        self._pool = ThreadPool(threads)
         self._decoding = ByteBudget(decode_bytes)
         self._cache: Bounded[Encoded] = Bounded(cache_bytes)
         self._in_progress: dict[Hashable, asyncio.Task[Any]] = {}
@@ -81,7 +81,7 @@ class MediaLoader:
         if ref.startswith(("https://", "http://")):
             return identify(ref, self._options, self._probes, kind)
         work = (identify, ref, self._options, self._probes, kind)
-        run = self._workers.run
+        run = self._pool.run
         return await self._once(
             ("identify", ref, kind), lambda: _in_time(run(*work, timeout_s=_READ_S), "reading")
         )
@@ -135,7 +135,7 @@ class MediaLoader:
         try:
             self.encoded += 1
             limit_s = options.decode_timeout_s + options.download_timeout_s + _GRACE_S
-            done = await _in_time(self._workers.run(encode, step, options, timeout_s=limit_s), "decoding")
+            done = await _in_time(self._pool.run(encode, step, options, timeout_s=limit_s), "decoding")
         finally:
             self._decoding.give_back(taken)
         if isinstance(done, Encoded) and step.transport != "presign":  # a presigned URL expires

@@ -120,7 +120,7 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """The media of one request, ready for a body, with what the audit columns tell.
+    """The media of one request, ready for a body, with the values of the audit columns.
 
     media_bytes: raw bytes in the body, None when all are URLs. width, height: of the first media as sent.
     duration_s: of the first video. sha256: of the original content; of several media, the hash of their

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mavi_tasks.media import Delivery, LoaderStopped, MediaLoader, MediaOptions, Refusal, identify, route_for
-from mavi_tasks.media.thread_pool import ByteBudget, Workers
+from mavi_tasks.media.thread_pool import ByteBudget, ThreadPool
 from tests.support.gateways import REPOSITORY
 from tests.support.media_files import EVERYTHING, IMAGES_ONLY, TWO_ENDPOINTS, clip, found, image_file
 
@@ -177,10 +177,10 @@ def test_a_call_that_is_stuck_is_given_up_and_its_place_is_free_again():
     stuck = threading.Event()
 
     async def run() -> None:
-        workers = Workers(1)
+        pool = ThreadPool(1)
         with pytest.raises(TimeoutError):
-            await workers.run(stuck.wait, timeout_s=0.01)
-        assert await workers.run(lambda: "next", timeout_s=5) == "next"
+            await pool.run(stuck.wait, timeout_s=0.01)
+        assert await pool.run(lambda: "next", timeout_s=5) == "next"
 
     try:
         asyncio.run(run())
