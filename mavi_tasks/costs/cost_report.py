@@ -4,15 +4,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any
 
 from mavi_tasks.common.money import pico
 from mavi_tasks.costs import anomaly
 from mavi_tasks.costs import projection as project
 from mavi_tasks.costs import sources as read
+from mavi_tasks.costs.aggregate import build
 from mavi_tasks.costs.arrow_columns import UNKNOWN, zone_of
 from mavi_tasks.costs.cell import SpendCell, Sums, add, empty, total
-from mavi_tasks.costs.cube import Cube, Key, build
+from mavi_tasks.costs.cube import Cube, Key
 from mavi_tasks.costs.unit_costs import Unit
 from mavi_tasks.errors import InputError
 
@@ -32,7 +32,7 @@ DIMENSIONS: Mapping[str, Callable[[Cube, Key], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One line of a summary: the values of the dimensions asked for, and its sums."""
+    """One line of a summary: the values of its dimensions, and its sums."""
 
     keys: tuple[str, ...]
     tally: SpendCell
@@ -83,12 +83,6 @@ class CostReport:
         """The same spend (of `total`) by other dimensions."""
         return _grouped(self.cube, by, sandbox=self.is_sandbox)
 
-    def to_json(self) -> dict[str, Any]:
-        """The report as plain JSON: dollars are texts, so that no digit is lost."""
-        from mavi_tasks.costs.to_json import as_json  # it shows reports, so it imports this module
-
-        return as_json(self)
-
     def daily(self) -> dict[date, int]:
         """Whole pico-dollars billed on each day that had a call."""
         return {date.fromisoformat(group.keys[0]): group.tally.cost_pico for group in self.grouped("day")}
@@ -137,7 +131,7 @@ def cost_report(
         groups=_grouped(cube, names, sandbox=is_sandbox),
         sandbox_groups=_grouped(cube, names, sandbox=True),
         units=_units(cube, by_model, is_sandbox),
-        jobs=_dearest(_grouped(cube, ("job",), sandbox=is_sandbox)),
+        jobs=_by_cost_descending(_grouped(cube, ("job",), sandbox=is_sandbox)),
         unpriced=tuple(group for group in by_model if group.tally.unpriced_calls),
         run_budgets=_run_budgets(cube, is_sandbox),
         projection=projection,
@@ -176,7 +170,7 @@ def _grouped(cube: Cube, by: Sequence[str], *, sandbox: bool) -> tuple[Group, ..
     return tuple(Group(keys, SpendCell(*made[keys])) for keys in sorted(made))
 
 
-def _dearest(groups: Iterable[Group]) -> tuple[Group, ...]:
+def _by_cost_descending(groups: Iterable[Group]) -> tuple[Group, ...]:
     return tuple(sorted(groups, key=lambda group: (-group.tally.cost_pico, group.keys)))
 
 
@@ -217,7 +211,7 @@ def _notes(
     """What a reader must know before trusting the sums."""
     shown = sandbox if is_sandbox else real
     waiting = {source.path: read.unpublished(source) for source in sources}
-    said = [
+    possible = [
         (is_sandbox, "Nothing here is real spend: every call was answered by the embedded sandbox."),
         (
             not is_sandbox and sandbox.calls > 0,
@@ -232,7 +226,7 @@ def _notes(
             "Results cost more than the recorded attempts: attempts are missing from a dataset.",
         ),
     ]
-    notes = [text for holds, text in said if holds]
+    notes = [text for holds, text in possible if holds]
     notes += [
         f"{path}: journal segments not published yet: {count} (a run is going on, or was killed). "
         "Their spend is not in these sums."

@@ -206,7 +206,7 @@ def _edges(report: CostReport, prices: PriceBook) -> Iterable[tuple[date, str, i
     for usage in billed(report):
         price = prices.price(usage.model, usage.day)
         if price is not None and len(price.tiers) > 1:
-            rows = usage.told & usage.priced
+            rows = usage.has_tokens & usage.priced
             up, down = _swing(price, usage.input_tokens[rows], usage.output_tokens[rows])
             if up or down:
                 yield usage.day, usage.model, up, down

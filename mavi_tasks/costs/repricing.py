@@ -107,7 +107,7 @@ def reprice(
     for usage in billed(report):
         line = lines.setdefault(usage.model, Line(usage.model, factor=factors.get(usage.model, Factor())))
         price = prices.price(what_if or usage.model, as_of or usage.day)
-        told = usage.told
+        told = usage.has_tokens
         line.untold_calls += int((~told).sum())
         line.untold_pico += _total(usage.cost_pico[~told])
         if price is None:

@@ -14,7 +14,7 @@ from mavi_tasks.costs.cell import SLOT, Sums, add, empty, values
 from mavi_tasks.costs.cost_report import CostReport
 from mavi_tasks.costs.reconciliation import Reconciled
 from mavi_tasks.costs.repricing import Repriced
-from mavi_tasks.costs.to_json import burn_text
+from mavi_tasks.costs.sentences import burn_text
 from mavi_tasks.costs.unit_costs import Unit
 from mavi_tasks.reports.html import costs_charts
 from mavi_tasks.reports.html.page import Section, asset, fragment, render
@@ -76,7 +76,7 @@ MODELS_INTRO = (
     "answers included; an hour of video bears the rows whose length is known. ≥ marks models with calls of "
     "unknown price."
 )
-JOBS_INTRO = "The dearest first, over the whole period of this page."
+JOBS_INTRO = "Most expensive first, over the whole period of this page."
 
 
 def pico_words(pico: int) -> str:
@@ -190,4 +190,4 @@ def _outlook(report: CostReport) -> Section:
 
 def _anomalies(report: CostReport) -> Section:
     body = _part("anomalies", report=report)
-    return Section("anomalies", "Days out of line", body, report.anomaly_rule)
+    return Section("anomalies", "Outlier days", body, report.anomaly_rule)
