@@ -68,7 +68,7 @@ def _prompts(cube: Cube, batch: Any, results: ResultRows) -> DictionaryColumn:
     if not cube.with_prompts:
         return DictionaryColumn(np.zeros(batch.num_rows, dtype=np.int64), [cube.prompts.number(None)])
     return DictionaryColumn(
-        results.prompt_of(keys(batch["request_key"])), list(range(len(cube.prompts.words)))
+        results.prompt_of(keys(batch["request_key"])), list(range(len(cube.prompts.strings)))
     )
 
 
@@ -84,7 +84,7 @@ def _add_attempts(cube: Cube, batch: Any, days: Ints, prompts: DictionaryColumn)
     for place, (*key, outcome_number) in enumerate(grid.combos):
         cell = cube.cell((key[0], key[1], key[2], key[3]))
         cell[SLOT["calls"]] += grid.counts[place]
-        name = CALLS.get(cube.outcomes.words[outcome_number])
+        name = CALLS.get(cube.outcomes.strings[outcome_number])
         if name:
             cell[SLOT[name]] += grid.counts[place]
         for slot, column in sums.items():
@@ -93,7 +93,7 @@ def _add_attempts(cube: Cube, batch: Any, days: Ints, prompts: DictionaryColumn)
 
 def _equals(column: DictionaryColumn, dictionary: StringDictionary, text: str) -> Mask:
     """Where a dictionary column holds the text."""
-    hits = np.array([dictionary.words[number] == text for number in column.globals])
+    hits = np.array([dictionary.strings[number] == text for number in column.globals])
     found: Mask = hits[column.local]
     return found
 

@@ -43,7 +43,7 @@ def billed(report: CostReport) -> Iterator[Usage]:
             run = dictionary_column(batch["run_id"], cube.runs)
             model = dictionary_column(batch["model"], models)
             outcome = dictionary_column(batch["outcome"], outcomes)
-            answered = np.array([outcomes.words[number] == "answered" for number in outcome.globals])
+            answered = np.array([outcomes.strings[number] == "answered" for number in outcome.globals])
             shown = np.array([cube.is_sandbox(n) == report.is_sandbox for n in run.globals])[run.local]
             cost, priced = pico_column(batch["cost_usd"])
             tokens_in, in_known = int_column(batch["input_tokens"])
@@ -56,7 +56,7 @@ def billed(report: CostReport) -> Iterator[Usage]:
                 if len(rows):
                     yield Usage(
                         date.fromordinal(day),
-                        models.words[number],
+                        models.strings[number],
                         tokens_in[rows],
                         tokens_out[rows],
                         cost[rows],

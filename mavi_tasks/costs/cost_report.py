@@ -20,13 +20,13 @@ DIMENSIONS: Mapping[str, Callable[[Cube, Key], str]] = {
     "day": lambda cube, key: date.fromordinal(key[0]).isoformat(),
     "week": lambda cube, key: "{}-W{:02}".format(*date.fromordinal(key[0]).isocalendar()[:2]),
     "month": lambda cube, key: f"{date.fromordinal(key[0]):%Y-%m}",
-    "model": lambda cube, key: cube.models.words[key[1]],
-    "family": lambda cube, key: cube.models.words[key[1]].partition(":")[0],
+    "model": lambda cube, key: cube.models.strings[key[1]],
+    "family": lambda cube, key: cube.models.strings[key[1]].partition(":")[0],
     "job": lambda cube, key: cube.run(key[2]).job,
     "gateway": lambda cube, key: cube.run(key[2]).gateway,
-    "run": lambda cube, key: cube.runs.words[key[2]],
-    "dataset": lambda cube, key: cube.datasets.get(cube.runs.words[key[2]], UNKNOWN),
-    "prompt": lambda cube, key: cube.prompts.words[key[3]],
+    "run": lambda cube, key: cube.runs.strings[key[2]],
+    "dataset": lambda cube, key: cube.datasets.get(cube.runs.strings[key[2]], UNKNOWN),
+    "prompt": lambda cube, key: cube.prompts.strings[key[3]],
 }
 
 
@@ -35,7 +35,7 @@ class Group:
     """One line of a summary: the values of its dimensions, and its sums."""
 
     keys: tuple[str, ...]
-    tally: SpendCell
+    spend: SpendCell
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class CostReport:
 
     def daily(self) -> dict[date, int]:
         """Whole pico-dollars billed on each day that had a call."""
-        return {date.fromisoformat(group.keys[0]): group.tally.cost_pico for group in self.grouped("day")}
+        return {date.fromisoformat(group.keys[0]): group.spend.cost_pico for group in self.grouped("day")}
 
 
 def cost_report(
@@ -132,7 +132,7 @@ def cost_report(
         sandbox_groups=_grouped(cube, names, sandbox=True),
         units=_units(cube, by_model, is_sandbox),
         jobs=_by_cost_descending(_grouped(cube, ("job",), sandbox=is_sandbox)),
-        unpriced=tuple(group for group in by_model if group.tally.unpriced_calls),
+        unpriced=tuple(group for group in by_model if group.spend.unpriced_calls),
         run_budgets=_run_budgets(cube, is_sandbox),
         projection=projection,
         projection_note=note,
@@ -171,12 +171,12 @@ def _grouped(cube: Cube, by: Sequence[str], *, sandbox: bool) -> tuple[Group, ..
 
 
 def _by_cost_descending(groups: Iterable[Group]) -> tuple[Group, ...]:
-    return tuple(sorted(groups, key=lambda group: (-group.tally.cost_pico, group.keys)))
+    return tuple(sorted(groups, key=lambda group: (-group.spend.cost_pico, group.keys)))
 
 
 def _daily(cube: Cube, sandbox: bool) -> dict[date, int]:
     days = _grouped(cube, ("day",), sandbox=sandbox)
-    return {date.fromisoformat(group.keys[0]): group.tally.cost_pico for group in days}
+    return {date.fromisoformat(group.keys[0]): group.spend.cost_pico for group in days}
 
 
 def _histories(cube: Cube, sandbox: bool) -> Iterable[tuple[str, str, Mapping[date, int]]]:
@@ -184,18 +184,18 @@ def _histories(cube: Cube, sandbox: bool) -> Iterable[tuple[str, str, Mapping[da
     for scope in ("model", "job"):
         named: dict[str, dict[date, int]] = {}
         for group in _grouped(cube, (scope, "day"), sandbox=sandbox):
-            named.setdefault(group.keys[0], {})[date.fromisoformat(group.keys[1])] = group.tally.cost_pico
+            named.setdefault(group.keys[0], {})[date.fromisoformat(group.keys[1])] = group.spend.cost_pico
         yield from ((scope, name, daily) for name, daily in named.items())
 
 
 def _units(cube: Cube, by_model: Sequence[Group], sandbox: bool) -> tuple[Unit, ...]:
-    per_model = [Unit(g.keys[0], cube.items.get((sandbox, g.keys[0]), 0), g.tally) for g in by_model]
+    per_model = [Unit(g.keys[0], cube.items.get((sandbox, g.keys[0]), 0), g.spend) for g in by_model]
     whole = Unit(None, cube.items.get((sandbox, None), 0), _section(cube, sandbox=sandbox))
     return (whole, *per_model)
 
 
 def _run_budgets(cube: Cube, sandbox: bool) -> tuple[RunBudget, ...]:
-    spent = {group.keys[0]: group.tally.cost_pico for group in _grouped(cube, ("run",), sandbox=sandbox)}
+    spent = {group.keys[0]: group.spend.cost_pico for group in _grouped(cube, ("run",), sandbox=sandbox)}
     runs = [cube.about[run_id] for run_id in spent if run_id in cube.about]
     with_budget = [
         RunBudget(run.run_id, run.job, run.status, run.budget_pico, spent[run.run_id])

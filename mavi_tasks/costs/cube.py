@@ -34,7 +34,7 @@ class Cube:
 
     def run(self, number: int) -> Run:
         """The run of a number; job and gateway `(unknown)` when no table has them."""
-        run_id = self.runs.words[number]
+        run_id = self.runs.strings[number]
         return self.about.get(run_id) or Run(run_id, UNKNOWN, UNKNOWN)
 
     def is_sandbox(self, run: int) -> bool:

@@ -142,7 +142,7 @@ def _add_batch(
     _add_sums(cube, grid, batch, statuses, status)
     numbers = np.array([results.number(combo) for combo in grid.combos], dtype=np.int32)
     jobs = np.array(
-        [cube.jobs.number(source.run(cube.runs.words[n]).job) for n in run.globals], dtype=np.uint64
+        [cube.jobs.number(source.run(cube.runs.strings[n]).job) for n in run.globals], dtype=np.uint64
     )
     items = keys(batch["item_id"]) ^ stir(jobs + np.uint64(1))[run.local]
     results.append(keys(batch["request_key"]), items, instant_us, numbers[grid.cell])
@@ -151,7 +151,7 @@ def _add_batch(
 def _learn_runs(source: sources.Source, runs: StringDictionary, run: DictionaryColumn, batch: Any) -> None:
     """Take job and gateway of a run that has no row of its own (yet) from its results."""
     for local, number in enumerate(run.globals):
-        run_id = runs.words[number]
+        run_id = runs.strings[number]
         if run_id in source.runs:
             continue
         places = np.flatnonzero(run.local == local)
@@ -170,7 +170,7 @@ def _add_sums(
     }
     for place, combo in enumerate(grid.combos):
         cell = cube.cell((combo[0], combo[1], combo[2], combo[3]))
-        _count(cell, statuses.words[combo[4]], grid.counts[place])
+        _count(cell, statuses.strings[combo[4]], grid.counts[place])
         cell[SLOT["rows"]] += grid.counts[place]
         for slot, column in sums.items():
             cell[slot] += column[place]
@@ -178,17 +178,17 @@ def _add_sums(
 
 def _amounts(batch: Any, statuses: StringDictionary, status: DictionaryColumn) -> Mapping[str, Ints]:
     cost, _ = pico_column(batch["cost_usd"])
-    good: Mask = np.array([statuses.words[number] == "answered" for number in status.globals])[status.local]
-    cached, cached_told = int_column(batch["cached_tokens"])
-    reasoning, reasoning_told = int_column(batch["reasoning_tokens"])
+    good: Mask = np.array([statuses.strings[number] == "answered" for number in status.globals])[status.local]
+    cached, cached_known = int_column(batch["cached_tokens"])
+    reasoning, reasoning_known = int_column(batch["reasoning_tokens"])
     length_ms, is_video = _video(batch)
     return {
         "useful_pico": np.where(good, cost, 0),
         "invalid_pico": np.where(good, 0, cost),
         "cached_tokens": cached,
-        "cached_told": cached_told.astype(np.int64),
+        "cached_known": cached_known.astype(np.int64),
         "reasoning_tokens": reasoning,
-        "reasoning_told": reasoning_told.astype(np.int64),
+        "reasoning_known": reasoning_known.astype(np.int64),
         "video_ms": length_ms,
         "video_pico": np.where(is_video, cost, 0),
     }
@@ -227,7 +227,7 @@ def _keep_latest(cube: Cube, results: ResultRows, statuses: StringDictionary) ->
         combo = results.pairs[number]
         _count(
             cube.cell((combo[0], combo[1], combo[2], combo[3])),
-            statuses.words[combo[4]],
+            statuses.strings[combo[4]],
             -int(counts[number]),
         )
 
@@ -236,7 +236,7 @@ def _count_items(source: sources.Source, cube: Cube, results: ResultRows) -> Non
     """Count the distinct items of the dataset: of each model, and of all models together."""
     items = results.item
     pairs = results.pair
-    sandbox = [source.run(cube.runs.words[combo[2]]).gateway == "sandbox" for combo in results.pairs]
+    sandbox = [source.run(cube.runs.strings[combo[2]]).gateway == "sandbox" for combo in results.pairs]
     for kind in dict.fromkeys(sandbox):
         models = np.array(
             [
@@ -246,7 +246,7 @@ def _count_items(source: sources.Source, cube: Cube, results: ResultRows) -> Non
         )
         model = models[pairs]
         for number in np.unique(models[models >= 0]):
-            _add_items(cube, (kind, cube.models.words[number]), items[model == number])
+            _add_items(cube, (kind, cube.models.strings[number]), items[model == number])
         _add_items(cube, (kind, None), items if (models >= 0).all() else items[model >= 0])
 
 

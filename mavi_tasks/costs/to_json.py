@@ -35,7 +35,7 @@ def to_json(report: CostReport) -> dict[str, Any]:
         "units": [_unit_json(unit) for unit in report.units],
         "jobs": [group_json(("job",), group) for group in report.jobs],
         "unpriced": [
-            {"model": g.keys[0], "calls": g.tally.unpriced_calls, "tokens": g.tally.unpriced_tokens}
+            {"model": g.keys[0], "calls": g.spend.unpriced_calls, "tokens": g.spend.unpriced_tokens}
             for g in report.unpriced
         ],
         "projection": _projection_json(report.projection),
@@ -69,40 +69,40 @@ def to_json(report: CostReport) -> dict[str, Any]:
 
 def group_json(by: Sequence[str], group: Group) -> dict[str, Any]:
     """One group: its dimensions by name, its dollars, its counts."""
-    tally = group.tally
+    cell = group.spend
     return {
         **dict(zip(by, group.keys, strict=True)),
-        "cost_usd": exact_text(tally.cost_pico),
-        "useful_usd": exact_text(tally.useful_pico),
-        "invalid_usd": exact_text(tally.invalid_pico),
-        "retried_usd": exact_text(tally.retried_pico),
-        "exposure_usd": exact_text(tally.exposure_pico),
-        **counts_json(tally),
+        "cost_usd": exact_text(cell.cost_pico),
+        "useful_usd": exact_text(cell.useful_pico),
+        "invalid_usd": exact_text(cell.invalid_pico),
+        "retried_usd": exact_text(cell.retried_pico),
+        "exposure_usd": exact_text(cell.exposure_pico),
+        **counts_json(cell),
     }
 
 
-def counts_json(tally: SpendCell) -> dict[str, Any]:
-    """The counts of a tally. Cached and reasoning tokens are null where no reply told them."""
+def counts_json(cell: SpendCell) -> dict[str, Any]:
+    """The counts of a cell. Cached and reasoning tokens are null where no reply has them."""
     return {
-        "calls": tally.calls,
-        "answered_calls": tally.answered_calls,
-        "throttled_calls": tally.throttled_calls,
-        "rejected_calls": tally.rejected_calls,
-        "failed_calls": tally.failed_calls,
-        "in_doubt_calls": tally.in_doubt_calls,
-        "unpriced_calls": tally.unpriced_calls,
-        "error_rate": _rounded(tally.share(tally.error_calls)),
-        "throttled_rate": _rounded(tally.share(tally.throttled_calls)),
-        "requests": tally.requests,
-        "answered": tally.answered,
-        "invalid": tally.invalid,
-        "failed": tally.failed,
-        "skipped": tally.skipped,
-        "input_tokens": tally.input_tokens,
-        "output_tokens": tally.output_tokens,
-        "cached_tokens": tally.cached_tokens if tally.cached_told else None,
-        "reasoning_tokens": tally.reasoning_tokens if tally.reasoning_told else None,
-        "video_hours": round(tally.video_ms / 3_600_000, 6),
+        "calls": cell.calls,
+        "answered_calls": cell.answered_calls,
+        "throttled_calls": cell.throttled_calls,
+        "rejected_calls": cell.rejected_calls,
+        "failed_calls": cell.failed_calls,
+        "in_doubt_calls": cell.in_doubt_calls,
+        "unpriced_calls": cell.unpriced_calls,
+        "error_rate": _rounded(cell.share(cell.error_calls)),
+        "throttled_rate": _rounded(cell.share(cell.throttled_calls)),
+        "requests": cell.requests,
+        "answered": cell.answered,
+        "invalid": cell.invalid,
+        "failed": cell.failed,
+        "skipped": cell.skipped,
+        "input_tokens": cell.input_tokens,
+        "output_tokens": cell.output_tokens,
+        "cached_tokens": cell.cached_tokens if cell.cached_known else None,
+        "reasoning_tokens": cell.reasoning_tokens if cell.reasoning_known else None,
+        "video_hours": round(cell.video_ms / 3_600_000, 6),
     }
 
 
@@ -118,8 +118,8 @@ def _unit_json(unit: Unit) -> dict[str, Any]:
     return {
         "model": unit.model,
         "items": unit.items,
-        "answered": unit.tally.answered,
-        "cost_usd": exact_text(unit.tally.cost_pico),
+        "answered": unit.spend.answered,
+        "cost_usd": exact_text(unit.spend.cost_pico),
         "per_1000_items_usd": _text(unit.per_1000_items_usd),
         "per_answered_usd": _text(unit.per_answered_usd),
         "per_video_hour_usd": _text(unit.per_video_hour_usd),

@@ -51,19 +51,19 @@ def _groups_table(report: CostReport) -> Table:
     table = _table(
         report.by, ("cost", "useful", "invalid", "retried", "in doubt", "calls", "errors", "throttled")
     )
-    shown = sorted(report.groups, key=lambda g: -g.tally.cost_pico)[:SHOWN_ROWS]
+    shown = sorted(report.groups, key=lambda g: -g.spend.cost_pico)[:SHOWN_ROWS]
     for group in sorted(shown, key=lambda g: g.keys):
-        tally = group.tally
+        spend = group.spend
         money = (
-            tally.cost_pico,
-            tally.useful_pico,
-            tally.invalid_pico,
-            tally.retried_pico,
-            tally.exposure_pico,
+            spend.cost_pico,
+            spend.useful_pico,
+            spend.invalid_pico,
+            spend.retried_pico,
+            spend.exposure_pico,
         )
-        rates = (tally.share(tally.error_calls), tally.share(tally.throttled_calls))
+        rates = (spend.share(spend.error_calls), spend.share(spend.throttled_calls))
         _row(
-            table, [*group.keys, *(usd(dollars(p)) for p in money), count(tally.calls), *map(percent, rates)]
+            table, [*group.keys, *(usd(dollars(p)) for p in money), count(spend.calls), *map(percent, rates)]
         )
     return table
 

@@ -239,7 +239,7 @@ def test_cached_and_reasoning_tokens_are_null_where_nobody_told_them(ledger):
     assert (said["cached_tokens"], said["reasoning_tokens"]) == (None, 7)
 
 
-def test_the_dearest_job_comes_first(ledger):
+def test_the_most_expensive_job_comes_first(ledger):
     ledger.run("r1", "small").run("r2", "large").run("r3", "middle")
     for run, amount in (("r1", "0.1"), ("r2", "3"), ("r3", "0.5")):
         ledger.both(run, amount, run_id=run)
