@@ -51,7 +51,7 @@ def run(tmp_path_factory):
 def test_every_request_is_answered_and_the_strict_gateway_refuses_nothing(run):
     _, ended, bill = run
     assert ended.code == 0, ended.err
-    assert (ended.told["answered"], ended.told["requests"]) == (2000, 2000)
+    assert (ended.json["answered"], ended.json["requests"]) == (2000, 2000)
     assert (bill["rejected"], bill["errored"], bill["throttled"]) == ({}, {}, 0), bill["rejections"]
 
 
@@ -59,7 +59,7 @@ def test_results_attempts_and_the_gateway_agree_to_the_last_digit(run):
     out, ended, bill = run
     assert bill["billed_calls"] == 2000
     assert spent(out, "results") == spent(out, "attempts") == Decimal(bill["total_usd"])
-    assert Decimal(ended.told["cost_usd"]) == Decimal(bill["total_usd"])
+    assert Decimal(ended.json["cost_usd"]) == Decimal(bill["total_usd"])
     for model, charged in bill["models"].items():
         assert one(out, "results", "sum(cost_usd)", f"model = '{model}'") == Decimal(charged["usd"])
 

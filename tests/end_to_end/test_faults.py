@@ -62,7 +62,7 @@ def test_no_request_is_lost(run):
         row["status"]: row["n"] for row in rows(out, columns="status, count(*) n", where="true group by 1")
     }
     assert sum(counts.values()) == one(out, "results", "count(distinct request_key)") == COUNT
-    assert counts == {"answered": ended.told["answered"], "failed": ended.told["failed"]}
+    assert counts == {"answered": ended.json["answered"], "failed": ended.json["failed"]}
 
 
 def test_every_failure_that_was_not_billed_was_tried_again_and_final_ones_say_why(run):

@@ -177,7 +177,7 @@ def test_a_job_is_answered_by_a_strict_server(folder):
     with openai_server(throttled_first=2) as server:
         ended = run(folder, server)
     assert ended.code == 0, ended.err
-    assert ended.told["answered"] == 5
+    assert ended.json["answered"] == 5
     assert [one for one in server.refused if not one.startswith("429")] == []
     assert server.paths == {"/v1/chat/completions"}
     assert server.keys == {f"Bearer {KEY}"}
@@ -209,7 +209,7 @@ def test_a_model_that_the_server_lacks_stops_alone(folder):
     models = ["openai:tiny", "openai:nobody"]
     with openai_server() as server:
         ended = run(folder, server, models=models, prices={}, budget_usd=None)
-    told = {model["model"]: model for model in ended.told["models"]}
+    told = {model["model"]: model for model in ended.json["models"]}
     assert told["openai:tiny"]["answered"] == 4  # no frames asked for: the film is skipped
     assert told["openai:nobody"]["answered"] == 0
     assert "404" in " ".join(server.refused)
@@ -219,7 +219,7 @@ def test_a_model_that_the_server_lacks_stops_alone(folder):
 def test_a_wrong_key_stops_the_run_and_nothing_is_lost(folder):
     with openai_server() as server:
         ended = mavi("run", job(folder, server), "--json", "--quiet", MY_API_KEY="another")
-    assert (ended.code, ended.told["status"]) == (4, "stopped")
+    assert (ended.code, ended.json["status"]) == (4, "stopped")
 
 
 def test_models_of_both_kinds_in_one_job_are_refused_with_words(folder):

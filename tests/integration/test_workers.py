@@ -67,11 +67,11 @@ def test_workers_ask_again_what_did_not_fit_when_told(tmp_path, gateway):
     never = {"type": "object", "properties": {"n": {"type": "integer", "not": {}}}, "required": ["n"]}
     job = job_of(tmp_path, gateway, 8, answer_schema=never, repair=False)
     first = mavi("run", job, "--json", "--quiet")
-    assert (first.code, first.told["invalid"], gateway.bill()["billed_calls"]) == (3, 8, 8), first.err
+    assert (first.code, first.json["invalid"], gateway.bill()["billed_calls"]) == (3, 8, 8), first.err
     mavi("run", job, "--json", "--quiet")
     assert gateway.bill()["billed_calls"] == 8
     again = mavi("run", job, "--json", "--quiet", "--retry-invalid")
-    assert (again.told["invalid"], gateway.bill()["billed_calls"]) == (8, 16), again.err
+    assert (again.json["invalid"], gateway.bill()["billed_calls"]) == (8, 16), again.err
 
 
 def test_a_worker_that_cannot_begin_says_why_without_a_traceback(tmp_path, gateway):
@@ -104,7 +104,7 @@ def test_a_stop_reaches_the_workers_where_there_are_no_hard_links(tmp_path, monk
 
 def test_processes_ask_everything_once_and_the_parent_publishes(tmp_path, gateway):
     gateway.reset()
-    told = mavi("run", job_of(tmp_path, gateway), "--json", "--quiet").told
+    told = mavi("run", job_of(tmp_path, gateway), "--json", "--quiet").json
     out = tmp_path / "out"
     assert (told["status"], told["answered"], told["unsent"]) == ("finished", 120, 0)
     assert gateway.bill()["bodies"]["extra_payments"] == 0
@@ -122,7 +122,7 @@ def test_a_run_goes_on_by_processes_where_one_by_threads_was_killed(tmp_path, ga
     run = start("run", job_of(tmp_path, gateway, 200, runner="threads", limits={"*": {"concurrency": 2}}))
     wait_for(lambda: gateway.bill()["billed_calls"] > 20)
     kill(run)
-    told = mavi("run", job_of(tmp_path, gateway, 200), "--json", "--quiet").told
+    told = mavi("run", job_of(tmp_path, gateway, 200), "--json", "--quiet").json
     assert told["answered"] + told["already_answered"] == 200
     assert told["already_answered"] >= 18
     assert gateway.bill()["bodies"]["extra_payments"] <= 2
@@ -135,7 +135,7 @@ def test_a_killed_worker_costs_no_more_than_its_calls_in_flight(tmp_path, gatewa
     worker = a_worker(run)
     wait_for(lambda: gateway.bill()["billed_calls"] > 60)
     worker.kill()
-    told, out = ended(run).told, tmp_path / "out"
+    told, out = ended(run).json, tmp_path / "out"
     in_doubt = one(out, "attempts", "count(*)", "outcome = 'in_doubt'")
     assert (told["status"], told["answered"], told["unsent"]) == ("finished", 400, 0)
     assert one(out, "results", "count(*)") == one(out, "results", "count(distinct request_key)") == 400
@@ -152,9 +152,9 @@ def test_an_interrupted_run_ends_its_workers_and_the_next_one_goes_on(tmp_path, 
     run.send_signal(signal.SIGINT)
     first = ended(run)
     assert first.code == 130
-    assert first.told["answered"] == one(tmp_path / "out", "results", "count(*)")
+    assert first.json["answered"] == one(tmp_path / "out", "results", "count(*)")
     assert not any(worker.is_running() for worker in workers_then)
-    second = mavi("run", job, "--json", "--quiet").told
+    second = mavi("run", job, "--json", "--quiet").json
     assert second["answered"] + second["already_answered"] == 300
     assert gateway.bill()["bodies"]["extra_payments"] == 0
 
@@ -165,13 +165,13 @@ def test_what_stops_one_worker_stops_the_run(tmp_path, gateway):
     stopped = mavi("run", job_of(tmp_path, gateway, limits={"*": {"concurrency": 4}}), "--json", "--quiet")
     gateway.faults()
     assert stopped.code == 4, stopped.err
-    assert stopped.told["stop_reason"] == "unauthorized"
-    assert (stopped.told["answered"], stopped.told["unsent"], stopped.told["failed"]) == (30, 90, 0)
+    assert stopped.json["stop_reason"] == "unauthorized"
+    assert (stopped.json["answered"], stopped.json["unsent"], stopped.json["failed"]) == (30, 90, 0)
 
 
 def test_a_pilot_is_asked_by_the_parent_and_the_rest_by_its_workers(tmp_path, gateway):
     gateway.reset()
-    told = mavi("run", job_of(tmp_path, gateway), "--pilot", "10", "--yes", "--json", "--quiet").told
+    told = mavi("run", job_of(tmp_path, gateway), "--pilot", "10", "--yes", "--json", "--quiet").json
     assert (told["answered"], told["unsent"]) == (120, 0)
     assert gateway.bill()["bodies"]["extra_payments"] == 0
 
@@ -185,7 +185,7 @@ def test_two_models_and_rows_that_share_an_answer_come_out_as_in_one_process(tmp
         )
         items = tmp_path / runner / "items.csv"
         items.write_text(items.read_text() + "twin,https://media.example/1.jpg\n")
-        told = mavi("run", job, "--json", "--quiet").told
+        told = mavi("run", job, "--json", "--quiet").json
         counted.append([(m["model"], m["requests"], m["answered"], m["cost_usd"]) for m in told["models"]])
     assert counted[0] == counted[1]
     assert all(answered == 61 for _, _, answered, _ in counted[0])
@@ -198,7 +198,7 @@ def test_workers_together_stay_within_a_told_concurrency_and_rate(tmp_path):
     with serving("--latency-s", "0.05") as served:
         limits = {"*": {"concurrency": 5, "requests_per_minute": 6000}}
         job = job_of(tmp_path, served, 150, gateway={"base_url": served.base_url}, workers=2, limits=limits)
-        assert mavi("run", job, "--json", "--quiet").told["answered"] == 150
+        assert mavi("run", job, "--json", "--quiet").json["answered"] == 150
         stats = served.stats()
     assert stats["in_flight_max"] <= 5
     assert stats["max_per_s"] <= 120
@@ -209,11 +209,11 @@ def test_workers_together_never_spend_more_than_the_budget(tmp_path, gateway):
     job = job_of(tmp_path, gateway, 120, budget_usd="0.008", workers=3)
     stopped = mavi("run", job, "--json", "--quiet")
     assert stopped.code == 4, stopped.err
-    assert stopped.told["stop_reason"] == "budget"
+    assert stopped.json["stop_reason"] == "budget"
     bill = Decimal(gateway.bill()["total_usd"])
     assert Decimal("0.005") < bill <= Decimal("0.008")
-    assert Decimal(stopped.told["cost_usd"]) == bill
-    assert stopped.told["unsent"] > 0
+    assert Decimal(stopped.json["cost_usd"]) == bill
+    assert stopped.json["unsent"] > 0
 
 
 def test_a_store_that_cannot_be_asked_stops_the_run_before_anything_is_sent(tmp_path, gateway):
@@ -225,7 +225,7 @@ def test_a_store_that_cannot_be_asked_stops_the_run_before_anything_is_sent(tmp_
     assert "sk-secret" not in wrong.err
     out = mavi("run", job, "--json", "--quiet", MAVI_REDIS_URL="redis://127.0.0.1:1/0")
     assert out.code == 4, out.err
-    assert (out.told["stop_reason"], out.told["unsent"]) == ("store", 120)
+    assert (out.json["stop_reason"], out.json["unsent"]) == ("store", 120)
     assert gateway.bill()["calls"] == 0
 
 
@@ -297,7 +297,7 @@ def test_a_setting_travels_without_the_key(planned):
 
 
 def test_the_parts_of_a_run_count_what_the_run_counted(tmp_path, gateway):
-    told = mavi("run", job_of(tmp_path, gateway, 30, runner="threads"), "--json", "--quiet").told
+    told = mavi("run", job_of(tmp_path, gateway, 30, runner="threads"), "--json", "--quiet").json
     (counters,) = run_totals.all_counters(tmp_path / "out", told["run_id"]).values()
     (model,) = told["models"]
     assert (counters.answered, counters.calls, counters.input_tokens) == (30, 30, model["input_tokens"])
@@ -323,7 +323,7 @@ def test_reports_of_a_worker_add_up_to_its_last_one():
 def test_a_dask_cluster_writes_the_same_dataset(tmp_path, gateway, prefect_server):
     gateway.reset()
     job = job_of(tmp_path, gateway, 60, runner="dask", budget_usd="1.00")
-    told = mavi("run", job, "--json", "--quiet", PREFECT_API_URL=prefect_server).told
+    told = mavi("run", job, "--json", "--quiet", PREFECT_API_URL=prefect_server).json
     out = tmp_path / "out"
     assert (told["status"], told["answered"], told["unsent"]) == ("finished", 60, 0)
     assert gateway.bill()["bodies"]["extra_payments"] == 0

@@ -122,7 +122,7 @@ class Ended:
     err: str
 
     @property
-    def told(self) -> dict[str, Any]:
+    def json(self) -> dict[str, Any]:
         """The JSON object of the last line of stdout."""
         return json.loads(self.out.splitlines()[-1])
 

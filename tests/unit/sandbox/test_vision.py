@@ -328,7 +328,7 @@ def test_replies_name_the_classifier_and_count_as_the_model_would(sandbox, famil
 def test_the_quickstart_ends_with_accuracies_that_differ_as_the_models_look(tmp_path):
     ended = mavi("run", REPOSITORY / "manifests" / "quickstart.yaml", "--out", tmp_path / "out", "--json")
     assert ended.code == 0, ended.err
-    assert (ended.told["answered"], ended.told["answers"]) == (64, "answers: local classifier")
+    assert (ended.json["answered"], ended.json["answers"]) == (64, "answers: local classifier")
     assert "no class of its vocabulary is under: skyscraper, windmill" in ended.err
     assert {row["provider_model"] for row in rows(tmp_path / "out")} == {"local/efficientnet-lite0"}
     found = json.loads(mavi("compare", tmp_path / "out", "--json").out.splitlines()[-1])
