@@ -17,7 +17,7 @@ import pytest
 from mavi_tasks import sandbox as package
 from mavi_tasks.sandbox import FAULT_KINDS, FaultRule, Limit, Sandbox, SandboxConfig, UnknownFault, serve
 from mavi_tasks.sandbox.faults import FaultInjector
-from mavi_tasks.sandbox.limits import Gate
+from mavi_tasks.sandbox.limits import ModelLimiter
 from tests.support.sandbox_cases import JPEG, KEY, file, gemini, gpt, qwen, send, t, user
 
 
@@ -259,27 +259,27 @@ def test_an_unknown_fault_in_the_config_names_the_known_ones():
 
 
 def test_a_model_takes_its_burst_and_then_its_rate():
-    gate = Gate(Limit(requests_per_s=10, burst=3))
-    assert [gate.enter(1, 0.0) for _ in range(4)] == [None, None, None, pytest.approx(0.1)]
-    assert gate.enter(1, 0.05) == pytest.approx(0.05)
-    assert gate.enter(1, 0.1) is None
-    assert [gate.enter(1, 60.0) for _ in range(4)].count(None) == 3
+    limiter = ModelLimiter(Limit(requests_per_s=10, burst=3))
+    assert [limiter.acquire(1, 0.0) for _ in range(4)] == [None, None, None, pytest.approx(0.1)]
+    assert limiter.acquire(1, 0.05) == pytest.approx(0.05)
+    assert limiter.acquire(1, 0.1) is None
+    assert [limiter.acquire(1, 60.0) for _ in range(4)].count(None) == 3
 
 
 def test_tokens_per_minute_are_counted_and_a_giant_waits_for_a_full_bucket():
-    gate = Gate(Limit(tokens_per_min=600))
-    assert gate.enter(500, 0.0) is None
-    assert gate.enter(200, 0.0) == pytest.approx(10.0)
-    assert gate.enter(1000, 49.0) == pytest.approx(1.0)
-    assert gate.enter(1000, 50.0) is None
+    limiter = ModelLimiter(Limit(tokens_per_min=600))
+    assert limiter.acquire(500, 0.0) is None
+    assert limiter.acquire(200, 0.0) == pytest.approx(10.0)
+    assert limiter.acquire(1000, 49.0) == pytest.approx(1.0)
+    assert limiter.acquire(1000, 50.0) is None
 
 
 def test_no_more_are_in_flight_than_allowed():
-    gate = Gate(Limit(concurrency=1))
-    assert gate.enter(1, 0.0) is None
-    assert gate.enter(1, 0.0) is not None
-    gate.leave()
-    assert gate.enter(1, 0.0) is None
+    limiter = ModelLimiter(Limit(concurrency=1))
+    assert limiter.acquire(1, 0.0) is None
+    assert limiter.acquire(1, 0.0) is not None
+    limiter.release()
+    assert limiter.acquire(1, 0.0) is None
 
 
 @pytest.mark.parametrize(("told", "header"), [(None, None), ("seconds", "10"), ("date", "GMT")])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mavi_tasks.sandbox import Sandbox
-from mavi_tasks.sandbox.probe import Measured, _measure_mp4
+from mavi_tasks.sandbox.probe import Measured, measure_mp4
 from tests.support.sandbox_cases import KEY, file, gemini, nova, picture, qwen, send, video
 
 
@@ -125,6 +125,6 @@ def test_media_that_cannot_be_fetched_error_under_200_for_gemini(client, sandbox
 
 
 def test_an_mp4_is_measured_without_a_video_library(clips):
-    measured = _measure_mp4(clips / "clip.mp4")
+    measured = measure_mp4(clips / "clip.mp4")
     assert measured == Measured(320, 240, pytest.approx(3.0, abs=0.11))
-    assert _measure_mp4(b"\0\0\0\x08free") is None
+    assert measure_mp4(b"\0\0\0\x08free") is None

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from mavi_tasks.sandbox import Sandbox, Simulated, completion, parse_request
 from mavi_tasks.sandbox.families import FAMILIES
 from mavi_tasks.sandbox.ledger import PRICES, cost_pico, usd
-from mavi_tasks.sandbox.media import Library, SeenMedia
+from mavi_tasks.sandbox.media import MediaInput, MediaSources
 from mavi_tasks.sandbox.refusal import Refusal
-from mavi_tasks.sandbox.schemas import WORDS as SCHEMA_WORDS
+from mavi_tasks.sandbox.schemas import KEYWORDS as SCHEMA_KEYWORDS
 from tests.support.sandbox_cases import (
     IMAGE_URL,
     JPEG,
@@ -245,7 +245,7 @@ def test_a_field_list_in_the_prompt_gives_those_fields(client, sandbox):
 def media_tokens(model, kind, width, height, duration_s=None):
     family, _, name = model.partition(":")
     return FAMILIES[family].media_tokens(
-        name, SeenMedia("f", kind, None, "url", "id", width, height, duration_s)
+        name, MediaInput("f", kind, None, "url", "id", width, height, duration_s)
     )
 
 
@@ -358,7 +358,7 @@ def test_rejections_are_counted_and_the_last_twenty_told(client, sandbox):
 # -- whatever comes
 
 BODIES = [*TAKEN, ("/vu", qwen(**meta(response_format=FORM))), ("/vu", nova(**meta(toolConfig=TOOLS)))]
-WORDS = st.sampled_from([*SCHEMA_WORDS, "type", "text", "url", "image", "$ref", "properties"])
+WORDS = st.sampled_from([*SCHEMA_KEYWORDS, "type", "text", "url", "image", "$ref", "properties"])
 LEAVES = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats() | st.text(max_size=8)
 LEAVES |= st.sampled_from(
     ["object", "STRING", "array", "#", "#/properties/a", "http://[::1", "https://a:99999"]
@@ -366,7 +366,7 @@ LEAVES |= st.sampled_from(
 JSON = st.recursive(
     LEAVES, lambda one: st.lists(one, max_size=3) | st.dictionaries(WORDS, one, max_size=4), max_leaves=8
 )
-LIBRARY = Library(lambda url: None, (1024, 1024), (1280, 720), 60.0)
+LIBRARY = MediaSources(lambda url: None, (1024, 1024), (1280, 720), 60.0)
 
 
 def places(value, path=()):

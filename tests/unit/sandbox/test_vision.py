@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mavi_tasks.sandbox import Question, Sandbox, SeenMedia
+from mavi_tasks.sandbox import MediaInput, Question, Sandbox
 from mavi_tasks.sandbox.vision import Vision, WeightsError, weights
 from mavi_tasks.sandbox.vision.facts import MARK
 from mavi_tasks.sandbox.vision.levels import level_of
@@ -45,7 +45,7 @@ def seen(path, kind="image", **rest):
     if kind == "image":
         with Image.open(path) as opened:
             size = opened.size
-    return SeenMedia("media", kind, None, "url", str(path), *size, path=Path(path), **rest)
+    return MediaInput("media", kind, None, "url", str(path), *size, path=Path(path), **rest)
 
 
 def ask(vision, prompt, *names, model=PLAIN, **rest):
@@ -86,7 +86,7 @@ def archive(tensors):
 
 
 def test_a_file_of_weights_runs_no_code(tmp_path):
-    with pytest.raises(WeightsError, match="mkdir has no place"):
+    with pytest.raises(WeightsError, match="mkdir is not allowed"):
         weights.read(archive({"w": Harm(tmp_path / "harm")}))
     assert not (tmp_path / "harm").exists()
 
@@ -144,7 +144,7 @@ def test_words_outside_its_vocabulary_are_told():
     vision = Vision()
     assert vision.remarks() == []
     assert ask(vision, "Which? One of: mars rover, dog.", "cat.jpg") == "unknown"
-    assert vision.remarks() == ["no class of its vocabulary is under: mars rover"]
+    assert vision.remarks() == ["no class of its vocabulary matches: mars rover"]
 
 
 def test_prose_begins_by_saying_who_speaks(vision):
@@ -161,7 +161,7 @@ def test_an_open_question_without_half_of_the_probability_is_not_answered(vision
 
 def test_without_a_picture_nothing_is_made_up(vision):
     assert "no picture came" in vision.answer(Question(PLAIN, "What is love?", ""), [])
-    elsewhere = SeenMedia("media", "image", None, "url", "https://h.example/a.jpg", 9, 9)
+    elsewhere = MediaInput("media", "image", None, "url", "https://h.example/a.jpg", 9, 9)
     assert vision.answer(Question(PLAIN, "One of: cat, dog.", ""), [elsewhere]) == "unknown"
 
 
@@ -242,7 +242,9 @@ def test_a_video_is_seen_by_its_frames(vision):
 @pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff\xe0 no picture", b"\x89PNG\r\n\x1a\n"])
 def test_a_broken_picture_is_not_seen(vision, tmp_path, content):
     (tmp_path / "broken.jpg").write_bytes(content)
-    broken = SeenMedia("media", "image", None, "url", f"broken {content}", 9, 9, path=tmp_path / "broken.jpg")
+    broken = MediaInput(
+        "media", "image", None, "url", f"broken {content}", 9, 9, path=tmp_path / "broken.jpg"
+    )
     assert vision.answer(Question(PLAIN, "One of: cat, dog.", ""), [broken]) == "unknown"
 
 
@@ -329,7 +331,7 @@ def test_the_quickstart_ends_with_accuracies_that_differ_as_the_models_look(tmp_
     ended = mavi("run", REPOSITORY / "manifests" / "quickstart.yaml", "--out", tmp_path / "out", "--json")
     assert ended.code == 0, ended.err
     assert (ended.json["answered"], ended.json["answers"]) == (64, "answers: local classifier")
-    assert "no class of its vocabulary is under: skyscraper, windmill" in ended.err
+    assert "no class of its vocabulary matches: skyscraper, windmill" in ended.err
     assert {row["provider_model"] for row in rows(tmp_path / "out")} == {"local/efficientnet-lite0"}
     found = json.loads(mavi("compare", tmp_path / "out", "--json").out.splitlines()[-1])
     right = {model["model"]: model["correct"] for model in found["models"]}
