@@ -3,9 +3,9 @@
     python -m tests.bench.library [--items 1000000] [--new 1000] [--library DIR] [--out DIR]
 
 Makes tiny JPEGs, plans the first run (which reads all of them: the baseline), writes results as that run
-would, adds new files, and plans the second run in a new process. Prints both, then one JSON line. Included are:
-start, the index of answered requests, listing, the size and time of each file, probes, prompts, keys and the
-estimate. All files are removed at the end; --library and --out keep the media and the dataset.
+would, adds new files, and plans the second run in a new process. Prints both, then one JSON line. Included
+are: start, the index of answered requests, listing, the size and time of each file, probes, prompts, keys and
+the estimate. All files are removed at the end; --library and --out keep the media and the dataset.
 """
 
 import argparse

@@ -3,9 +3,9 @@
     python -m tests.bench.nightly [--keep DIR]       # about five minutes; DIR gets screenshots and logs
 
 Deploys prefect.yaml with a schedule of every minute, and checks: the scheduled run completes; its artifacts
-are in the UI; a run is cancelled in the UI; the process of a run is killed (kill -9), and the next scheduled run
-continues where it stopped; `python -m flows.serve` runs a deployment without a worker. Prints each step with
-its duration, then one JSON line. Loopback only.
+are in the UI; a run is cancelled in the UI; the process of a run is killed (kill -9), and the next scheduled
+run continues where it stopped; `python -m flows.serve` runs a deployment without a worker. Prints each step
+with its duration, then one JSON line. Loopback only.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """A benchmark server: fixed answers as fast as one core allows, with limits, latency and faults.
 
 `python -m tests.bench.server --rate 100 --burst 10 --latency-s 0.3` prints one JSON line with its URL, then
-serves until SIGTERM. It does not check the contract (the sandbox does) and parses only the model of a request,
-so that a benchmark measures the client. GET /stats returns the counts, POST /reset clears them. Bodies need a
-Content-Length; they are identified by their hash, to count bodies that were paid twice.
+serves until SIGTERM. It does not check the contract (the sandbox does) and parses only the model of a
+request, so that a benchmark measures the client. GET /stats returns the counts, POST /reset clears them.
+Bodies need a Content-Length; they are identified by their hash, to count bodies that were paid twice.
 """
 
 import argparse

@@ -8,7 +8,8 @@ Each pair of runner and store sends all requests to a server that accepts `--rat
 Half-way, one worker is killed (kill -9). Reported are the answered requests, those paid twice, and the used
 fraction of the limit between the first and the last tenth of the requests, and in the busiest second.
 `--store redis` needs a server (MAVI_REDIS_URL, or redis-server in the PATH); `prefect` starts one. --s3
-writes to a bucket of an S3-compatible server on loopback. The documented size: `--requests 200000 --rate 400`.
+writes to a bucket of an S3-compatible server on loopback. The documented size: `--requests 200000 --rate
+400`.
 """
 
 import argparse

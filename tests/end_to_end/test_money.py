@@ -1,4 +1,4 @@
-"""Budgets hold, refused keys stop a run at once, one answer serves all who ask the same, schemas are kept."""
+"""Budgets hold, refused keys stop a run at once, equal requests get one answer, schemas are kept."""
 
 import json
 from decimal import Decimal
@@ -22,7 +22,7 @@ def gateway(shared_gateway):
     return shared_gateway
 
 
-def words(text):
+def one_line(text):
     return " ".join(text.split())
 
 
@@ -43,9 +43,9 @@ def test_a_budget_is_never_exceeded_and_a_larger_one_goes_on_where_it_stopped(
     assert Decimal(budget) / 2 < charged <= Decimal(budget)
     assert Decimal(done.json["cost_usd"]) == charged == spent(tmp_path / "out", "attempts")
     assert done.json["unsent"] == 240 - done.json["answered"] > 0
-    assert f"{done.json['unsent']} requests were not sent" in words(done.err)
-    assert "raise budget_usd" in words(done.err)
-    assert "more, by what was answered" in words(done.err)
+    assert f"{done.json['unsent']} requests were not sent" in one_line(done.err)
+    assert "raise budget_usd" in one_line(done.err)
+    assert "more, by what was answered" in one_line(done.err)
     again = mavi(*RUN, job, "--budget-usd", "50")
     assert (again.code, again.json["answered"]) == (0, done.json["unsent"]), again.err
     assert gateway.bill()["bodies"]["extra_payments"] == 0
@@ -63,9 +63,9 @@ def test_a_budget_holds_when_replies_are_lost_or_do_not_say_what_they_cost(tmp_p
     assert Decimal(gateway.bill()["total_usd"]) <= known <= Decimal("0.03")
 
 
-@pytest.mark.parametrize("share", [0.3, 1.0])
-def test_a_budget_holds_when_a_gateway_bills_replies_that_say_nothing(tmp_path, gateway, share):
-    kinds = {"empty_text_billed": share / 2, "empty_choices_billed": share / 2}
+@pytest.mark.parametrize("probability", [0.3, 1.0])
+def test_a_budget_holds_when_a_gateway_bills_replies_that_say_nothing(tmp_path, gateway, probability):
+    kinds = {"empty_text_billed": probability / 2, "empty_choices_billed": probability / 2}
     gateway.faults(probabilities=kinds, seed=5)
     job = url_job(tmp_path, 150, gateway.base_url, budget_usd="0.02", limits={"*": {"concurrency": 16}})
     done = mavi(*RUN, job)
@@ -100,7 +100,7 @@ def test_a_refused_account_stops_the_run_at_once_and_nothing_is_lost(tmp_path, g
     gateway.faults(script=["ok"] * 30, rules=[{"kind": kind}])
     done = mavi("run", job, "--json")
     assert (done.code, done.json["stop_reason"]) == (4, reason), done.err
-    assert hint in words(done.err)
+    assert hint in one_line(done.err)
     assert done.json["answered"] == 30
     assert done.json["failed"] == 0
     assert gateway.bill()["faults"][kind] <= 12  # what two models had in flight
@@ -109,7 +109,7 @@ def test_a_refused_account_stops_the_run_at_once_and_nothing_is_lost(tmp_path, g
     assert (again.code, again.json["answered"], again.json["already_answered"]) == (0, 170, 30)
 
 
-# -- one answer for all who ask the same
+# -- one answer for equal requests
 
 
 def test_the_same_media_under_many_names_is_asked_once_and_never_again(tmp_path, gateway):
@@ -187,7 +187,7 @@ def test_answers_that_fit_a_schema_come_as_json(tmp_path, gateway):
 
 
 def test_an_invalid_answer_is_repaired_once_counted_and_asked_again_only_when_told(tmp_path, gateway):
-    # what the sandbox says within three tokens is no whole JSON object
+    # three tokens are not enough for a complete JSON object
     job = url_job(tmp_path, 6, gateway.base_url, answer_schema=PET, params={"max_tokens": 200})
     impossible = {**PET, "properties": {**PET["properties"], "legs": {"type": "integer", "not": {}}}}
     text = json.loads(job.read_text())

@@ -202,14 +202,14 @@ def upper(schema):
     return {**fixed, "items": upper(schema["items"])} if "items" in schema else fixed
 
 
-def said(client, sandbox, endpoint, body):
+def answer_text(client, sandbox, endpoint, body):
     choice = send(client, sandbox, endpoint, body).json()["choices"][0]
     return choice["text"] if "text" in choice else choice["message"]["content"]
 
 
 def test_gemini_fences_json_that_fits_its_schema(client, sandbox):
-    asked = meta(response_mime_type="application/json", responseSchema=upper(RICH))
-    fenced = re.fullmatch(r"```json\n(.*)\n```", said(client, sandbox, "/vu", gemini(**asked)))
+    request = meta(response_mime_type="application/json", responseSchema=upper(RICH))
+    fenced = re.fullmatch(r"```json\n(.*)\n```", answer_text(client, sandbox, "/vu", gemini(**request)))
     jsonschema.validate(json.loads(fenced[1]), {**RICH, "properties": {**RICH["properties"], "box": {}}})
 
 
@@ -228,12 +228,12 @@ TOOLS = {"tools": [{"toolSpec": {"name": "pet", "inputSchema": {"json": RICH}}}]
     ],
 )
 def test_json_answers_fit_the_schema_however_it_is_asked(client, sandbox, endpoint, body):
-    jsonschema.validate(json.loads(said(client, sandbox, endpoint, body)), RICH)
+    jsonschema.validate(json.loads(answer_text(client, sandbox, endpoint, body)), RICH)
 
 
 def test_a_field_list_in_the_prompt_gives_those_fields(client, sandbox):
-    asked = "Answer as JSON {label, confidence}; label is one of: cat, dog."
-    reply = send(client, sandbox, "/iu", gpt(t(asked), response_format={"type": "json_object"})).json()
+    request = "Answer as JSON {label, confidence}; label is one of: cat, dog."
+    reply = send(client, sandbox, "/iu", gpt(t(request), response_format={"type": "json_object"})).json()
     answer = json.loads(reply["choices"][0]["message"]["content"])
     assert answer.keys() == {"label", "confidence"}
     assert answer["label"] in ("cat", "dog")
@@ -400,5 +400,5 @@ def test_any_body_is_answered_or_refused_never_a_crash(data):
 def test_deep_nesting_is_refused(client, sandbox, deep):
     body = json.dumps(nova(**meta(toolConfig="DEEP"))).encode().replace(b'"DEEP"', deep)
     assert send(client, sandbox, "/vu", body).status_code == 400
-    asked = gpt(t("JSON like " + deep.decode()), response_format={"type": "json_object"})
-    assert send(client, sandbox, "/iu", asked).status_code == 200
+    request = gpt(t("JSON like " + deep.decode()), response_format={"type": "json_object"})
+    assert send(client, sandbox, "/iu", request).status_code == 200
