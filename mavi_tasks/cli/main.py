@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mavi_tasks.execution.run_report import RunReport
     from mavi_tasks.job import Job
     from mavi_tasks.planning.forecast import Forecast
-    from mavi_tasks.planning.pilot import Measured
+    from mavi_tasks.planning.pilot import PilotResult
 
 JOB_SUFFIXES = (".yaml", ".yml")
 
@@ -251,11 +251,11 @@ def _planned(args: argparse.Namespace) -> "Callable[[Forecast], None]":
     return show
 
 
-def _go_on(args: argparse.Namespace) -> "Callable[[Measured, Forecast], bool]":
+def _go_on(args: argparse.Namespace) -> "Callable[[PilotResult, Forecast], bool]":
     """After a pilot: yes by --yes, by an answer on the terminal, or not at all."""
     from mavi_tasks.reports.terminal import run as screen
 
-    def ask(measured: "Measured", told: "Forecast") -> bool:
+    def ask(measured: "PilotResult", told: "Forecast") -> bool:
         screen.piloted(measured, told, screen.console(stderr=True))
         if args.yes:
             return True

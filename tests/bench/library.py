@@ -107,15 +107,15 @@ def timed(name: str, library: Path, out: Path) -> dict:
 
 def plan_in_this_process(library: Path, out: Path) -> None:
     """Do everything that a run does before its first request; keep the plan's spool for the parent."""
-    from mavi_tasks.execution.run import open_run
     from mavi_tasks.job import job_of
     from mavi_tasks.job.endpoint import resolve_endpoint
     from mavi_tasks.planning import forecast
+    from mavi_tasks.planning.context import open_context
 
     job = job_of(manifest=str(library), models=[MODEL], prompt=PROMPT, output=str(out), gateway="sandbox")
-    run = open_run(job, resolve_endpoint(job.gateway, os.environ))
+    context = open_context(job, resolve_endpoint(job.gateway, os.environ))
     start_s = time.process_time()
-    result = forecast.forecast(run)
+    result = forecast.forecast(context)
     usage = resource.getrusage(resource.RUSAGE_SELF)
     found = {
         "requests": result.plan.requests,
