@@ -46,7 +46,7 @@ SAME_ERROR_LIMIT: Final = 3
 PASSING_REFUSALS: Final = frozenset({"download_failed", "sign_failed", "media_timeout"})  # another day may do
 UNSEEN_SHARE: Final = 0.1  # fewer of a media's estimated tokens than this, and it was not read
 
-_THROTTLE_OUTCOME: Final[Mapping[Action, limits.Outcome]] = {
+_THROTTLE_OUTCOME: Final[Mapping[Action, limits.SendOutcome]] = {
     "ok": "ok",
     "throttled": "throttled",
     "again": "server_error",

@@ -92,7 +92,7 @@ async def bury(run: Run, setting: WorkerConfig) -> None:
     for writer in await ledger.holders():
         if not (run.dataset.journal / f"{writer}.lock").exists():  # cleared when a dead writer is published
             spent = await asyncio.to_thread(run_totals.spent_pico, run.dataset.root, writer)
-            await ledger.bury(writer, spent)
+            await ledger.reclaim(writer, spent)
     await ledger.close()
 
 

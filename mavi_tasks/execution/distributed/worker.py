@@ -33,9 +33,9 @@ from mavi_tasks.job import endpoint as settings
 from mavi_tasks.job.endpoint import Endpoint
 from mavi_tasks.limits import ModelLimiter
 from mavi_tasks.limits.budget import Budget
-from mavi_tasks.limits.shared import LeasedBudget, RateLeaseStore, SharedModelLimiter, limit_name
+from mavi_tasks.limits.shared import LeasedBudget, LeasedRateGate, RateLeaseStore, limit_name
 from mavi_tasks.limits.shared.budget_ledger import Ledger
-from mavi_tasks.limits.shared.factory import ledger, permits
+from mavi_tasks.limits.shared.factory import ledger, rate_lease_store
 from mavi_tasks.media import MediaOptions
 from mavi_tasks.planning.planner import Plan
 from mavi_tasks.planning.target import ModelTarget, Request
@@ -78,7 +78,7 @@ def setting_of(run: Run) -> WorkerConfig:
     Raises InputError when the store they are to share cannot be used.
     """
     assert run.plan is not None
-    permits(run.job.shared_limits, os.environ)
+    rate_lease_store(run.job.shared_limits, os.environ)
     told = [run.job.limits_for(target.model).concurrency for target in run.targets]
     workers = min([run.job.workers or os.cpu_count() or 1, *(limit for limit in told if limit is not None)])
     return WorkerConfig(
@@ -112,7 +112,7 @@ def stop(plan_folder: Path, reason: str, message: str) -> None:
 
 async def probe(setting: WorkerConfig) -> None:
     """Raise StoreError when the store of the limits cannot be asked."""
-    shared = permits(setting.job.shared_limits, os.environ)
+    shared = rate_lease_store(setting.job.shared_limits, os.environ)
     try:
         await shared.lease("mavi-probe", 0.0)
     finally:
@@ -206,7 +206,7 @@ class WorkerSession(Run):
             part.targets,
             {target.model: ModelCounters(target.model) for target in part.targets},
         )
-        part.permits = permits(setting.job.shared_limits, env)
+        part.permits = rate_lease_store(setting.job.shared_limits, env)
         part.ledger = ledger_of(setting) if setting.on_ledger else None
         return part
 
@@ -228,7 +228,7 @@ class WorkerSession(Run):
             raise dispatcher.error
 
     async def _let_go(self, dispatcher: Dispatcher) -> None:
-        limiters = [one for one in self.limiters.values() if isinstance(one, SharedModelLimiter)]
+        limiters = list(self.limiters.values())
         budgets = [dispatcher.budget] if isinstance(dispatcher.budget, LeasedBudget) else []
         stores = [one for one in (self.permits, self.ledger) if one is not None]
         for shared in (*limiters, *budgets, *stores):
@@ -307,20 +307,18 @@ class WorkerSession(Run):
         told = limits.requests_per_minute or limits.tokens_per_minute
         if target.model not in self.limiters:
             each = None if limits.concurrency is None else max(1, limits.concurrency // self.workers)
-            plain: dict[str, Any] = {
+            rates: dict[str, Any] = {
                 "requests_per_minute": limits.requests_per_minute,
                 "tokens_per_minute": limits.tokens_per_minute,
-                "concurrency": each,
                 "clock": self.clock,
-                "on_change": self._limit_changed,
             }
-            if told is None or self.permits is None:
-                self.limiters[target.model] = ModelLimiter(target.model, **plain)
-            else:
+            gate = None
+            if told is not None and self.permits is not None:
                 name = limit_name(self.endpoint.identity, self.endpoint.api_key, target.model)
-                self.limiters[target.model] = SharedModelLimiter(
-                    target.model, permits=self.permits, limit=name, workers=self.workers, **plain
-                )
+                gate = LeasedRateGate(self.permits, name, workers=self.workers, **rates)
+            self.limiters[target.model] = ModelLimiter(
+                target.model, concurrency=each, on_change=self._limit_changed, gate=gate, **rates
+            )
         return self.limiters[target.model]
 
     def _budget(self) -> Budget:
