@@ -32,7 +32,7 @@ from mavi_tasks.execution.rows import (
     intent_row,
     result_row,
 )
-from mavi_tasks.gateway.client import FATAL_HINTS, Action, Reply, RetryDecision
+from mavi_tasks.gateway.classify import FATAL_HINTS, Action, Reply, RetryDecision
 from mavi_tasks.limits import ModelDown, Permit
 from mavi_tasks.limits.budget import Reservation
 from mavi_tasks.media import Delivery, Refusal, StoreStopped
@@ -105,7 +105,7 @@ class RequestTask:
                 verdict = await self._try_again(verdict)
         except ModelDown as down:
             self.counters.stopped = self.counters.stopped or str(down)
-            verdict = self.last.reply.verdict if self.last is not None else None
+            verdict = self.last.reply.decision if self.last is not None else None
             if verdict is None or self.dispatcher.stopping:
                 raise UnsentError from down
         if not self.recorded and verdict is not None:
@@ -155,7 +155,7 @@ class RequestTask:
     async def _try(self) -> RetryDecision:
         if self.dispatcher.stopping:
             raise UnsentError
-        if self.last is not None and self.last.reply.verdict.action == "refetch":
+        if self.last is not None and self.last.reply.decision.action == "refetch":
             self._refetch()
         if isinstance(self.way, Refusal):
             return _REFUSED
@@ -243,9 +243,9 @@ class RequestTask:
         cost = (
             price.cost(usage.input_tokens, usage.output_tokens) if price is not None and billed else NO_COST
         )
-        if answer is not None and reply.verdict.action == "ok" and not answer.text:
+        if answer is not None and reply.decision.action == "ok" and not answer.text:
             reply = Reply(_empty(billed, answer.finish_reason), reply.status, reply.payload, reply.latency_s)
-        verdict = reply.verdict
+        verdict = reply.decision
         ran = verdict.outcome == "answered" or verdict.code == "empty_answer"
         unsaid = ran and cost.total_pico is None  # billed, most likely, and no word on how much
         exposure = worst if unsaid or verdict.outcome == "in_doubt" else None
@@ -300,7 +300,7 @@ class RequestTask:
         json_text = checked.json_text if checked is not None else None
         outcome = RequestResult("answered", text=text, json_text=json_text, extra=self._remarks(done, text))
         self._record_result(done, outcome)
-        return done.reply.verdict
+        return done.reply.decision
 
     def _take_invalid(self, done: Attempt, text: str, checked: labels.Checked) -> RetryDecision:
         error = checked.error or ""
@@ -315,7 +315,7 @@ class RequestTask:
             self.dispatcher.journal.record(row, None)
             return _REPAIR
         self._record_result(done, outcome)
-        return done.reply.verdict
+        return done.reply.decision
 
     def _remarks(self, done: Attempt, text: str) -> dict[str, object] | None:
         """What a reader of this answer should know: it stops short, or the media was most likely not seen."""
@@ -425,7 +425,7 @@ def _empty(billed: bool, finish_reason: str | None) -> RetryDecision:
 
 
 def _alike(before: Reply, now: Reply) -> bool:
-    return (before.verdict.code, before.status) == (now.verdict.code, now.status)
+    return (before.decision.code, before.status) == (now.decision.code, now.status)
 
 
 def _unseen(seen_tokens: int, request: Request) -> bool:
