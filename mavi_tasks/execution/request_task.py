@@ -266,7 +266,7 @@ class RequestTask:
             price.cost(usage.input_tokens, usage.output_tokens) if price is not None and billed else NO_COST
         )
         if answer is not None and reply.decision.action == "ok" and not answer.text:
-            reply = replace(reply, verdict=empty_answer(billed, answer.finish_reason))
+            reply = replace(reply, decision=empty_answer(billed, answer.finish_reason))
         decision = reply.decision
         completed = decision.outcome == "answered" or decision.code == "empty_answer"
         unknown_cost = completed and cost.total_pico is None  # billed, most likely, without a usage
