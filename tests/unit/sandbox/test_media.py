@@ -99,7 +99,7 @@ def test_media_served_here_are_measured(client, sandbox, clips):
 
 
 @pytest.mark.parametrize(
-    ("body", "words"),
+    ("body", "message"),
     [
         (lambda url: qwen({"video": f"{url}/short.mp4"}), "video of 1 s, at least 2 s"),
         (
@@ -110,10 +110,10 @@ def test_media_served_here_are_measured(client, sandbox, clips):
         (lambda url: nova(video(f"{url}/gone.mp4")), "Cannot fetch content"),
     ],
 )
-def test_served_media_must_be_what_the_request_says(client, sandbox, clips, body, words):
+def test_served_media_must_be_what_the_request_says(client, sandbox, clips, body, message):
     reply = send(client, sandbox, "/vu", body(sandbox.media_url(clips)))
     assert reply.status_code == 400
-    assert words in reply.json()["msg"]
+    assert message in reply.json()["msg"]
 
 
 def test_media_that_cannot_be_fetched_error_under_200_for_gemini(client, sandbox, clips):
