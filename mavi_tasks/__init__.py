@@ -7,4 +7,6 @@ The stages, in the order the data takes them:
                              \\-> costs -> report
 """
 
-__version__ = "0.1.0"
+from mavi_tasks.common.version import __version__
+
+__all__ = ["__version__"]

@@ -19,9 +19,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mavi_tasks import __version__
 from mavi_tasks.common.counters import ModelCounters
 from mavi_tasks.common.money import pico
+from mavi_tasks.common.version import __version__
 from mavi_tasks.errors import InputError, StorageError
 from mavi_tasks.execution import duplicates as share
 from mavi_tasks.execution.rows import RequestResult, result_row
