@@ -77,9 +77,9 @@ def _uses_prefect(args: argparse.Namespace, job: "Job") -> bool:
 def _run_by_prefect(args: argparse.Namespace, job: "Job") -> "RunReport":
     if args.pilot is not None:
         raise InputError("--pilot asks for confirmation, which a Prefect flow cannot do: add --no-prefect")
-    from mavi_tasks.flows import label
+    from mavi_tasks.flows import run_flow
 
-    return label.run(job, retry_invalid=args.retry_invalid)
+    return run_flow.run(job, retry_invalid=args.retry_invalid)
 
 
 def _run_here(args: argparse.Namespace, job: "Job") -> "RunReport":

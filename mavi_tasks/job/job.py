@@ -30,15 +30,23 @@ from mavi_tasks.job.sections import (
     Retry,
     Section,
 )
-from mavi_tasks.job.types import Budget, PositiveInt, Seconds, ShardSize, Since, Text, one_of
+from mavi_tasks.job.types import Budget, PositiveInt, Seconds, ShardSize, Since, Text, one_of, wrong
 from mavi_tasks.job.yaml_document import Document
+
+
+def _supported_runner(value: Any) -> Any:
+    if value == "ray":
+        raise wrong("is no longer supported: give dask, or processes on one machine")
+    return value
+
 
 Order = Annotated[Literal["manifest", "newest"], BeforeValidator(one_of("manifest", "newest"))]
 Runner = Annotated[
-    Literal["threads", "processes", "dask", "ray"],
-    BeforeValidator(one_of("threads", "processes", "dask", "ray")),
+    Literal["threads", "processes", "dask"],
+    BeforeValidator(one_of("threads", "processes", "dask")),
+    BeforeValidator(_supported_runner),
 ]
-BY_PREFECT = ("dask", "ray")  # runners that only a flow has
+BY_PREFECT = ("dask",)  # runners that only a flow has
 Store = Annotated[Literal["file", "redis", "prefect"], BeforeValidator(one_of("file", "redis", "prefect"))]
 Durability = Annotated[Literal["group", "os", "always"], BeforeValidator(one_of("group", "os", "always"))]
 
@@ -111,7 +119,7 @@ class Job(Section):
     order: Order = Field(default="manifest", description="newest: the newest media first")
     runner: Runner = Field(
         default="threads",
-        description="Who asks: this process, processes of this machine, a dask or ray cluster",
+        description="Who asks: this process, processes of this machine, a Dask cluster",
     )
     workers: PositiveInt | None = Field(
         default=None, description="How many processes; default: one for each processor"

@@ -4,8 +4,8 @@
 
 Deploys prefect.yaml with a cron of every minute, and sees: the schedule fires and the run completes; its
 artifacts are in the UI; a run is cancelled in the UI; a run's process is killed with kill -9, and the next
-scheduled run goes on where it stopped; `python -m flows.serve` runs one without a worker. Prints what it saw,
-and last one JSON line. Loopback only.
+scheduled run goes on where it stopped; `python -m mavi_tasks.flows.serve` runs one without a worker. Prints
+what it saw, and last one JSON line. Loopback only.
 """
 
 import argparse
@@ -282,9 +282,9 @@ class Nights:
         costs["schedules"] = [{"cron": "* * * * *", "slug": "daily"}]
         costs["parameters"] |= {"datasets": [str(self.out)], "page": str(self.keep / "costs.html")}
         (self.folder / "served.yaml").write_text(yaml.safe_dump({"deployments": [costs]}))
-        serve = ("flows.serve", str(self.folder / "served.yaml"))
+        serve = ("mavi_tasks.flows.serve", str(self.folder / "served.yaml"))
         with process(self.keep / "serve.log", self.prefect.env, *serve):
-            run = until("the costs are reported by flows.serve", self.costs_reported, 180)
+            run = until("the costs are reported by mavi_tasks.flows.serve", self.costs_reported, 180)
         self.seen["served"] = run["state"]["message"]
         print(f"         {run['state']['message']}")
 

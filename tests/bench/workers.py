@@ -1,7 +1,7 @@
 """Many workers on one account's limit: how much of it they use, never more, and what a killed one costs.
 
     python -m tests.bench.workers [--requests 20000] [--rate 200] [--workers 4]
-                                  [--runner processes dask ray] [--store file redis prefect] [--no-kill]
+                                  [--runner processes dask] [--store file redis prefect] [--no-kill]
                                   [--s3] [--budget-usd 5]
 
 Each pair of runner and store asks all requests of a server that takes `--rate` a second. Half-way, one worker

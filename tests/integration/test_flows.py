@@ -119,7 +119,7 @@ def test_too_many_failed_rows_fail_the_run_with_their_codes(prefect_server, libr
         job = job_for(library, gateway={"name": "sandbox", "base_url": gateway.base_url})
         state, *_ = run_flow(label.label_media, job)
     assert state.is_failed()
-    assert "10 of 10 rows failed: 100.0%, more than fail_above 5.0%; the commonest: " in state.message
+    assert "10 of 10 rows failed: 100.0%, more than fail_above 5.0%; the most frequent: " in state.message
     assert "/results" in state.message
 
 
@@ -130,7 +130,7 @@ def test_a_budget_that_is_reached_fails_the_run_and_says_how_to_go_on(prefect_se
     assert "10 unsent" in state.message
 
 
-def test_a_wrong_manifest_fails_the_run_with_its_own_words(prefect_server, tmp_path):
+def test_a_wrong_manifest_fails_the_run_with_its_own_message(prefect_server, tmp_path):
     (tmp_path / "items.csv").write_text("media_url\nnowhere.jpg\n")
     state, *_ = run_flow(label.label_media, job_for(tmp_path / "items.csv"))
     assert state.is_failed() and "items.csv:2: media_url 'nowhere.jpg' is not there" in state.message
@@ -331,7 +331,7 @@ def test_a_month_over_its_budget_fails_the_run(prefect_server, library):
 
 
 def test_a_glob_that_names_no_dataset_is_told(tmp_path):
-    with pytest.raises(InputError, match="there is none at"):
+    with pytest.raises(InputError, match="none found at"):
         folders([str(tmp_path / "*")])
 
 
