@@ -13,6 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from mavi_tasks.cli.output import print_json
+from mavi_tasks.common.version import __version__
 from mavi_tasks.errors import InputError
 
 CONNECT_S: Final = 5.0
@@ -56,9 +57,10 @@ def checks(env: Mapping[str, str]) -> list[Check]:
 def _python() -> Check:
     from importlib import metadata
 
-    names = ("mavi-tasks", "prefect", "httpx", "aiohttp", "pyarrow", "pandas")
+    names = ("prefect", "httpx", "aiohttp", "pyarrow", "pandas")
     found = ", ".join(f"{name} {metadata.version(name)}" for name in names)
-    return Check("versions", True, f"Python {sys.version.split()[0]}, {found}")
+    text = f"mavi {__version__}, Python {sys.version.split()[0]}, {found}"
+    return Check("versions", True, text)
 
 
 def _key(env: Mapping[str, str]) -> Check:

@@ -178,7 +178,9 @@ def _frames(media: Media, want: _Want) -> Step | Refusal:
             "media_not_taken", f"{want.family.name} takes no images, so no frames of a video either"
         )
     if not has_pyav():
-        return Refusal("video_needs_extra", "taking frames out of a video needs: pip install 'mavi[video]'")
+        return Refusal(
+            "video_needs_extra", "taking frames out of a video needs: pip install 'mavi-tasks[video]'"
+        )
     if media.duration_s is not None and media.duration_s > want.options.max_video_s:
         return _too_long(media, want.options)
     if media.place == "url" and (refusal := _no_download(media, want)):

