@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mavi_tasks.execution.run_report import RunReport
     from mavi_tasks.job import Job
     from mavi_tasks.planning.forecast import Forecast
-    from mavi_tasks.planning.pilot import Measured
+    from mavi_tasks.planning.pilot import PilotResult
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -105,12 +105,12 @@ def _callbacks(args: argparse.Namespace) -> "RunCallbacks":
     )
 
 
-def _confirmation(*, assume_yes: bool) -> "Callable[[Measured, Forecast], bool]":
+def _confirmation(*, assume_yes: bool) -> "Callable[[PilotResult, Forecast], bool]":
     """Shows a pilot; True by --yes or by an answer on the terminal."""
     from mavi_tasks.reports.terminal import run as terminal
 
-    def confirm(measured: "Measured", forecast: "Forecast") -> bool:
-        terminal.show_pilot(measured, forecast, terminal.console(stderr=True))
+    def confirm(result: "PilotResult", forecast: "Forecast") -> bool:
+        terminal.show_pilot(result, forecast, terminal.console(stderr=True))
         if assume_yes:
             return True
         if not sys.stdin.isatty():

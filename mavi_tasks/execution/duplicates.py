@@ -1,9 +1,9 @@
 """Rows that ask what another row already has an answer to: the answer is copied, and nothing is paid.
 
-The copy has a key of its own (`plan.shared_key`), cost 0, and says in `extra` whose answer it is.
+The copy has a key of its own (`copy_key`), cost 0, and says in `extra` whose answer it is.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -11,8 +11,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mavi_tasks.planning.planner import Plan, shared_key
-from mavi_tasks.planning.target import ModelTarget, Request
+from mavi_tasks.planning.context import RunContext
+from mavi_tasks.planning.request import Request, copy_key
+from mavi_tasks.planning.spool import Plan
+from mavi_tasks.planning.target import ModelTarget
 from mavi_tasks.storage import publish as store
 from mavi_tasks.storage.journal import Journal
 from mavi_tasks.storage.publish import COLUMNS, Dataset
@@ -25,42 +27,36 @@ _COPIED = (
 )  # fmt: skip
 
 
-def answers(
-    dataset: Dataset,
-    plan: Plan,
-    targets: Sequence[ModelTarget],
-    journal: Journal,
-    claims: RequestLocks,
-    wall_us: Callable[[], int],
-) -> None:
-    """Write the rows of a plan that share an answer; those whose answer did not come stay unsent."""
+def copy_answers(context: RunContext, plan: Plan, journal: Journal, locks: RequestLocks) -> None:
+    """Write the rows of a plan that get a copied answer; those whose answer did not come stay unsent."""
+    dataset = context.dataset
     journal.roll()
     dataset.publish()
-    for target in targets:
-        for chunk in _chunks(plan.read_shared(target)):
+    for target in context.targets:
+        for chunk in _chunks(plan.read_copies(target)):
             found = _answers(dataset, {request.key for request in chunk})
             for request in chunk:
                 if request.key not in found:
                     continue
-                row = _row(target, request, found[request.key], wall_us())
-                if _written(row, journal, claims):
+                row = _row(target, request, found[request.key], context.wall_us())
+                if _written(row, journal, locks):
                     plan.all_counters[target.model].answered += 1
                 else:
                     plan.all_counters[target.model].already_answered += 1
 
 
-def _written(row: list[Any], journal: Journal, claims: RequestLocks) -> bool:
+def _written(row: list[Any], journal: Journal, locks: RequestLocks) -> bool:
     """Write a shared row; False when another run is at it, or was faster."""
     key = row[COLUMNS.results.index("request_key")]
-    if not claims.take(key):
+    if not locks.take(key):
         return False
     try:
-        if claims.answered_elsewhere(key):
+        if locks.answered_elsewhere(key):
             return False
         journal.record(None, row)
         return True
     finally:
-        claims.release(key)
+        locks.release(key)
 
 
 def _chunks(requests: Iterable[Request]) -> Iterator[list[Request]]:
@@ -93,7 +89,7 @@ def _row(target: ModelTarget, request: Request, owner: Mapping[str, Any], at_us:
     media = request.media_items[0] if request.media_items else None
     values = {
         **{name: owner[name] for name in _COPIED},
-        "request_key": shared_key(request),
+        "request_key": copy_key(request),
         "item_id": request.item_id,
         "prompt_id": request.prompt_id,
         "model": target.model,

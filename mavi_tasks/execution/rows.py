@@ -7,7 +7,8 @@ import orjson
 
 from mavi_tasks.gateway.client import Reply
 from mavi_tasks.media import Delivery, Media
-from mavi_tasks.planning.target import ModelTarget, Request
+from mavi_tasks.planning.request import Request
+from mavi_tasks.planning.target import ModelTarget
 from mavi_tasks.pricing.book import Cost
 from mavi_tasks.providers import Answer, Usage
 

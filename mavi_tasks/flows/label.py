@@ -14,6 +14,7 @@ from pydantic import Field
 
 from mavi_tasks.errors import MaviError
 from mavi_tasks.flows import artifacts, tasks
+from mavi_tasks.flows.cluster_execution import EXECUTORS
 from mavi_tasks.flows.signals import graceful_shutdown
 from mavi_tasks.flows.tasks import JobParameter
 from mavi_tasks.job import Job
@@ -41,13 +42,14 @@ async def label_media(
 
 async def label(job: Job, *, retry_invalid: bool = False) -> dict[str, Any]:
     """The stages of a run; returns what `mavi run --json` prints. Raises MaviError."""
-    async with tasks.run_of(job) as run:
-        await artifacts.show_plan(job.name, await tasks.plan(run.run_id, retry_invalid))
+    async with tasks.run_of(job) as flow_run:
+        run_id = flow_run.context.run_id
+        await artifacts.show_plan(job.name, await tasks.plan(run_id, retry_invalid))
+        run = flow_run.planned()
         with graceful_shutdown(run):
-            async with run.working(), artifacts.progress(run):
-                await tasks.label_all_shards(run)
-                run.share()
-            report = await tasks.publish(run.run_id)
+            async with artifacts.progress(run):
+                await run.dispatch(EXECUTORS[job.runner])
+            report = await tasks.publish(run_id)
             await artifacts.show_models(job.name, report, summary(report))
     return report
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from mavi_tasks.execution.distributed import worker
+from mavi_tasks.execution.distributed.coordination import stop_workers
 from mavi_tasks.execution.run import Run
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -57,7 +57,6 @@ def graceful_shutdown(run: Run) -> Iterator[None]:
 
 
 def _stop(run: Run) -> None:
-    assert run.dispatcher is not None and run.plan is not None
-    run.dispatcher.stop("interrupted", "cancelled")
+    run.stop("interrupted", "cancelled")
     if run.plan.folder.exists():  # else all is published
-        worker.stop(run.plan.folder, "interrupted", "cancelled")  # shards in other processes
+        stop_workers(run.plan.folder, "interrupted", "cancelled")  # shards in other processes

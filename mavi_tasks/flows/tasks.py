@@ -1,13 +1,14 @@
-"""Prefect's view of a run: a task for each stage and each shard.
+"""A run's stages and shards as Prefect tasks.
 
-An item is never a task: a shard of a thousand requests costs Prefect as much as one. What a shard needs
+The item is never a task: a shard of a thousand requests costs Prefect as much as one. What a shard needs
 stays in this process, in `_RUNS`; parameters hold names only, because Prefect stores them in plain text.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qsl, urlsplit
@@ -19,21 +20,21 @@ from prefect.runtime import task_run
 from pydantic import BeforeValidator
 
 from mavi_tasks.errors import InputError, MaviError
-from mavi_tasks.execution.distributed import subprocess_pool
-from mavi_tasks.execution.run import Run, open_run
+from mavi_tasks.execution.run import RequestFilter, Run
 from mavi_tasks.execution.run_report import RunReport
-from mavi_tasks.flows import cluster_execution
 from mavi_tasks.flows.environment import environment
 from mavi_tasks.gateway import embedded_sandbox
 from mavi_tasks.job import Job, load_job
-from mavi_tasks.job import endpoint as settings
+from mavi_tasks.job.endpoint import resolve_endpoint
 from mavi_tasks.manifest.resolve import without_signature
-from mavi_tasks.planning import forecast
+from mavi_tasks.planning import spool
+from mavi_tasks.planning.context import RunContext, open_context
+from mavi_tasks.planning.forecast import Forecaster
+from mavi_tasks.planning.request import Request
 from mavi_tasks.storage.answered_index import AnsweredIndex, AnswerState, row_fingerprint
 from mavi_tasks.storage.publish import open_table
 
 SHARDS_AT_ONCE: Final = 2  # per model: the next one fills in while the last calls of one come back
-_RUNS: dict[str, Run] = {}
 
 # For a caller in this process. A flow that is cancelled has no result, but its run has a report.
 RUN_REPORTS: ContextVar[list[RunReport] | None] = ContextVar("run_reports", default=None)
@@ -98,32 +99,46 @@ def _is_signed(url: str) -> bool:
 # -- the run
 
 
+@dataclass
+class FlowRun:
+    """The run of one flow: its context from the start, the run once it is planned."""
+
+    context: RunContext
+    run: Run | None = None
+
+    def planned(self) -> Run:
+        assert self.run is not None, "the plan task comes first"
+        return self.run
+
+
+_RUNS: dict[str, FlowRun] = {}
+
+
 @asynccontextmanager
-async def run_of(job: Job) -> AsyncIterator[Run]:
+async def run_of(job: Job) -> AsyncIterator[FlowRun]:
     """The run that the tasks of one flow share, while the flow lasts. Raises MaviError.
 
-    When the flow is cancelled or fails, what is answered by then is published, and the run gets its row.
+    When the flow is cancelled or fails, what is answered by then is published, and the run's row says so.
     """
     refuse_secrets(job)
-    endpoint = settings.resolve_endpoint(job.gateway, await environment(job))
+    endpoint = resolve_endpoint(job.gateway, await environment(job))
     with embedded_sandbox.gateway(job, endpoint) as (endpoint, options):
-        run = await asyncio.to_thread(open_run, job, endpoint, options=options)
-        _RUNS[run.run_id] = run
+        context = await asyncio.to_thread(open_context, job, endpoint, options=options)
+        flow_run = _RUNS[context.run_id] = FlowRun(context)
         try:
-            yield run
+            yield flow_run
         except BaseException:
-            _finish_early(run)
+            _finish_early(flow_run.run)
             raise
         finally:
-            del _RUNS[run.run_id]
+            del _RUNS[context.run_id]
 
 
-def _finish_early(run: Run) -> None:
-    if run.plan is None or not run.plan.folder.exists():
+def _finish_early(run: Run | None) -> None:
+    if run is None or not run.plan.folder.exists():
         return  # nothing was sent, or it is finished
-    if run.dispatcher is not None:
-        run.dispatcher.stop("interrupted", "interrupted")
-    with suppress(MaviError):  # the first error is the one to report
+    run.stop("interrupted", "interrupted")
+    with suppress(MaviError):  # the first error is the one to be reported
         publish_report(run.finish())
 
 
@@ -133,70 +148,61 @@ def _finish_early(run: Run) -> None:
 @task(name="plan", task_run_name="plan")
 async def plan(run_id: str, retry_invalid: bool = False) -> dict[str, Any]:
     """Read and check the whole input; returns what `mavi plan --json` prints."""
-    run = _RUNS[run_id]
-    found = await asyncio.to_thread(forecast.forecast, run, retry_invalid=retry_invalid)
-    run.planned = found.for_run_row()
-    return found.to_json()
+    flow_run = _RUNS[run_id]
+    forecaster = Forecaster(flow_run.context, retry_invalid=retry_invalid)
+    run = await asyncio.to_thread(Run.prepare, flow_run.context, forecaster.plan)
+    forecast = await asyncio.to_thread(forecaster.forecast, run.plan)
+    run.forecast_json = forecast.for_run_row()
+    flow_run.run = run
+    return forecast.to_json()
 
 
 @task(task_run_name="{model}-{number}", retries=1)
-async def label_shard(run_id: str, model: str, number: int) -> int:
-    """One shard of one model; a retry sends only what has no answer yet. Returns its number of requests."""
-    run = _RUNS[run_id]
-    assert run.plan is not None
+async def send_shard(run_id: str, model: str, number: int) -> int:
+    """One shard of one model; run again, it sends only what has no answer yet. Returns its size."""
+    run = _RUNS[run_id].planned()
     shard = run.plan.shards[model][number]
     if (task_run.run_count or 1) > 1:
         shard = await asyncio.to_thread(_unanswered, run, shard)
-    await run.ask(model, [shard])
-    return sum(1 for _ in run.plan.read([shard]))
+    await run.send(model, [shard])
+    return sum(1 for _ in spool.read([shard]))
 
 
 def _unanswered(run: Run, shard: Path) -> Path:
-    assert run.plan is not None
-    requests = list(run.plan.read([shard]))
-    known = AnsweredIndex.read(run.dataset.root).look_up(
-        [r.key for r in requests], [row_fingerprint(r.item_id, r.prompt_id) for r in requests]
-    )
-    rest = shard.with_suffix(".again.jsonl")
-    open_requests = [r for r, k in zip(requests, known, strict=True) if k is AnswerState.NOTHING]
-    rest.write_bytes(b"".join(r.to_json() + b"\n" for r in open_requests))
-    return rest
+    index = AnsweredIndex.read(run.context.dataset.root)
+
+    def keep(requests: Sequence[Request]) -> Iterable[Request]:
+        rows = [row_fingerprint(request.item_id, request.prompt_id) for request in requests]
+        states = index.look_up([request.key for request in requests], rows)
+        return (one for one, state in zip(requests, states, strict=True) if state is AnswerState.NOTHING)
+
+    return spool.rewrite(shard, keep, to=shard.with_suffix(".again.jsonl"))
 
 
-async def label_all_shards(run: Run) -> None:
-    """All shards of all models, by the job's runner."""
-    await _RUNNERS[run.job.runner](run)
+async def send_by_tasks(run: Run, only: RequestFilter | None = None) -> None:
+    """The shard executor of `runner: threads` in a flow: a Prefect task for each shard, a few at a time."""
+    assert only is None, "a flow has no pilot"
+    await asyncio.gather(*(_send_model(run, model, len(s)) for model, s in run.plan.shards.items()))
 
 
-async def _label_here(run: Run) -> None:
-    """A few shards of each model at a time."""
-    assert run.plan is not None
-    await asyncio.gather(*(_label_model(run, model, len(s)) for model, s in run.plan.shards.items()))
-
-
-async def _label_model(run: Run, model: str, shards: int) -> None:
+async def _send_model(run: Run, model: str, shards: int) -> None:
     slots = asyncio.Semaphore(SHARDS_AT_ONCE)
 
     async def one(number: int) -> None:
         async with slots:
-            if run.dispatcher is not None and not run.dispatcher.stopping:
-                await label_shard(run.run_id, model, number)
+            if run.stop.reason is None:
+                await send_shard(run.context.run_id, model, number)
 
     await asyncio.gather(*(one(number) for number in range(shards)))
 
 
-_RUNNERS: Final[Mapping[str, Callable[[Run], Awaitable[None]]]] = {
-    "threads": _label_here,
-    "processes": subprocess_pool.ask_all,
-    "dask": cluster_execution.label_all_shards,
-}
+# -- publishing
 
 
 @task(name="publish", task_run_name="publish")
 async def publish(run_id: str) -> dict[str, Any]:
     """Seal, publish, and write the run's row; returns what `mavi run --json` prints."""
-    report = await asyncio.to_thread(_RUNS[run_id].finish)
-    return publish_report(report).to_json()
+    return publish_report(await asyncio.to_thread(_RUNS[run_id].planned().finish)).to_json()
 
 
 def failures(root: Path, run_id: str) -> dict[str, int]:

@@ -20,7 +20,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -79,7 +79,9 @@ class Journal:
         durability: Durability = "group",
         roll_bytes: int = 64 << 20,
         roll_after_s: float = 300.0,
+        fence: Callable[[], None] | None = None,
     ) -> None:
+        """fence: called before each intent; raises StorageError when nothing more may be sent."""
         self.folder = folder
         self.writer = writer
         self._header = {
@@ -92,6 +94,7 @@ class Journal:
         self._durability = durability
         self._roll_bytes = roll_bytes
         self._roll_after_s = roll_after_s
+        self._fence = fence
         self._open_intents: dict[str, list[Any]] = {}
         self._seq = 0
         self._fd = -1
@@ -117,6 +120,8 @@ class Journal:
 
         Raises StorageError when it cannot be recorded: then it must not be sent.
         """
+        if self._fence is not None:
+            self._fence()
         if self._trouble:
             raise self._refusal()
         self._write({"t": "i", "a": attempt}, spend_ballast=False)

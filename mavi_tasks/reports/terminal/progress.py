@@ -18,7 +18,7 @@ from mavi_tasks.common.money import usd
 from mavi_tasks.limits import ModelLimiter
 
 if TYPE_CHECKING:
-    from mavi_tasks.planning.planner import Plan
+    from mavi_tasks.planning.spool import Plan
 
 REFRESH_S: Final = 0.25
 PLAIN_EVERY_S: Final = 10.0

@@ -17,7 +17,7 @@ from mavi_tasks.execution.run_report import RunReport
 
 if TYPE_CHECKING:
     from mavi_tasks.planning.forecast import Forecast
-    from mavi_tasks.planning.pilot import Measured
+    from mavi_tasks.planning.pilot import PilotResult
     from mavi_tasks.storage.status import Status
 
 WIDE: Final = 120  # columns of a terminal that has room for everything
@@ -100,7 +100,7 @@ def _seconds_band(band: Interval[float]) -> str:
     return f"{duration(band.p50)} ({duration(band.p10)} to {duration(band.p90)})"
 
 
-def show_pilot(measured: Measured, forecast: Forecast, console: Console) -> None:
+def show_pilot(measured: PilotResult, forecast: Forecast, console: Console) -> None:
     """What a pilot showed: cost, time, and answers side by side."""
     console.print(Text(f"Pilot: {measured.projection.words}"))
     console.print(Text(f"Time for all of it: about {_seconds_band(forecast.estimate.wall_s)}"))
