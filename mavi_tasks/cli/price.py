@@ -4,7 +4,6 @@ import argparse
 from datetime import date
 
 from mavi_tasks.cli.output import print_json
-from mavi_tasks.errors import InputError
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -18,17 +17,10 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> int:
-    from mavi_tasks.common.clock import utc_today
+    from mavi_tasks.api.analysis import request_cost
     from mavi_tasks.common.money import exact_text
-    from mavi_tasks.pricing.book import load_prices
 
-    prices = load_prices()
-    price = prices.price(args.model, args.on or utc_today())
-    if price is None:
-        raise InputError(prices.hint(args.model) or f"{args.model}: no price was in force then")
-    if args.input < 0 or args.output < 0:
-        raise InputError("--input and --output are token counts: 0 or more")
-    cost = price.cost(args.input, args.output)
+    cost = request_cost(args.model, args.input, args.output, args.on)
     assert cost.total_pico is not None
     row = {
         "model": args.model,

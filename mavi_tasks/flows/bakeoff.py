@@ -13,8 +13,8 @@ from typing import Any, Final, Literal
 from prefect import State, flow
 from prefect.states import Completed, Failed
 
-from mavi_tasks import compare
 from mavi_tasks.common.clock import utc_today
+from mavi_tasks.compare import Run, compare, compare_runs
 from mavi_tasks.errors import InputError, MaviError
 from mavi_tasks.flows import artifacts
 from mavi_tasks.flows.label import FAIL_ABOVE, Fraction, label, problem, summary
@@ -70,7 +70,7 @@ def folder_of(job: Job, period: Period | None, today: date) -> Path:
 _NAMES: Final[dict[str, str]] = {"day": "%Y-%m-%d", "week": "%G-W%V", "month": "%Y-%m"}
 
 
-def _baseline(job: Job, period: Period | None, baseline: str | None) -> Path | compare.Run | None:
+def _baseline(job: Job, period: Period | None, baseline: str | None) -> Path | Run | None:
     if baseline is None:
         return None
     if baseline == PREVIOUS:
@@ -79,7 +79,7 @@ def _baseline(job: Job, period: Period | None, baseline: str | None) -> Path | c
         return previous(Path(job.output))
     folder, found, run_id = baseline.rpartition("@")
     if found and not Path(baseline).exists():
-        return compare.Run(Path(folder), run_id)
+        return Run(Path(folder), run_id)
     return Path(baseline)
 
 
@@ -91,7 +91,7 @@ def previous(folder: Path) -> Path | None:
 
 async def _compare(job: Job, matching: dict[str, str] | None) -> None:
     root = Path(job.output)
-    found = await asyncio.to_thread(compare.compare, [root], fields=matching)
+    found = await asyncio.to_thread(compare, [root], fields=matching)
     page = await asyncio.to_thread(
         compare_page.write, found, root / "reports" / "bakeoff.html", title=f"Bake-off of {job.name}"
     )
@@ -99,11 +99,11 @@ async def _compare(job: Job, matching: dict[str, str] | None) -> None:
 
 
 async def _check_drift(
-    job: Job, before: Path | compare.Run, fail_if_flips: float | None, matching: dict[str, str] | None
+    job: Job, before: Path | Run, fail_if_flips: float | None, matching: dict[str, str] | None
 ) -> tuple[bool, str]:
     """Whether more flipped than is allowed, and the sentence that says so."""
     root = Path(job.output)
-    found = await asyncio.to_thread(compare.compare_runs, before, root, fields=matching)
+    found = await asyncio.to_thread(compare_runs, before, root, fields=matching)
     page = await asyncio.to_thread(
         drift_page.write, found, root / "reports" / "drift.html", title=f"Drift of {job.name}"
     )
