@@ -81,11 +81,15 @@ class Spend:
     @property
     def total_usd(self) -> Decimal:
         """All that was spent, exact, attempts without an answer included."""
-        return Decimal(self.to_json()["total_usd"])
+        from mavi_tasks.common.money import usd
+
+        return usd(self.report.total.cost_pico)
 
     def to_json(self) -> dict[str, Any]:
         """What `mavi costs --json` prints; dollars are text, so that no digit is lost."""
-        return self.report.to_json()
+        from mavi_tasks.costs import to_json
+
+        return to_json(self.report)
 
     def write_html(self, path: str | os.PathLike[str]) -> Path:
         """Write the dashboard page; returns its path."""
