@@ -9,6 +9,7 @@ from mavi_tasks.api.manifest import is_path, write_manifest
 from mavi_tasks.api.progress import OnProgress
 from mavi_tasks.api.results import RunResult
 from mavi_tasks.api.run import run
+from mavi_tasks.errors import InputError
 from mavi_tasks.job import Columns, Job, Limits, ModelSpec, job_of
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from mavi_tasks.sandbox import Sandbox
 
+ARGUMENTS: Final = {"model": "models", "answer_schema": "schema"}  # where `label` has another name
 NAME: Final = "label"  # of a job whose manifest has no name
 
 
@@ -77,7 +79,19 @@ def job_of_arguments(manifest: Any, prompt: str | Mapping[str, str] | None, **fi
         columns = Columns.model_validate(fields.get("columns") or {})
         manifest = write_manifest(manifest, output, columns.media, columns.id)
     prompts = {"prompts": dict(prompt)} if isinstance(prompt, Mapping) else {"prompt": prompt}
-    return job_of(manifest=os.fspath(manifest), **prompts, **fields)
+    try:
+        return job_of(manifest=os.fspath(manifest), **prompts, **fields)
+    except InputError as error:
+        raise InputError(map(_named_by_argument, error.problems)) from error
+
+
+def _named_by_argument(problem: str) -> str:
+    """A problem that begins with an option of the command line, beginning with `label`'s argument."""
+    option, colon, text = problem.partition(":")
+    if not option.startswith("--"):
+        return problem
+    name = option.removeprefix("--").replace("-", "_")
+    return ARGUMENTS.get(name, name) + colon + text
 
 
 def _schema(schema: Any) -> Any:

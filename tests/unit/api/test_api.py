@@ -191,7 +191,7 @@ def test_a_plan_says_what_would_be_sent_and_cost(photos):
 
 
 def test_every_problem_of_the_arguments_is_an_input_error(photos):
-    with pytest.raises(mavi.InputError, match="the nearest is 'gemini'"):
+    with pytest.raises(mavi.InputError, match=r"^models: .*the nearest is 'gemini'"):
         labelled(photos, models="gemni:gemini-2.5-flash")
 
 
