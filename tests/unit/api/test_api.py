@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+import types
 from decimal import Decimal
 from typing import Literal
 
@@ -239,3 +240,19 @@ def test_price_is_exact():
 def test_a_table_that_is_not_there_is_refused(photos):
     with pytest.raises(mavi.InputError, match="must be results or attempts or runs or labels"):
         mavi.dataframe(photos, "answers")
+
+
+def test_a_notebook_cell_shows_one_line_that_is_updated(photos, monkeypatch):
+    shown = []
+
+    class Handle:
+        def update(self, html):
+            shown.append(html)
+
+    kernel = types.SimpleNamespace(kernel=object())
+    ipython = types.SimpleNamespace(get_ipython=lambda: kernel)
+    display = types.SimpleNamespace(HTML=str, display=lambda html, display_id: Handle())
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    labelled(photos)
+    assert "3/3 done, 0 failed" in shown[-1]
