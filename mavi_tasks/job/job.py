@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from mavi_tasks.common.field_types import PositiveInt, Seconds, Text, one_of
+from mavi_tasks.common.field_types import PositiveInt, Seconds, Text, one_of, wrong
 from mavi_tasks.common.strict_model import StrictModel
 from mavi_tasks.errors import InputError
 from mavi_tasks.job import error_messages, validators
@@ -29,12 +29,20 @@ from mavi_tasks.manifest.columns import Columns
 from mavi_tasks.media.options import MediaOptions
 from mavi_tasks.pricing.price import Price
 
+
+def _supported_runner(value: Any) -> Any:
+    if value == "ray":
+        raise wrong("is no longer supported: give dask, or processes on one machine")
+    return value
+
+
 Order = Annotated[Literal["manifest", "newest"], BeforeValidator(one_of("manifest", "newest"))]
 Runner = Annotated[
-    Literal["threads", "processes", "dask", "ray"],
-    BeforeValidator(one_of("threads", "processes", "dask", "ray")),
+    Literal["threads", "processes", "dask"],
+    BeforeValidator(one_of("threads", "processes", "dask")),
+    BeforeValidator(_supported_runner),
 ]
-BY_PREFECT: Final = ("dask", "ray")  # runners that need a Prefect flow
+BY_PREFECT: Final = ("dask",)  # runners that need a Prefect flow
 Store = Annotated[Literal["file", "redis", "prefect"], BeforeValidator(one_of("file", "redis", "prefect"))]
 Durability = Annotated[Literal["group", "os", "always"], BeforeValidator(one_of("group", "os", "always"))]
 
@@ -114,7 +122,7 @@ class Job(StrictModel):
     order: Order = Field(default="manifest", description="newest: the newest media first")
     runner: Runner = Field(
         default="threads",
-        description="Who sends: this process, processes of this machine, a dask or ray cluster",
+        description="Who sends: this process, processes of this machine, a Dask cluster",
     )
     workers: PositiveInt | None = Field(
         default=None, description="How many processes; default: one for each processor"

@@ -14,7 +14,11 @@ from mavi_tasks.manifest.resolve import Base
 from mavi_tasks.media.urls import shown
 
 # What to install for a file system that fsspec does not include.
-_INSTALL: Final = {"s3": "pip install 'mavi[s3]'", "gs": "pip install gcsfs", "https": "pip install aiohttp"}
+_INSTALL: Final = {
+    "s3": "pip install 'mavi-tasks[s3]'",
+    "gs": "pip install gcsfs",
+    "https": "pip install aiohttp",
+}
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 _BUFFER: Final = 1 << 18
 

@@ -26,7 +26,7 @@
 | media_private_url | a private URL, which the gateway cannot fetch |
 | video_needs_frames | a video for a family of images: set `frames: 8` |
 | video_needs_url | a local video for a family that takes videos by URL only |
-| video_needs_extra | frames need `pip install 'mavi[video]'` |
+| video_needs_extra | frames need `pip install 'mavi-tasks[video]'` |
 | s3_needs_extra | the file system for s3:// or gs:// is not installed |
 | sign_failed | no presigned URL could be made (credentials, or a store that cannot sign) |
 | download_off | a remote media must be read here, but `media.download` is off |

@@ -32,7 +32,7 @@ _CONNECT_TIMEOUT_S: Final = 10.0
 _REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
 _MAX_REDIRECTS: Final = 3
 _CHUNK_BYTES: Final = 1 << 18
-_EXTRAS: Final = {"s3": "pip install 'mavi[s3]'", "gs": "pip install gcsfs", "gcs": "pip install gcsfs"}
+_EXTRAS: Final = {"s3": "pip install 'mavi-tasks[s3]'", "gs": "pip install gcsfs", "gcs": "pip install gcsfs"}
 
 Clock = Callable[[], float]
 Allowed = Callable[[str], bool]

@@ -180,7 +180,9 @@ def _frames(media: Media, request: _Request) -> DeliveryStep | Refusal:
             "media_not_taken", f"{request.family.name} takes no images, so no frames of a video either"
         )
     if not has_pyav():
-        return Refusal("video_needs_extra", "taking frames out of a video needs: pip install 'mavi[video]'")
+        return Refusal(
+            "video_needs_extra", "taking frames out of a video needs: pip install 'mavi-tasks[video]'"
+        )
     if media.duration_s is not None and media.duration_s > request.options.max_video_s:
         return _too_long(media, request.options)
     if media.place == "url" and (refusal := _no_download(media, request)):

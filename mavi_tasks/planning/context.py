@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mavi_tasks import __version__
 from mavi_tasks.common.clock import Clock, MonotonicClock
 from mavi_tasks.common.money import pico
+from mavi_tasks.common.version import __version__
 from mavi_tasks.errors import InputError
 from mavi_tasks.job import Job
 from mavi_tasks.job.endpoint import Endpoint

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mavi_tasks.cli.main import _parser
+from mavi_tasks.cli.main import parser
 from tests.support.gateways import REPOSITORY
 
 ROOT = REPOSITORY
@@ -18,7 +18,7 @@ COMMANDS = [part for line in LINES for part in line.split(" && ") if re.match(r"
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_of_the_readme_is_taken(command):
-    _parser().parse_args(shlex.split(command)[1:])
+    parser().parse_args(shlex.split(command)[1:])
 
 
 def test_the_readme_has_commands_to_try():

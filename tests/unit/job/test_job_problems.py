@@ -64,7 +64,11 @@ BAD = {
     "dialect without a server": ("gateway: {dialect: openai}\n", "gateway: needs a base_url"),
     "runner": (
         "runner: dusk\n",
-        "runner: 'dusk' must be threads or processes or dask or ray; did you mean dask?",
+        "runner: 'dusk' must be threads or processes or dask; did you mean dask?",
+    ),
+    "runner of an earlier version": (
+        "runner: ray\n",
+        "runner: 'ray' is no longer supported: give dask, or processes on one machine",
     ),
     "order": ("order: random\n", "order: 'random' must be manifest or newest"),
     "since": ("since: yesterday\n", "since: 'yesterday' must be a date"),

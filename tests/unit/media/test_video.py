@@ -197,4 +197,4 @@ print(refusal.code, refusal.reason)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=False)
     assert done.stdout.splitlines()[0] == "160 3.0 inline", done.stderr
     assert done.stdout.splitlines()[1].startswith("video_needs_extra")
-    assert "pip install 'mavi[video]'" in done.stdout
+    assert "pip install 'mavi-tasks[video]'" in done.stdout
