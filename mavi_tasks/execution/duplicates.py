@@ -81,11 +81,9 @@ def _answers(dataset: Dataset, keys: set[str]) -> dict[str, Mapping[str, Any]]:
 def _unpublished(dataset: Dataset, keys: set[str]) -> dict[str, Mapping[str, Any]]:
     """Answers that another run got just now: they are still in its journal."""
     found: dict[str, Mapping[str, Any]] = {}
-    for header, record in store.unpublished(dataset.root):
-        if record["t"] == "o" and record["r"] is not None:
-            row = dict(zip(header["results"], record["r"], strict=True))
-            if row["request_key"] in keys and row["status"] == "answered":
-                found[row["request_key"]] = row
+    for _, row in store.unpublished(dataset.root):
+        if row.request_key in keys and row.status == "answered":
+            found[row.request_key] = row.by_name()
     return found
 
 

@@ -124,15 +124,9 @@ def _chunks(
 
 
 def _journal_rows(root: Path) -> Iterator[tuple[str, str, str, str]]:
-    for header, record in publish.unpublished(root):
-        row = record.get("r") if record["t"] == "o" else None
-        if row is not None:
-            names = header["results"]
-            key, item, prompt, status = (
-                row[names.index(n)] for n in ("request_key", "item_id", "prompt_id", "status")
-            )
-            if status in _STATUS:
-                yield key, item, prompt, status
+    for _, row in publish.unpublished(root):
+        if row.status in _STATUS:
+            yield row.request_key, row.item_id, row.prompt_id, row.status
 
 
 def _part_blocks(table: pads.Dataset) -> Iterator[tuple[Words, Words, Any, Any]]:

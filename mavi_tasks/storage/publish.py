@@ -93,7 +93,7 @@ class Dataset:
         if len(ready) >= MANY_SEGMENTS:
             log.warning("publishing %d segments that earlier runs left in %s", len(ready), self.journal)
         done = 0
-        crashed: dict[str, dict[str, Any]] = {}
+        crashed: dict[str, Mapping[str, Any]] = {}
         for start in range(0, len(ready), SEGMENTS_AT_ONCE):
             for path, header in self._publish_segments(ready[start : start + SEGMENTS_AT_ONCE]):
                 done += 1
@@ -129,7 +129,7 @@ class Dataset:
                 dead.add(writer)
         return dead
 
-    def _publish_segments(self, paths: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:
+    def _publish_segments(self, paths: Sequence[Path]) -> list[tuple[Path, Mapping[str, Any]]]:
         """These segments with their headers, as parts; each folder is synced once for all of them."""
         published, folders = [], set[Path]()
         for path in paths:
@@ -138,8 +138,8 @@ class Dataset:
                 if reader is None:
                     self._quarantine(path)
                     continue
-                parts = _Parts(self.root, path, reader.header)
-                damaged = parts.take(reader, carried)
+                parts = _Parts(self.root, path, reader)
+                damaged = parts.take(carried)
                 published.append((path, reader.header))
             folders |= parts.finish()
             if damaged:
@@ -198,39 +198,40 @@ class Dataset:
 class _Parts:
     """The parts of one segment, written as a stream of row groups."""
 
-    def __init__(self, root: Path, segment: Path, header: Mapping[str, Any]) -> None:
-        self._root, self._name, self._header = root, part_name(segment), header
+    def __init__(self, root: Path, segment: Path, reader: journal.Reader) -> None:
+        header = reader.header
+        self._root, self._name, self._reader, self._header = root, part_name(segment), reader, header
         self._writers: dict[str, pq.ParquetWriter] = {}
         self._written: Counter[str] = Counter()
         answer_schema = header.get("answer_schema")
         self._labels = label_columns(answer_schema, _newest_labels(root)) if answer_schema else None
-        self._rows: dict[str, list[list[Any]]] = {"results": [], "attempts": []}
+        self._rows: dict[str, list[journal.Row]] = {"results": [], "attempts": []}
         self._constants = {name: header[name] for name in HEADER_COLUMNS} | {"schema_version": SCHEMA_VERSION}
 
-    def take(self, reader: journal.Reader, carried: set[str]) -> int:
+    def take(self, carried: set[str]) -> int:
         """Read all records; returns how many lines were damaged."""
-        open_intents: dict[str, list[Any]] = {i[0]: i for i in self._header["carried"]}
+        open_intents = {intent.attempt_id: intent for intent in self._reader.carried}
         damaged = 0
-        for record in reader:
-            if record is None:
-                damaged += 1
-            elif record["t"] == "i":
-                open_intents[record["a"][0]] = record["a"]
-            elif record["t"] == "o":
+        for record in self._reader:
+            if isinstance(record, journal.Outcome):
                 self._take_outcome(record, open_intents)
+            elif record is not None:
+                open_intents[record.attempt.attempt_id] = record.attempt
+            else:
+                damaged += 1
         for attempt_id, intent in open_intents.items():
             if attempt_id not in carried:
-                self._add("attempts", _in_doubt(self._header, intent))
+                self._add("attempts", _in_doubt(intent, self._reader.decode.attempt))
         return damaged
 
-    def _take_outcome(self, record: Mapping[str, Any], open_intents: dict[str, list[Any]]) -> None:
-        if record["a"] is not None:
-            open_intents.pop(record["a"][0], None)
-            self._add("attempts", record["a"])
-        if record["r"] is not None:
-            self._add("results", record["r"])
+    def _take_outcome(self, outcome: journal.Outcome, open_intents: dict[str, journal.Row]) -> None:
+        if outcome.attempt is not None:
+            open_intents.pop(outcome.attempt.attempt_id, None)
+            self._add("attempts", outcome.attempt)
+        if outcome.result is not None:
+            self._add("results", outcome.result)
 
-    def _add(self, table: str, row: list[Any]) -> None:
+    def _add(self, table: str, row: journal.Row) -> None:
         rows = self._rows[table]
         rows.append(row)
         if len(rows) >= ROWS_PER_GROUP:
@@ -304,7 +305,7 @@ def _carried_over(path: Path) -> set[str]:
     for suffix in (".jsonl", ".sealed"):
         with journal.reading(path.with_name(f"{stem}.{int(seq) + 1:05d}{suffix}")) as following:
             if following is not None:
-                return {intent[0] for intent in following.header["carried"]}
+                return {intent.attempt_id for intent in following.carried}
     return set()
 
 
@@ -318,13 +319,10 @@ def _put_in_place(staged: Path, final: Path) -> None:
     staged.replace(final)
 
 
-def _in_doubt(header: Mapping[str, Any], intent: Sequence[Any]) -> list[Any]:
-    """A send of which nothing more is known: the process died before the reply came."""
-    values = dict(zip(header["intents"], intent, strict=True)) | {
-        "outcome": "in_doubt",
-        "error_code": "crashed",
-    }
-    return [values.get(name) for name in header["attempts"]]
+def _in_doubt(intent: journal.Row, attempt: type[journal.Row]) -> journal.Row:
+    """The attempt of a send of which nothing more is known: the process died before the reply came."""
+    values = intent.by_name() | {"outcome": "in_doubt", "error_code": "crashed"}
+    return attempt(map(values.get, attempt.names))
 
 
 def _table(
@@ -343,6 +341,8 @@ def _table(
 
 
 def _array(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:
+    if values[0] is None and values.count(None) == len(values):
+        return pa.nulls(len(values), kind)
     if kind == USD:
         return usd_array(values)
     if pa.types.is_dictionary(kind):
@@ -409,12 +409,10 @@ def _count(root: Path, run_id: str) -> dict[str, Any]:
     return counted
 
 
-def unpublished(root: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """(header, record) of everything that is still in the journal, live segments included."""
+def unpublished(root: Path) -> Iterator[tuple[Mapping[str, Any], journal.Row]]:
+    """(header, result) of every result that is still in the journal, live segments included."""
     for path in journal.segments(root / "_journal"):
         with journal.reading(path) as reader:
-            if reader is None:
-                continue
-            for record in reader:
-                if record is not None:
-                    yield reader.header, record
+            for record in reader or ():
+                if reader is not None and isinstance(record, journal.Outcome) and record.result is not None:
+                    yield reader.header, record.result

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -119,7 +118,7 @@ class SegmentFollower:
         self._root = root
         self._path = path
         self._offset = 0
-        self._names: dict[str, int] = {}
+        self._decode: journal.Decoder | None = None
 
     def read_into(self, answered: set[str]) -> bool:
         """Add the keys answered since the last look; False when nothing more can come."""
@@ -136,18 +135,12 @@ class SegmentFollower:
             for raw in file:
                 if not raw.endswith(b"\n"):
                     return
+                if self._offset == 0:
+                    header = journal.parse_header(raw[:-1])
+                    self._decode = journal.Decoder(header) if header is not None else None
+                elif self._decode is not None:
+                    _take(self._decode(raw[:-1]), answered)
                 self._offset += len(raw)
-                record = journal.parse(raw[:-1])
-                if record is not None:
-                    self._take(record, answered)
-
-    def _take(self, record: dict[str, Any], answered: set[str]) -> None:
-        if record["t"] == "h":
-            self._names = {name: at for at, name in enumerate(record["results"])}
-        elif record["t"] == "o" and record["r"] is not None:
-            row = record["r"]
-            if row[self._names["status"]] in PAID:
-                answered.add(row[self._names["request_key"]])
 
     def _moved_on(self, answered: set[str]) -> bool:
         """The segment has gone: it was sealed (renamed), or published."""
@@ -159,6 +152,11 @@ class SegmentFollower:
         for part in (self._root / "results").glob(f"*/{name}"):
             _read_part(part, answered)
         return False
+
+
+def _take(record: journal.Intent | journal.Outcome | None, answered: set[str]) -> None:
+    if isinstance(record, journal.Outcome) and record.result is not None and record.result.status in PAID:
+        answered.add(record.result.request_key)
 
 
 def _read_part(part: Path, answered: set[str]) -> None:

@@ -93,12 +93,13 @@ def _add_journal(root: Path, found: Status, latest: dict[str, tuple[int, str]]) 
             if reader is None:
                 continue
             counted.add(publish.part_name(path))
-            open_intents |= {intent[0]: intent[4] or 0 for intent in reader.header["carried"]}
-            for record in filter(None, reader):
-                if record["t"] == "i":
-                    open_intents[record["a"][0]] = record["a"][4] or 0
-                elif record["t"] == "o":
-                    _add_outcome(found, reader.header, record, latest, open_intents)
+            for intent in reader.carried:
+                open_intents[intent.attempt_id] = intent.exposure_pico or 0
+            for record in reader:
+                if isinstance(record, journal.Outcome):
+                    _add_outcome(found, record, latest, open_intents)
+                elif record is not None:
+                    open_intents[record.attempt.attempt_id] = record.attempt.exposure_pico or 0
     found.in_flight = len(open_intents)
     found.exposure_pico += sum(open_intents.values())
     return counted
@@ -106,21 +107,19 @@ def _add_journal(root: Path, found: Status, latest: dict[str, tuple[int, str]]) 
 
 def _add_outcome(
     found: Status,
-    header: dict[str, Any],
-    record: dict[str, Any],
+    outcome: journal.Outcome,
     latest: dict[str, tuple[int, str]],
     open_intents: dict[str, int],
 ) -> None:
-    if record["a"] is not None:
-        attempt = dict(zip(header["attempts"], record["a"], strict=True))
-        open_intents.pop(attempt["attempt_id"], None)
-        found.cost_pico += attempt["cost_usd"] or 0
-        found.exposure_pico += attempt["exposure_usd"] or 0
-        found.in_doubt += attempt["outcome"] == "in_doubt"
-    if record["r"] is not None:
-        row = dict(zip(header["results"], record["r"], strict=True))
-        found.answers_pico += row["cost_usd"] or 0
-        _keep_latest(latest, row["request_key"], row["finished_at"] or 0, row["status"])
+    attempt, result = outcome.attempt, outcome.result
+    if attempt is not None:
+        open_intents.pop(attempt.attempt_id, None)
+        found.cost_pico += attempt.cost_pico or 0
+        found.exposure_pico += attempt.exposure_pico or 0
+        found.in_doubt += attempt.outcome == "in_doubt"
+    if result is not None:
+        found.answers_pico += result.cost_pico or 0
+        _keep_latest(latest, result.request_key, result.finished_at or 0, result.status)
 
 
 def _runs(root: Path) -> list[dict[str, Any]]:

@@ -203,11 +203,9 @@ def recorded(out: Path) -> set[str]:
     if not out.is_dir():
         return set()
     keys = set()
-    for header, record in dataset.unpublished(out):
-        if record["t"] == "o" and record["r"] is not None:
-            row = dict(zip(header["results"], record["r"], strict=True))
-            if row["status"] == "answered":
-                keys.add(row["request_key"])
+    for _, row in dataset.unpublished(out):
+        if row.status == "answered":
+            keys.add(row.request_key)
     return keys | {
         row["request_key"] for row in rows(out, columns="request_key", where="status = 'answered'")
     }

@@ -263,7 +263,7 @@ class _Fenced(Journal):
         self._leases = leases
         super().__init__(*told, **options)
 
-    def intend(self, attempt: list[Any]) -> None:
+    def intend(self, attempt: Sequence[Any]) -> None:
         self._leases.check()
         super().intend(attempt)
 

@@ -269,9 +269,9 @@ class WorkerSession(Run):
 
     def _results_of_this_run(self) -> set[str]:
         done: set[str] = set()
-        for header, record in store.unpublished(self.dataset.root):
-            if header["run_id"] == self.run_id and record["t"] == "o" and record["r"] is not None:
-                done.add(record["r"][header["results"].index("request_key")])
+        for header, row in store.unpublished(self.dataset.root):
+            if header["run_id"] == self.run_id:
+                done.add(row.request_key)
         for path in self._new_parts(f"part-{self.run_id}-*.parquet"):
             done |= self._keys(path, answered=False)
         return done

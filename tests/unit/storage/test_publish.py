@@ -1,6 +1,7 @@
 """Segments become Parquet once, whole, and readable by everybody; money is exact."""
 
 from decimal import Decimal
+from pathlib import Path
 
 import duckdb
 import pandas as pd
@@ -19,6 +20,8 @@ from mavi_tasks.storage.answered_index import AnsweredIndex, AnswerState, row_fi
 from mavi_tasks.storage.publish import Dataset, open_table
 from mavi_tasks.storage.request_locks import RequestLocks
 from tests.support.rows import attempt, intent, key, open_journal, result
+
+SEGMENT_V1 = Path(__file__).with_name("segment_v1.jsonl")
 
 
 @pytest.fixture
@@ -68,6 +71,28 @@ def test_publishing_twice_gives_the_same_file(store):
     store.publish()
     assert [p.read_bytes() for p in (store.root / "results").rglob("*.parquet")] == [first]
     assert journal.segments(store.journal) == []
+
+
+def test_a_segment_of_version_1_is_indexed_counted_and_published(store):
+    (store.journal / "run-w0.00001.jsonl").write_bytes(SEGMENT_V1.read_bytes())  # its writer died
+    (store.journal / "run-w0.lock").touch()
+    assert len(AnsweredIndex.read(store.root)) == 2  # answered and skipped
+    before = status.of(store.root)
+    assert (before.cost_pico, before.exposure_pico, before.in_doubt, before.in_flight) == (12_345, 577, 1, 1)
+    assert store.publish() == 1
+    first, skipped = open_table(store.root, "results").to_table().to_pylist()
+    assert (first["answer"], first["input_cost_usd"]) == ("a cat", Decimal("0.000000012"))
+    assert (skipped["status"], skipped["cost_usd"]) == ("skipped", None)
+    attempts = open_table(store.root, "attempts").to_table().to_pylist()
+    assert [(row["outcome"], row["exposure_usd"]) for row in attempts] == [
+        ("answered", None),
+        ("in_doubt", Decimal("0.000000000077")),
+        ("in_doubt", Decimal("0.000000000500")),
+    ]
+    (run,) = open_table(store.root, "runs").to_table().to_pylist()
+    assert (run["status"], run["budget_usd"], run["answered"]) == ("crashed", Decimal(5), 1)
+    after = status.of(store.root)
+    assert (after.cost_pico, after.exposure_pico, after.in_doubt) == (12_345, 577, 2)
 
 
 def test_a_live_segment_is_left_alone_and_a_dead_one_is_published(store):
