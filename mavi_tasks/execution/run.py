@@ -23,7 +23,7 @@ from mavi_tasks import __version__
 from mavi_tasks.common.counters import ModelCounters
 from mavi_tasks.common.money import pico
 from mavi_tasks.errors import InputError, StorageError
-from mavi_tasks.execution import duplicates as share
+from mavi_tasks.execution import duplicates
 from mavi_tasks.execution.rows import RequestResult, result_row
 from mavi_tasks.execution.run_report import RunReport, run_report
 from mavi_tasks.execution.worker_pool import Dispatcher
@@ -39,7 +39,7 @@ from mavi_tasks.planning.target import ModelTarget, Request, targets
 from mavi_tasks.pricing.book import PriceBook, load_prices
 from mavi_tasks.storage.answered_index import AnsweredIndex
 from mavi_tasks.storage.journal import Journal
-from mavi_tasks.storage.publish import COLUMNS, Dataset, day_of
+from mavi_tasks.storage.publish import COLUMNS, Dataset, day_of, segment_header
 from mavi_tasks.storage.request_locks import RequestLocks
 from mavi_tasks.storage.s3 import folder, mirror_of
 
@@ -206,7 +206,9 @@ class Run:
         assert self.plan is not None and self.dispatcher is not None
         if self.plan.to_share and not self.dispatcher.stopping:
             to = self.dispatcher
-            share.answers(self.dataset, self.plan, self.targets, to.journal, to.claims, self.wall_us)
+            duplicates.copy_answers(
+                self.dataset, self.plan, self.targets, to.journal, to.claims, self.wall_us
+            )
 
     def finish(self) -> RunReport:
         """Publish, write the run's row, and say how it ended."""
@@ -273,13 +275,7 @@ class Run:
         return f"{self.run_id}-{worker}"
 
     def _header(self) -> dict[str, Any]:
-        return {
-            "run_id": self.run_id,
-            "job": self.job.name,
-            "gateway": self.endpoint.identity,
-            "answer_schema": self.job.answer_schema,
-            "run": self.facts(),
-        }
+        return segment_header(self.facts(), self.job.answer_schema)
 
     def facts(self) -> dict[str, Any]:
         """What is known of the run from its start: the run's row, before its figures."""
@@ -290,7 +286,7 @@ class Run:
             "gateway": self.endpoint.identity,
             "models": [target.model for target in self.targets],
             "started_at": self.started_us,
-            "budget_usd": pico(self.job.budget_usd) if self.job.budget_usd is not None else None,
+            "budget_pico": pico(self.job.budget_usd) if self.job.budget_usd is not None else None,
             "mavi_version": __version__,
             "python_version": platform.python_version(),
             "extra": self.planned,

@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Literal
 from zlib import crc32
@@ -54,10 +54,28 @@ class Columns:
     intents: tuple[str, ...]
 
 
-def in_order(columns: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
-    """A function from values by name to a line's values in this order; KeyError for a missing one."""
+class Draft:
+    """A row to be written: set every value by its column's name (money: `cost_pico`), then take `in_order()`.
+
+    A name that is no column, or that was not set, raises AttributeError. Measured: 0.7 us more than a list by
+    position, for 42 columns; a dict and its `itemgetter` took 2.
+    """
+
+    __slots__ = ()
+    _values: ClassVar[Callable[["Draft"], tuple[Any, ...]]]
+
+    if TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
+    def in_order(self) -> tuple[Any, ...]:
+        return type(self)._values(self)
+
+
+def draft_class(columns: Sequence[str]) -> type[Draft]:
+    """The class of drafts of rows with these columns, two at least."""
     names = tuple(map(pico_name, columns))
-    return itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
+    return type("Draft", (Draft,), {"__slots__": names, "_values": attrgetter(*names)})
 
 
 def line(record: Mapping[str, Any]) -> bytes:

@@ -33,6 +33,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
+from mavi_tasks.common.money import pico_name, usd_name
 from mavi_tasks.common.money_columns import pico_sum, usd_array
 from mavi_tasks.errors import InputError
 from mavi_tasks.labels import label_columns, label_rows
@@ -53,6 +54,15 @@ COLUMNS = journal.Columns(
     attempts=tuple(n for n in ATTEMPTS.names if n not in ("run_id", "schema_version")),
     intents=("attempt_id", "request_key", "model", "started_at", "exposure_usd"),
 )
+
+
+def segment_header(run: Mapping[str, Any], answer_schema: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a segment's header says of its run; on disk, money has the names of the public columns."""
+    return {
+        **{name: run[name] for name in HEADER_COLUMNS},
+        "answer_schema": answer_schema,
+        "run": {usd_name(name): value for name, value in run.items()},
+    }
 
 
 class Dataset:
@@ -163,7 +173,7 @@ class Dataset:
     # -- runs
 
     def write_run(self, row: Mapping[str, Any], *, date: str) -> None:
-        """Write a run's one row; writing it again replaces it."""
+        """Write a run's one row, its money in whole pico-dollars; writing it again replaces it."""
         values = {**row, "schema_version": SCHEMA_VERSION}
         table = _table(TABLES["runs"], list(values), [list(values.values())], {})
         name = f"run-{row['run_id']}.parquet"
@@ -183,16 +193,10 @@ class Dataset:
         run_id = header["run_id"]
         if any((self.root / "runs").glob(f"*/run-{run_id}.parquet")):
             return
-        meta = header["run"]
-        date = day_of(meta["started_at"])  # as the run itself would file it
-        row = {
-            **meta,
-            "run_id": run_id,
-            "job": header["job"],
-            "gateway": header["gateway"],
-            "status": "crashed",
-        }
-        self.write_run({**row, **_count(self.root, run_id)}, date=date)
+        row = {pico_name(name): value for name, value in header["run"].items()}
+        row |= {name: header[name] for name in HEADER_COLUMNS} | {"status": "crashed"}
+        date = day_of(row["started_at"])  # as the run itself would file it
+        self.write_run(row | _count(self.root, run_id), date=date)
 
 
 class _Parts:
@@ -328,8 +332,11 @@ def _in_doubt(intent: journal.Row, attempt: type[journal.Row]) -> journal.Row:
 def _table(
     schema: pa.Schema, names: Sequence[str], rows: Sequence[Sequence[Any]], constants: Mapping[str, Any]
 ) -> pa.Table:
-    """Rows of values as one table; a column that is neither named nor constant is null."""
-    columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+    """Rows of values as one table; a column that is neither named nor constant is null.
+
+    Money comes as whole pico-dollars, under its column's name or that of `pico_name`.
+    """
+    columns = dict(zip(map(usd_name, names), zip(*rows, strict=True), strict=True))
     missing = (None,) * len(rows)
     arrays = []
     for field in schema:
@@ -405,7 +412,7 @@ def _count(root: Path, run_id: str) -> dict[str, Any]:
     tries = attempts.to_table(columns=["cost_usd", "exposure_usd"], filter=mine)
     counted: dict[str, Any] = {s: statuses.count(s) for s in ("answered", "failed", "invalid", "skipped")}
     for column in ("cost_usd", "exposure_usd"):
-        counted[column] = pico_sum(tries[column])
+        counted[pico_name(column)] = pico_sum(tries[column])
     return counted
 
 
