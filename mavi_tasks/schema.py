@@ -113,4 +113,7 @@ RUNS = pa.schema(
     ]
 )
 
+# The columns of labels that name their result; the others are the fields of the run's answer schema.
+LABEL_KEYS = ("run_id", "request_key", "item_id", "prompt_id", "model")
+
 TABLES = {"results": RESULTS, "attempts": ATTEMPTS, "runs": RUNS}

@@ -141,7 +141,7 @@ def _export_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("dir", metavar="DIR", help="a dataset: a folder or s3://BUCKET/PREFIX")
     sub.add_argument("--to", required=True, metavar="FILE", help=".parquet, .csv or .jsonl; s3:// too")
     sub.add_argument("--latest", action="store_true", help="one row per request: the one that finished last")
-    sub.add_argument("--table", choices=("results", "attempts", "runs"), default="results")
+    sub.add_argument("--table", choices=("results", "attempts", "runs", "labels"), default="results")
 
 
 def _sandbox_options(sub: argparse.ArgumentParser) -> None:
@@ -327,7 +327,7 @@ def _check_models(args: argparse.Namespace) -> int:
 
     seen = []
     for folder in args.seen_in:
-        from mavi_tasks.storage.publish import open_table
+        from mavi_tasks.storage.tables import open_table
 
         seen += open_table(Path(folder), "results").to_table(columns=["model"])["model"].unique().to_pylist()
     findings = load_prices().check(args.older_than, _today(), seen)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from mavi_tasks.execution.rows import COPIED, copied_row
 from mavi_tasks.planning.planner import Plan, shared_key
 from mavi_tasks.planning.target import ModelTarget, Request
-from mavi_tasks.storage import publish as store
+from mavi_tasks.storage import tables
 from mavi_tasks.storage.journal import Journal
 from mavi_tasks.storage.publish import Dataset
 from mavi_tasks.storage.request_locks import RequestLocks
@@ -69,12 +69,12 @@ def _chunks(requests: Iterable[Request]) -> Iterator[list[Request]]:
 def _answers(dataset: Dataset, keys: set[str]) -> dict[str, Mapping[str, Any]]:
     """The answered rows of these request keys: from the parts, else from the journal of another run."""
     answered = pc.field("request_key").isin(pa.array(sorted(keys))) & (pc.field("status") == "answered")
-    table = store.open_table(dataset.root, "results").to_table(
+    table = tables.open_table(dataset.root, "results").to_table(
         columns=["request_key", *COPIED], filter=answered
     )
     found: dict[str, Mapping[str, Any]] = {row["request_key"]: row for row in table.to_pylist()}
     if len(found) < len(keys):
-        for _, row in store.unpublished(dataset.root):
+        for _, row in tables.unpublished(dataset.root):
             if row.request_key in keys and row.request_key not in found and row.status == "answered":
                 found[row.request_key] = row.by_name()
     return found

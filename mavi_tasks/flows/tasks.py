@@ -37,7 +37,7 @@ from mavi_tasks.job import endpoint as settings
 from mavi_tasks.manifest.resolve import without_signature
 from mavi_tasks.planning import forecast
 from mavi_tasks.storage.answered_index import AnsweredIndex, AnswerState, row_fingerprint
-from mavi_tasks.storage.publish import open_table
+from mavi_tasks.storage.tables import open_table
 
 SHARDS_AT_ONCE = 2  # per model: the next one fills in while the last calls of one come back
 BURY_EVERY_S = 5.0

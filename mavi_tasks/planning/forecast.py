@@ -14,7 +14,7 @@ from mavi_tasks.execution.run import Run
 from mavi_tasks.job import Job
 from mavi_tasks.planning.planner import Plan, Watcher
 from mavi_tasks.planning.target import ModelTarget, Request
-from mavi_tasks.storage.publish import open_table
+from mavi_tasks.storage.tables import open_table
 
 ZERO_USD = {"p10": "0.000000", "p50": "0.000000", "p90": "0.000000"}
 ZERO_S = {"p10": 0.0, "p50": 0.0, "p90": 0.0}

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
 from mavi_tasks.schema import TABLES
-from mavi_tasks.storage import publish
+from mavi_tasks.storage import tables
 
 Words = npt.NDArray[np.uint64]
 
@@ -58,7 +58,7 @@ class AnsweredIndex:
         """Index a dataset folder; an absent one is empty."""
         blocks = [_block(rows) for rows in _chunks(_journal_rows(root))]
         if (root / "results").is_dir():
-            blocks += list(_part_blocks(publish.open_table(root, "results")))
+            blocks += list(_part_blocks(tables.open_table(root, "results")))
         return cls._of(blocks)
 
     @classmethod
@@ -124,7 +124,7 @@ def _chunks(
 
 
 def _journal_rows(root: Path) -> Iterator[tuple[str, str, str, str]]:
-    for _, row in publish.unpublished(root):
+    for _, row in tables.unpublished(root):
         if row.status in _STATUS:
             yield row.request_key, row.item_id, row.prompt_id, row.status
 

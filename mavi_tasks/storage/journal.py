@@ -30,10 +30,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Literal
 from zlib import crc32
 
 import orjson
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from mavi_tasks.common.money import pico_name
 from mavi_tasks.errors import StorageError
+from mavi_tasks.storage.filesystem import storage_errors, sync_folder
 
 Durability = Literal["always", "group", "os"]
 
@@ -130,7 +131,7 @@ class Journal:
         self._unsynced = 0
         self._wake = threading.Event()
         self._closed = False
-        with storage(folder, "write to"):
+        with storage_errors(folder, "write to"):
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(folder / f"{writer}.lock")
             self._lock.acquire(timeout=0)
@@ -168,7 +169,7 @@ class Journal:
         if self._lines == 0:
             self._opened = time.monotonic()
             return
-        with self._guard, storage(self.folder, "write to"):
+        with self._guard, storage_errors(self.folder, "write to"):
             old_fd, old_path = self._fd, self._path
             self._open_segment()  # names the intents it carries over, before the old one can be published
             os.fdatasync(old_fd)
@@ -183,7 +184,7 @@ class Journal:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
-        with self._guard, storage(self.folder, "write to"):
+        with self._guard, storage_errors(self.folder, "write to"):
             try:
                 if not self._trouble:
                     os.fdatasync(self._fd)
@@ -275,36 +276,6 @@ class Journal:
 
 def today() -> str:
     return time.strftime("%Y-%m-%d", time.gmtime())
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in this folder survive a power loss; Windows has no such thing, and needs none."""
-    if os.name == "nt":
-        return
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-@contextlib.contextmanager
-def storage(folder: Path, doing: str) -> Iterator[None]:
-    try:
-        yield
-    except Timeout as error:
-        raise StorageError(f"{folder}: another process holds this writer's lock") from error
-    except OSError as error:
-        hint = {
-            errno.ENOSPC: "the disk is full: make room and run again",
-            errno.EDQUOT: "your disk quota is used up: make room and run again",
-            errno.EROFS: "it is read-only: choose another folder with --out",
-            errno.EACCES: "permission denied: choose another folder with --out",
-            errno.ENOTDIR: "a part of this path is a file: choose another folder with --out",
-            errno.ENOLCK: "this file system has no locks: choose another folder with --out",
-            errno.EEXIST: "a part of this path is a file: choose another folder with --out",
-        }.get(error.errno or 0, error.strerror or str(error))
-        raise StorageError(f"cannot {doing} {folder}: {hint}") from error
 
 
 # -- reading

@@ -22,23 +22,22 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from mavi_tasks.common.money import pico_name, usd_name
-from mavi_tasks.common.money_columns import pico_sum, usd_array
-from mavi_tasks.errors import InputError
 from mavi_tasks.labels import label_columns, label_rows
-from mavi_tasks.schema import ATTEMPTS, RESULTS, SCHEMA_VERSION, TABLES, USD
+from mavi_tasks.schema import ATTEMPTS, RESULTS, SCHEMA_VERSION, TABLES
 from mavi_tasks.storage import journal
+from mavi_tasks.storage.arrow import table_of
+from mavi_tasks.storage.filesystem import storage_errors, sync_folder
+from mavi_tasks.storage.run_totals import run_row_totals
 from mavi_tasks.storage.s3 import mirror_of
 
 log = logging.getLogger("mavi")
@@ -74,7 +73,7 @@ class Dataset:
 
     def create(self) -> None:
         """Make the folder, or say why it cannot be written."""
-        with journal.storage(self.root, "write to"):
+        with storage_errors(self.root, "write to"):
             for name in ("_journal", "_staging", "results", "attempts", "runs"):
                 (self.root / name).mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root / "_staging"):
@@ -88,7 +87,7 @@ class Dataset:
         if not self.journal.is_dir():
             return 0
         lock = FileLock(self.journal / "publish.lock", timeout=wait_s)
-        with journal.storage(self.root, "publish in"), contextlib.suppress(Timeout), lock:
+        with storage_errors(self.root, "publish in"), contextlib.suppress(Timeout), lock:
             return self._publish_locked()
         return 0
 
@@ -155,10 +154,10 @@ class Dataset:
             if damaged:
                 self._quarantine(path)
         for folder in folders:
-            journal.sync_folder(folder)
+            sync_folder(folder)
         for path in paths:
             path.unlink(missing_ok=True)
-        journal.sync_folder(self.journal)
+        sync_folder(self.journal)
         return published
 
     def _quarantine(self, path: Path) -> None:
@@ -175,10 +174,10 @@ class Dataset:
     def write_run(self, row: Mapping[str, Any], *, date: str) -> None:
         """Write a run's one row, its money in whole pico-dollars; writing it again replaces it."""
         values = {**row, "schema_version": SCHEMA_VERSION}
-        table = _table(TABLES["runs"], list(values), [list(values.values())], {})
+        table = table_of(TABLES["runs"], list(values), [list(values.values())], {})
         name = f"run-{row['run_id']}.parquet"
         staged = self.root / "_staging" / f"{row['run_id']}.run"
-        with journal.storage(self.root, "write to"):
+        with storage_errors(self.root, "write to"):
             staged.parent.mkdir(parents=True, exist_ok=True)
             pq.write_table(table, staged, compression="zstd", store_decimal_as_integer=True)
             final = self.root / "runs" / f"run_date={date}" / name
@@ -186,7 +185,7 @@ class Dataset:
             if mirror is not None:
                 mirror.ship_run(staged, final)
             _put_in_place(staged, final)
-            journal.sync_folder(final.parent)
+            sync_folder(final.parent)
 
     def _record_crash(self, header: Mapping[str, Any]) -> None:
         """A run whose process died has no row of its own yet: write what is known of it."""
@@ -196,7 +195,7 @@ class Dataset:
         row = {pico_name(name): value for name, value in header["run"].items()}
         row |= {name: header[name] for name in HEADER_COLUMNS} | {"status": "crashed"}
         date = day_of(row["started_at"])  # as the run itself would file it
-        self.write_run(row | _count(self.root, run_id), date=date)
+        self.write_run(row | run_row_totals(self.root, run_id), date=date)
 
 
 class _Parts:
@@ -245,7 +244,7 @@ class _Parts:
         rows = self._rows[table]
         if not rows:
             return
-        made = _table(TABLES[table], self._header[table], rows, self._constants)
+        made = table_of(TABLES[table], self._header[table], rows, self._constants)
         self._write(table, made)
         if table == "results" and self._labels is not None:
             self._write("labels", label_rows(made, self._labels))
@@ -319,7 +318,7 @@ def _put_in_place(staged: Path, final: Path) -> None:
         os.fsync(file.fileno())
     if not final.parent.is_dir():
         final.parent.mkdir(parents=True, exist_ok=True)
-        journal.sync_folder(final.parent.parent)
+        sync_folder(final.parent.parent)
     staged.replace(final)
 
 
@@ -329,97 +328,6 @@ def _in_doubt(intent: journal.Row, attempt: type[journal.Row]) -> journal.Row:
     return attempt(map(values.get, attempt.names))
 
 
-def _table(
-    schema: pa.Schema, names: Sequence[str], rows: Sequence[Sequence[Any]], constants: Mapping[str, Any]
-) -> pa.Table:
-    """Rows of values as one table; a column that is neither named nor constant is null.
-
-    Money comes as whole pico-dollars, under its column's name or that of `pico_name`.
-    """
-    columns = dict(zip(map(usd_name, names), zip(*rows, strict=True), strict=True))
-    missing = (None,) * len(rows)
-    arrays = []
-    for field in schema:
-        if field.name in constants:
-            arrays.append(pa.repeat(constants[field.name], len(rows)).cast(field.type))
-        else:
-            arrays.append(_array(field.type, columns.get(field.name, missing)))
-    return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def _array(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:
-    if values[0] is None and values.count(None) == len(values):
-        return pa.nulls(len(values), kind)
-    if kind == USD:
-        return usd_array(values)
-    if pa.types.is_dictionary(kind):
-        return pa.array(values, pa.string()).dictionary_encode()
-    return pa.array(values, kind)
-
-
 def day_of(instant_us: int) -> str:
     """The UTC day of an instant: where a run's row is filed."""
     return f"{datetime.fromtimestamp(instant_us / 1e6, UTC):%Y-%m-%d}"
-
-
-# -- reading
-
-
-def open_table(
-    root: Path, table: str, names: str = "*.parquet", *, without: Collection[str] = ()
-) -> pads.Dataset:
-    """One of results, attempts, runs as a pyarrow dataset with the whole schema and `run_date` as a date.
-
-    names, without: a glob on the files' names, and names to leave out, to open only some of them.
-    Raises InputError when the folder is no dataset.
-    """
-    mirror = mirror_of(root)
-    if mirror is not None:
-        mirror.refresh(table)
-    folder = root / table
-    if not folder.is_dir():
-        raise InputError(
-            f"{root}: is not a dataset (it has no {table}/ folder); give the folder of a run's --out"
-        )
-    schema = TABLES[table].append(pa.field("run_date", pa.date32()))
-    partition = pads.partitioning(pa.schema([("run_date", pa.date32())]), flavor="hive")
-    files = sorted(str(path) for path in folder.rglob(names) if path.name not in without)
-    if not files:
-        return pads.dataset(schema.empty_table())
-    return pads.dataset(
-        files, schema=schema, format="parquet", partitioning=partition, partition_base_dir=str(folder)
-    )
-
-
-def latest(root: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Results, one row per request: the one that finished last."""
-    wanted = list(dict.fromkeys([*(columns or TABLES["results"].names), "request_key", "finished_at"]))
-    table = open_table(root, "results").to_table(columns=wanted)
-    if table.num_rows == 0:
-        return table
-    order = np.argsort(table["finished_at"].to_numpy(), kind="stable")
-    keys = table["request_key"].combine_chunks().to_numpy(zero_copy_only=False)[order]
-    _, last = np.unique(keys[::-1], return_index=True)
-    chosen = np.sort(order[len(order) - 1 - last])
-    return table.take(pa.array(chosen))
-
-
-def _count(root: Path, run_id: str) -> dict[str, Any]:
-    """What the parts say of one run: rows by status, and the money of its tries."""
-    mine, parts = pads.field("run_id") == run_id, f"part-{run_id}-*.parquet"
-    results, attempts = (open_table(root, table, parts) for table in ("results", "attempts"))
-    statuses = results.to_table(columns=["status"], filter=mine)["status"].to_pylist()
-    tries = attempts.to_table(columns=["cost_usd", "exposure_usd"], filter=mine)
-    counted: dict[str, Any] = {s: statuses.count(s) for s in ("answered", "failed", "invalid", "skipped")}
-    for column in ("cost_usd", "exposure_usd"):
-        counted[pico_name(column)] = pico_sum(tries[column])
-    return counted
-
-
-def unpublished(root: Path) -> Iterator[tuple[Mapping[str, Any], journal.Row]]:
-    """(header, result) of every result that is still in the journal, live segments included."""
-    for path in journal.segments(root / "_journal"):
-        with journal.reading(path) as reader:
-            for record in reader or ():
-                if reader is not None and isinstance(record, journal.Outcome) and record.result is not None:
-                    yield reader.header, record.result

@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from mavi_tasks.storage import journal
+from mavi_tasks.storage.filesystem import storage_errors
 
 PAID = ("answered", "invalid")
 TICK_NS = 50_000_000  # longer than one tick of any file system's clock
@@ -59,7 +60,7 @@ class RequestLocks:
         self._root = root
         self._journal = root / "_journal"
         self._writer = writer
-        with journal.storage(root, "write to"):
+        with storage_errors(root, "write to"):
             self._fd = os.open(root / "_claims", os.O_RDWR | os.O_CREAT, 0o644)
         self._folder_seen = 0
         self._parts: set[str] = set()

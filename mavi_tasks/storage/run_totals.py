@@ -1,7 +1,7 @@
 """What a run's own parts say of it: counts by model, when the workers that counted may be dead."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,13 +9,13 @@ import pyarrow.dataset as pads
 
 from mavi_tasks.common.counters import ModelCounters
 from mavi_tasks.common.money_columns import pico_sum
-from mavi_tasks.storage.publish import open_table
+from mavi_tasks.storage.tables import open_table
 
-WIDE = pa.decimal128(38, 12)  # a sum needs more digits than a value
+ROW_STATUSES: Final = ("answered", "failed", "invalid", "skipped")
 
 
 def all_counters(root: Path, run_id: str) -> dict[str, ModelCounters]:
-    """By model: rows by status, tries, tokens and money of everything that this run has published."""
+    """By model: rows by status, attempts, tokens and money of everything that this run has published."""
     found: dict[str, ModelCounters] = {}
     _add_results(found, root, run_id)
     _add_attempts(found, root, run_id)
@@ -23,11 +23,18 @@ def all_counters(root: Path, run_id: str) -> dict[str, ModelCounters]:
 
 
 def spent_pico(root: Path, writer: str) -> int:
-    """What one writer's published tries have cost, in doubt included."""
+    """What one writer's published attempts have cost, in doubt included."""
     table = open_table(root, "attempts", f"part-{writer}.*.parquet").to_table(
         columns=["cost_usd", "exposure_usd"]
     )
     return sum(pico_sum(table[name]) for name in table.column_names)
+
+
+def run_row_totals(root: Path, run_id: str) -> dict[str, int]:
+    """What one run's parts hold, as values of its row: rows by status, and money in pico-dollars."""
+    found = all_counters(root, run_id).values()
+    names = (*ROW_STATUSES, "cost_pico", "exposure_pico")
+    return {name: sum(getattr(counters, name) for counters in found) for name in names}
 
 
 def _add_results(found: dict[str, ModelCounters], root: Path, run_id: str) -> None:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from mavi_tasks.common.money import exact_text
 from mavi_tasks.common.money_columns import pico_sum
-from mavi_tasks.storage import journal, publish
+from mavi_tasks.storage import journal, publish, tables
 
 _BEST = {"answered": 0, "invalid": 1, "failed": 2, "skipped": 3}
 
@@ -62,7 +62,7 @@ def _add_results(
     root: Path, found: Status, latest: dict[str, tuple[int, str]], counted: Collection[str]
 ) -> None:
     columns = ["request_key", "status", "finished_at", "cost_usd"]
-    for batch in publish.open_table(root, "results", without=counted).to_batches(columns=columns):
+    for batch in tables.open_table(root, "results", without=counted).to_batches(columns=columns):
         found.answers_pico += pico_sum(batch["cost_usd"])
         times = batch["finished_at"].cast(pa.int64()).to_pylist()
         statuses = batch["status"].cast(pa.string()).to_pylist()
@@ -78,7 +78,7 @@ def _keep_latest(latest: dict[str, tuple[int, str]], key: str, at: int, status: 
 
 def _add_attempts(root: Path, found: Status, counted: Collection[str]) -> None:
     columns = ["outcome", "cost_usd", "exposure_usd"]
-    for batch in publish.open_table(root, "attempts", without=counted).to_batches(columns=columns):
+    for batch in tables.open_table(root, "attempts", without=counted).to_batches(columns=columns):
         found.cost_pico += pico_sum(batch["cost_usd"])
         found.exposure_pico += pico_sum(batch["exposure_usd"])
         found.in_doubt += pc.sum(pc.equal(batch["outcome"].cast(pa.string()), "in_doubt")).as_py() or 0
@@ -134,7 +134,7 @@ def _runs(root: Path) -> list[dict[str, Any]]:
         "answered",
         "unsent",
     ]
-    rows = publish.open_table(root, "runs").to_table(columns=[*columns, "cost_usd"]).to_pylist()
+    rows = tables.open_table(root, "runs").to_table(columns=[*columns, "cost_usd"]).to_pylist()
     for row in rows:
         row["cost_usd"] = None if row["cost_usd"] is None else f"{row['cost_usd']:f}"
         for name in ("started_at", "finished_at"):

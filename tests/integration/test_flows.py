@@ -28,7 +28,7 @@ from mavi_tasks.flows import artifacts, label, serve, tasks
 from mavi_tasks.flows.bakeoff import bake_off, folder_of, previous
 from mavi_tasks.flows.costs import folders, report_costs
 from mavi_tasks.job import job_of, load_job
-from mavi_tasks.storage.publish import open_table
+from mavi_tasks.storage.tables import open_table
 from tests.support.gateways import ALL_FAMILIES, REPOSITORY, ended, mavi, remote_sandbox, rows, start
 from tests.support.openai_server import openai_server
 

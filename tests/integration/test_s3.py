@@ -12,8 +12,9 @@ from mavi_tasks.execution.distributed.leased_shards import SlicePartitioner, _sl
 from mavi_tasks.execution.distributed.slice_leases import SLICES, SliceLeases, slice_of
 from mavi_tasks.storage import s3 as objects
 from mavi_tasks.storage.answered_index import AnsweredIndex, AnswerState, row_fingerprint
-from mavi_tasks.storage.publish import Dataset, latest, open_table
+from mavi_tasks.storage.publish import Dataset
 from mavi_tasks.storage.s3 import Bucket
+from mavi_tasks.storage.tables import latest, open_table
 from tests.support.gateways import wait_for
 from tests.support.rows import attempt, intent, key, open_journal, result
 from tests.support.s3_server import s3_server

@@ -40,6 +40,7 @@ def intent(number, exposure_pico=99):
     return [f"a{number}", key(number), "gemini:m", 1_700_000_000_000_000, exposure_pico]
 
 
-def open_journal(root, writer="run-w0", run_id="run", **options):
+def open_journal(root, writer="run-w0", run_id="run", answer_schema=None, **options):
     header = {**HEADER, "run_id": run_id, "run": {**HEADER["run"], "run_id": run_id}}
+    header["answer_schema"] = answer_schema
     return Journal(root / "_journal", writer, header, COLUMNS, **options)

@@ -39,7 +39,7 @@ from mavi_tasks.limits.shared.factory import ledger, permits
 from mavi_tasks.media import MediaOptions
 from mavi_tasks.planning.planner import Plan
 from mavi_tasks.planning.target import ModelTarget, Request
-from mavi_tasks.storage import publish as store
+from mavi_tasks.storage import tables
 from mavi_tasks.storage.request_locks import RequestLocks
 
 log = logging.getLogger("mavi")
@@ -269,7 +269,7 @@ class WorkerSession(Run):
 
     def _results_of_this_run(self) -> set[str]:
         done: set[str] = set()
-        for header, row in store.unpublished(self.dataset.root):
+        for header, row in tables.unpublished(self.dataset.root):
             if header["run_id"] == self.run_id:
                 done.add(row.request_key)
         for path in self._new_parts(f"part-{self.run_id}-*.parquet"):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mavi_tasks.errors import InputError
-from mavi_tasks.storage.journal import storage
+from mavi_tasks.storage.filesystem import storage_errors
 
 MARK: Final = "_bucket.json"
 TABLES: Final = ("results", "attempts", "runs")
@@ -35,7 +35,7 @@ def folder(location: str | os.PathLike[str]) -> Path:
     at = url(text)
     spool = _spools() / _name(at)
     if not (spool / MARK).exists():
-        with storage(spool, "write to"):
+        with storage_errors(spool, "write to"):
             spool.mkdir(parents=True, exist_ok=True, mode=0o700)
             for table in TABLES:
                 (spool / table).mkdir(exist_ok=True)

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from mavi_tasks.common.money_columns import usd_array
 from mavi_tasks.errors import InputError
 from mavi_tasks.schema import RESULTS
-from mavi_tasks.storage import journal, publish, status
+from mavi_tasks.storage import journal, status, tables
 from mavi_tasks.storage.answered_index import AnsweredIndex, AnswerState, row_fingerprint
-from mavi_tasks.storage.publish import Dataset, open_table
+from mavi_tasks.storage.publish import Dataset
 from mavi_tasks.storage.request_locks import RequestLocks
+from mavi_tasks.storage.tables import open_table
 from tests.support.rows import attempt, intent, key, open_journal, result
 
 SEGMENT_V1 = Path(__file__).with_name("segment_v1.jsonl")
@@ -135,13 +136,13 @@ def test_status_counts_once_what_is_published_while_it_reads(store, monkeypatch)
         book.intend(intent(number))
     book.record(attempt(1), result(1))
     book.roll()  # the second is in flight: carried over
-    opened = publish.open_table
+    opened = tables.open_table
 
     def publish_first(*args, **options):
         store.publish()
         return opened(*args, **options)
 
-    monkeypatch.setattr(publish, "open_table", publish_first)
+    monkeypatch.setattr(tables, "open_table", publish_first)
     for _ in range(2):  # while it is published, and after
         found = status.of(store.root)
         assert (found.statuses["answered"], found.in_flight) == (1, 1)
@@ -193,7 +194,7 @@ def test_latest_keeps_the_row_that_finished_last(store):
     book.record(attempt(2), result(2, status="answered", finished_at=20, answer="only"))
     book.close()
     store.publish()
-    assert sorted(publish.latest(store.root)["answer"].to_pylist()) == ["late", "only"]
+    assert sorted(tables.latest(store.root)["answer"].to_pylist()) == ["late", "only"]
 
 
 def test_a_folder_that_is_no_dataset_says_so(tmp_path):
