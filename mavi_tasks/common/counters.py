@@ -92,7 +92,7 @@ class ModelCounters:
         return self.answered + self.failed + self.invalid + self.skipped + self.already_answered
 
     def __add__(self, other: "ModelCounters") -> "ModelCounters":
-        """The counts of both, field by field; an error keeps its first message, `stopped` its first reason."""
+        """The counts of both, field by field; an error keeps its first message."""
         return self._combined(other, operator.add)
 
     def __sub__(self, earlier: "ModelCounters") -> "ModelCounters":
