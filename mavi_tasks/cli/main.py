@@ -18,10 +18,11 @@ from mavi_tasks.cli import compare, costs
 from mavi_tasks.errors import InputError, MaviError
 
 if TYPE_CHECKING:
+    from mavi_tasks.execution.local import RunCallbacks
     from mavi_tasks.execution.run_report import RunReport
     from mavi_tasks.job import Job
     from mavi_tasks.planning.forecast import Forecast
-    from mavi_tasks.planning.pilot import Measured
+    from mavi_tasks.planning.pilot import PilotResult
 
 JOB_SUFFIXES = (".yaml", ".yml")
 
@@ -208,12 +209,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _here(args: argparse.Namespace, job: "Job") -> "RunReport":
-    from mavi_tasks.execution.local import RunCallbacks, execute
+    from mavi_tasks.execution.local import execute
 
     return execute(
         job,
         os.environ,
-        RunCallbacks(_planned(args), _go_on(args), quiet=args.quiet),
+        _callbacks(args),
         retry_invalid=args.retry_invalid,
         pilot_size=args.pilot,
     )
@@ -227,6 +228,19 @@ def _by_prefect(args: argparse.Namespace, job: "Job") -> "RunReport":
     return label.run(job, retry_invalid=args.retry_invalid)
 
 
+def _callbacks(args: argparse.Namespace) -> "RunCallbacks":
+    from mavi_tasks.execution.local import RunCallbacks
+    from mavi_tasks.reports.terminal.run import Progress, reading
+
+    quiet = getattr(args, "quiet", False)
+    return RunCallbacks(
+        reading=lambda: reading(quiet=quiet),
+        on_planned=_planned(args),
+        confirm=_go_on(args),
+        show_progress=lambda counters, limiters: Progress(counters, limiters, quiet=quiet).show(),
+    )
+
+
 def _planned(args: argparse.Namespace) -> "Callable[[Forecast], None]":
     from mavi_tasks.reports.terminal import run as screen
 
@@ -237,11 +251,11 @@ def _planned(args: argparse.Namespace) -> "Callable[[Forecast], None]":
     return show
 
 
-def _go_on(args: argparse.Namespace) -> "Callable[[Measured, Forecast], bool]":
+def _go_on(args: argparse.Namespace) -> "Callable[[PilotResult, Forecast], bool]":
     """After a pilot: yes by --yes, by an answer on the terminal, or not at all."""
     from mavi_tasks.reports.terminal import run as screen
 
-    def ask(measured: "Measured", told: "Forecast") -> bool:
+    def ask(measured: "PilotResult", told: "Forecast") -> bool:
         screen.piloted(measured, told, screen.console(stderr=True))
         if args.yes:
             return True
@@ -264,8 +278,8 @@ def plan(args: argparse.Namespace) -> int:
     told = local.plan(
         _job(args),
         os.environ,
+        _callbacks(args),
         retry_invalid=getattr(args, "retry_invalid", False),
-        quiet=getattr(args, "quiet", False),
     )
     screen.planned(told, screen.console(stderr=args.json), brief=False)
     if args.json:

@@ -1,9 +1,9 @@
 """Rows whose request is the very same as another row's: the answer is copied, and nothing is paid.
 
-The copy has a key of its own (`planner.shared_key`), cost 0, and names the copied row in `extra`.
+The copy has a key of its own (`copy_key`), cost 0, and names the copied row in `extra`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mavi_tasks.execution.rows import COPIED, copied_row
-from mavi_tasks.planning.planner import Plan, shared_key
-from mavi_tasks.planning.target import ModelTarget, Request
+from mavi_tasks.planning.context import RunContext
+from mavi_tasks.planning.request import Request, copy_key
+from mavi_tasks.planning.spool import Plan
 from mavi_tasks.storage import tables
 from mavi_tasks.storage.journal import Journal
 from mavi_tasks.storage.publish import Dataset
@@ -21,26 +22,20 @@ from mavi_tasks.storage.request_locks import RequestLocks
 CHUNK: Final = 5_000
 
 
-def copy_answers(
-    dataset: Dataset,
-    plan: Plan,
-    targets: Sequence[ModelTarget],
-    journal: Journal,
-    locks: RequestLocks,
-    wall_us: Callable[[], int],
-) -> None:
+def copy_answers(context: RunContext, plan: Plan, journal: Journal, locks: RequestLocks) -> None:
     """Write the rows of a plan whose answer another row has; a row whose answer did not come stays unsent."""
     journal.roll()
-    dataset.publish()
-    for target in targets:
+    context.dataset.publish()
+    for target in context.targets:
         counters = plan.all_counters[target.model]
-        for chunk in _chunks(plan.read_shared(target)):
-            found = _answers(dataset, {request.key for request in chunk})
+        for chunk in _chunks(plan.read_copies(target)):
+            found = _answers(context.dataset, {request.key for request in chunk})
             for request in chunk:
                 source = found.get(request.key)
                 if source is None:
                     continue
-                if _record(request, copied_row(target, request, source, wall_us()), journal, locks):
+                row = copied_row(target, request, source, context.wall_us())
+                if _record(request, row, journal, locks):
                     counters.answered += 1
                 else:
                     counters.already_answered += 1
@@ -48,7 +43,7 @@ def copy_answers(
 
 def _record(request: Request, row: Sequence[Any], journal: Journal, locks: RequestLocks) -> bool:
     """Write a copied row; False when another run is writing it, or has written it."""
-    key = shared_key(request)
+    key = copy_key(request)
     if not locks.take(key):
         return False
     try:

@@ -3,100 +3,154 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
+from mavi_tasks.common.counters import ModelCounters
 from mavi_tasks.common.event_loop import fast_loop, tune_gc
 from mavi_tasks.errors import InputError
-from mavi_tasks.execution.run import RequestFilter, Run, open_run
+from mavi_tasks.execution.distributed import subprocess_pool
+from mavi_tasks.execution.run import RequestFilter, Run, ShardExecutor, send_here
 from mavi_tasks.execution.run_report import RunReport
 from mavi_tasks.gateway import embedded_sandbox
-from mavi_tasks.job import BY_PREFECT, Job
-from mavi_tasks.job import endpoint as settings
-from mavi_tasks.planning import forecast, pilot
-from mavi_tasks.planning.forecast import Forecast
-from mavi_tasks.planning.pilot import Measured
-from mavi_tasks.reports.terminal.run import Progress, reading
+from mavi_tasks.job import Job
+from mavi_tasks.job.endpoint import resolve_endpoint
+from mavi_tasks.limits import ModelLimiter
+from mavi_tasks.planning import pilot
+from mavi_tasks.planning.context import RunContext, open_context
+from mavi_tasks.planning.forecast import Forecast, Forecaster, forecast, re_estimate
+from mavi_tasks.planning.pilot import PilotResult
+from mavi_tasks.planning.spool import Plan
+
+OnPlanProgress = Callable[[Plan], None]
+ShowProgress = Callable[[Sequence[ModelCounters], Mapping[str, ModelLimiter]], Awaitable[None]]
+
+
+@contextmanager
+def no_reading() -> Iterator[OnPlanProgress | None]:
+    """Shows nothing while a manifest is read."""
+    yield None
+
+
+async def no_progress(all_counters: Sequence[ModelCounters], limiters: Mapping[str, ModelLimiter]) -> None:
+    """Shows nothing while requests are sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunCallbacks:
-    """How a run speaks to whoever started it. `go_on` is asked after a pilot."""
+    """How a run reports to whoever started it; by default it says nothing, and goes on after a pilot.
 
-    planned: Callable[[Forecast], None]
-    go_on: Callable[[Measured, Forecast], bool]
-    quiet: bool = False
+    reading: opened while the manifest is read; yields what is shown the plan as it grows.
+    on_planned: called with the forecast, before anything is sent.
+    confirm: called after a pilot; False ends the run there.
+    show_progress: runs while requests are sent, and is cancelled at the end.
+    on_started: called before requests are sent, with a function that interrupts the run from any thread.
+    """
+
+    reading: Callable[[], AbstractContextManager[OnPlanProgress | None]] = no_reading
+    on_planned: Callable[[Forecast], None] = lambda forecast: None
+    confirm: Callable[[PilotResult, Forecast], bool] = lambda result, forecast: True
+    show_progress: ShowProgress = no_progress
+    on_started: Callable[[Callable[[], object]], None] = lambda interrupt: None
+
+
+SILENT: Final = RunCallbacks()
+
+
+EXECUTORS: Final[Mapping[str, ShardExecutor]] = {
+    "threads": send_here,
+    "processes": subprocess_pool.send_by_processes,
+}
 
 
 @contextmanager
-def opened(job: Job, env: Mapping[str, str], *, dry: bool = False) -> Iterator[Run]:
-    """A run with its gateway, the sandbox included when the job names it. Raises MaviError."""
+def opened(job: Job, env: Mapping[str, str], *, dry: bool = False) -> Iterator[RunContext]:
+    """A run's context with its gateway, the sandbox included when the job names it. Raises MaviError."""
     tune_gc()
-    endpoint = settings.resolve_endpoint(job.gateway, env, sends=not dry)
+    endpoint = resolve_endpoint(job.gateway, env, sends=not dry)
     with embedded_sandbox.gateway(job, endpoint) as (endpoint, options):
-        yield open_run(job, endpoint, options=options, dry=dry)
+        yield open_context(job, endpoint, options=options, dry=dry)
 
 
-def plan(job: Job, env: Mapping[str, str], *, retry_invalid: bool = False, quiet: bool = False) -> Forecast:
+def plan(
+    job: Job, env: Mapping[str, str], callbacks: RunCallbacks = SILENT, *, retry_invalid: bool = False
+) -> Forecast:
     """What a run would do and cost; sends nothing, needs no key, leaves no trace."""
-    with opened(job, env, dry=True) as run:
-        with reading(quiet=quiet) as watch:
-            told = forecast.forecast(run, retry_invalid=retry_invalid, watch=watch)
-        told.plan.discard()
-    return told
+    with opened(job, env, dry=True) as context:
+        with callbacks.reading() as on_progress:
+            found = forecast(context, retry_invalid=retry_invalid, on_progress=on_progress)
+        found.plan.discard()
+    return found
 
 
 def execute(
     job: Job,
     env: Mapping[str, str],
-    talk: RunCallbacks,
+    callbacks: RunCallbacks = SILENT,
     *,
     retry_invalid: bool = False,
     pilot_size: int | None = None,
 ) -> RunReport:
-    """Run a job to its end and report. Raises MaviError for what stops it before anything is sent."""
-    if job.runner in BY_PREFECT:
-        raise InputError(f"runner: {job.runner} needs Prefect: leave --no-prefect out, or take processes")
-    with opened(job, env) as run:
-        with reading(quiet=talk.quiet) as watch:
-            told = forecast.forecast(run, retry_invalid=retry_invalid, watch=watch)
-        run.planned = told.for_run_row()
-        talk.planned(told)
-        if told.to_send == 0:
-            pilot_size = None  # nothing is left to try out
+    """Run a job to its end and report; blocks, on an event loop of its own, in any thread.
+
+    On the main thread Ctrl-C stops the run. Raises MaviError for what stops it before anything is sent.
+    """
+    if job.runner not in EXECUTORS:
+        raise InputError(f"runner: {job.runner} needs Prefect: remove --no-prefect, or use runner: processes")
+    with opened(job, env) as context:
+        with callbacks.reading() as on_progress:
+            forecaster = Forecaster(context, retry_invalid=retry_invalid, on_progress=on_progress)
+            run = Run.prepare(context, forecaster.plan)
+            found = forecaster.forecast(run.plan)
+        run.forecast_json = found.for_run_row()
+        callbacks.on_planned(found)
         with asyncio.Runner(loop_factory=fast_loop()) as runner:
-            rest = _pilot(run, runner, talk, pilot_size) if pilot_size is not None else None
-            if pilot_size is None or rest is not None:
-                runner.run(_dispatch(run, "w0", rest, quiet=talk.quiet))
-            elif run.dispatcher is not None:
-                run.dispatcher.stop("pilot", "only the pilot was asked; its answers are kept")
+            if pilot_size is None or found.to_send == 0:
+                runner.run(dispatch_run(run, EXECUTORS[job.runner], callbacks))
+            else:
+                _dispatch_with_pilot(run, runner, callbacks, pilot_size)
         return run.finish()
 
 
-def _pilot(run: Run, runner: asyncio.Runner, talk: RunCallbacks, size: int) -> RequestFilter | None:
-    """Ask a sample; what is left to ask when the user goes on, None when not (or when the run stopped)."""
-    assert run.plan is not None
+def _dispatch_with_pilot(run: Run, runner: asyncio.Runner, callbacks: RunCallbacks, size: int) -> None:
+    """Send a sample, and the rest when that is confirmed."""
     sample = pilot.choose(run.plan, size)
     units = frozenset(sample.chosen)
-    runner.run(_dispatch(run, "pilot", RequestFilter(units), quiet=talk.quiet))
-    run.dataset.publish()
-    stopped = run.dispatcher is None or run.dispatcher.stopping
-    if stopped or not talk.go_on(pilot.measure(run, sample), forecast.again(run, run.plan)):
-        return None
-    return RequestFilter(units, rest=True)
+    runner.run(dispatch_run(run, send_here, callbacks, "pilot", RequestFilter(units)))
+    run.context.dataset.publish()
+    if run.stop.reason is not None:
+        return
+    result = pilot.measure(run.context, sample)
+    if callbacks.confirm(result, re_estimate(run.context, run.plan)):
+        rest = RequestFilter(units, rest=True)
+        runner.run(dispatch_run(run, EXECUTORS[run.context.job.runner], callbacks, "w0", rest))
+    else:
+        run.stop("pilot", "stopped after the pilot; its answers are kept")
 
 
-async def _dispatch(run: Run, worker: str, want: RequestFilter | None, *, quiet: bool) -> None:
-    progress = asyncio.create_task(Progress(run.all_counters, run.limiters, quiet=quiet).show())
-    work = asyncio.create_task(run.dispatch(worker, want))
+async def dispatch_run(
+    run: Run,
+    executor: ShardExecutor,
+    callbacks: RunCallbacks,
+    worker: str = "w0",
+    only: RequestFilter | None = None,
+) -> None:
+    """Send, with progress and signals; KeyboardInterrupt when it is interrupted before anything is sent."""
+    progress = asyncio.ensure_future(callbacks.show_progress(run.all_counters, run.limiters.by_model))
+    work = asyncio.create_task(run.dispatch(executor, worker, only))
+    interrupt = _interrupter(run, work)
+    callbacks.on_started(partial(asyncio.get_running_loop().call_soon_threadsafe, interrupt))
     try:
-        with _signals(run, work):
+        with _signals(interrupt):
             await work
     except asyncio.CancelledError:
         if run.dispatcher is None:  # before anything was sent
             raise KeyboardInterrupt from None
-        if not run.dispatcher.stopping:
+        if run.stop.reason is None:
             raise
     finally:
         progress.cancel()
@@ -104,23 +158,30 @@ async def _dispatch(run: Run, worker: str, want: RequestFilter | None, *, quiet:
             await progress
 
 
-@contextmanager
-def _signals(run: Run, work: "asyncio.Task[None]") -> Iterator[None]:
-    """Once: send no more, wait for what is in flight. Twice: stop now; what was in flight is in doubt.
-
-    Only while the block lasts: at the question after a pilot, Ctrl-C is the user's answer.
-    """
+def _interrupter(run: Run, work: "asyncio.Task[None]") -> Callable[[], None]:
+    """Once: send no more, wait for what is in flight. Twice: stop now; what was in flight is in doubt."""
 
     def interrupt() -> None:
-        if run.dispatcher is None or run.dispatcher.stop_reason == "interrupted":
+        if run.dispatcher is None or run.stop.reason == "interrupted":
             work.cancel()
             return
         message = "interrupted: waiting for the calls in flight (again to stop now)"
         print(f"\n{message}", file=sys.stderr, flush=True)
-        run.dispatcher.stop("interrupted", "interrupted")
+        run.stop("interrupted", "interrupted")
 
+    return interrupt
+
+
+@contextmanager
+def _signals(interrupt: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM interrupt while the block lasts, on the main thread.
+
+    At the question after a pilot, Ctrl-C is the user's answer.
+    """
     loop = asyncio.get_running_loop()
     numbers: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread():
+        numbers = ()
     try:
         for number in numbers:
             loop.add_signal_handler(number, interrupt)

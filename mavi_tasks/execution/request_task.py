@@ -1,8 +1,8 @@
-"""One request, asked: wait, send, judge, try again, price, record. The only place that retries.
+"""One request: wait, send, judge, retry, price, record. The only place that retries.
 
-| verdict    | what is done                                                                            |
+| decision   | what is done                                                                            |
 |------------|-----------------------------------------------------------------------------------------|
-| throttled  | the limiter holds the whole model; costs no attempt until `deadline_s` has passed      |
+| throttled  | the limiter holds the whole model; costs no attempt until `deadline_s` has passed       |
 | again      | back-off with jitter, at most `attempts`; the same error three times in a row is final  |
 | refetch    | once more, with the media inlined where that can be                                     |
 | final      | a failed row                                                                            |
@@ -10,19 +10,22 @@
 |            | (so ends, too, a Retry-After beyond `deadline_s`)                                       |
 | stop_run   | nothing more is sent; the request stays unsent                                          |
 
-The back-off before try n + 1 is `base_s * 2**(n - 1)`, at most `cap_s`, times 0.5 to 1.0 at random.
+The back-off before attempt n + 1 is `base_s * 2**(n - 1)`, at most `cap_s`, times 0.5 to 1.0 at random.
 """
 
 import random
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
 from mavi_tasks import estimate, labels, limits
+from mavi_tasks.common.counters import ModelCounters
 from mavi_tasks.errors import MaviError
+from mavi_tasks.execution.answer_checks import empty_answer, remarks_on
+from mavi_tasks.execution.dispatcher import Dispatcher
 from mavi_tasks.execution.rows import (
     NO_COST,
     NO_USAGE,
@@ -33,20 +36,17 @@ from mavi_tasks.execution.rows import (
     result_row,
 )
 from mavi_tasks.gateway.client import FATAL_HINTS, Action, Reply, RetryDecision
-from mavi_tasks.limits import ModelDown, Permit
+from mavi_tasks.limits import ModelDown, ModelLimiter, Permit
 from mavi_tasks.limits.budget import Reservation
 from mavi_tasks.media import Delivery, Refusal, StoreStopped
-from mavi_tasks.planning.target import Request
-
-if TYPE_CHECKING:
-    from mavi_tasks.execution.worker_pool import WorkerPool
+from mavi_tasks.planning.request import Request
+from mavi_tasks.planning.target import ModelTarget
 
 RETRIED: Final = frozenset({"throttled", "again", "refetch"})
-SAME_ERROR_LIMIT: Final = 3
+REPEATED_ERROR_LIMIT: Final = 3
 PASSING_REFUSALS: Final = frozenset({"download_failed", "sign_failed", "media_timeout"})  # another day may do
-UNSEEN_SHARE: Final = 0.1  # fewer of a media's estimated tokens than this, and it was not read
 
-_THROTTLE_OUTCOME: Final[Mapping[Action, limits.Outcome]] = {
+_LIMITER_OUTCOME: Final[Mapping[Action, limits.Outcome]] = {
     "ok": "ok",
     "throttled": "throttled",
     "again": "server_error",
@@ -61,62 +61,84 @@ class UnsentError(Exception):
     """This request will not be sent in this run; it gets no row."""
 
 
-class RequestTask:
-    """One request on its way to a result."""
+class TaskScope:
+    """What the requests of one model share; `backing_off` is held open while one of them backs off."""
 
-    def __init__(self, crew: "WorkerPool", request: Request) -> None:
-        self.crew, self.request = crew, request
+    __slots__ = ("backing_off", "counters", "dispatcher", "limiter", "target")
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        target: ModelTarget,
+        limiter: ModelLimiter,
+        counters: ModelCounters,
+        backing_off: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self.dispatcher, self.target, self.limiter, self.counters = dispatcher, target, limiter, counters
+        self.backing_off = backing_off
+
+    @property
+    def stopped(self) -> bool:
+        """The run or this model sends nothing more."""
+        return self.dispatcher.stopping or self.counters.stopped is not None
+
+
+class RequestTask:
+    """One request on its route to a result."""
+
+    def __init__(self, scope: TaskScope, request: Request) -> None:
+        self.scope, self.request = scope, request
         self.dispatcher, self.target, self.limiter, self.counters = (
-            crew.dispatcher,
-            crew.target,
-            crew.limiter,
-            crew.counters,
+            scope.dispatcher,
+            scope.target,
+            scope.limiter,
+            scope.counters,
         )
         self.prompt, self.max_input_tokens = request.prompt, request.max_input_tokens
-        self.way = crew.target.way(request.media_items)
+        self.route = scope.target.route(request.media_items)
         self.delivery: Delivery | None = None
-        self.refused: Refusal | None = self.way if isinstance(self.way, Refusal) else None
+        self.refused: Refusal | None = self.route if isinstance(self.route, Refusal) else None
         self.recorded = False
         self.repaired = False
-        self.unfit: tuple[Attempt, RequestResult] | None = None  # paid for; kept should its repair fail
-        self.tries = 0
-        self.counted = 0
+        self.invalid_answer: tuple[Attempt, RequestResult] | None = None  # paid for; kept if its repair fails
+        self.attempts = 0
+        self.counted_attempts = 0  # those that use up `retry.attempts`
         self.refetched = False
-        self.same = 0
+        self.repeated_errors = 0
         self.last: Attempt | None = None
-        self.ready_s = crew.dispatcher.clock.now()
+        self.ready_s = scope.dispatcher.clock.now()
         self.sent_s = self.ready_s
         self.started_us: int | None = None
 
-    async def ask(self) -> None:
-        """Try until there is a result, and record it."""
+    async def run(self) -> None:
+        """Send it until there is a result, and record that."""
         try:
-            await self._ask()
+            await self._run()
         except BaseException:  # stopped before its repair, or unable to record that
-            if self.unfit is not None and not self.recorded:
-                with suppress(MaviError):  # the first error is the one to be told
-                    self._record_unfit(self.unfit)
+            if self.invalid_answer is not None and not self.recorded:
+                with suppress(MaviError):  # the first error is the one to be reported
+                    self._record_invalid(self.invalid_answer)
             raise
 
-    async def _ask(self) -> None:
+    async def _run(self) -> None:
         try:
-            verdict: RetryDecision | None = await self._try()
-            if verdict is not None and verdict.action in RETRIED:
-                verdict = await self._try_again(verdict)
+            decision: RetryDecision | None = await self._attempt()
+            if decision is not None and decision.action in RETRIED:
+                decision = await self._retry(decision)
         except ModelDown as down:
             self.counters.stopped = self.counters.stopped or str(down)
-            verdict = self.last.reply.verdict if self.last is not None else None
-            if verdict is None or self.dispatcher.stopping:
+            decision = self.last.reply.verdict if self.last is not None else None
+            if decision is None or self.dispatcher.stopping:
                 raise UnsentError from down
-        if not self.recorded and verdict is not None:
-            self._finish(verdict)
+        if not self.recorded and decision is not None:
+            self._finish(decision)
 
-    async def _try_again(self, first: RetryDecision) -> RetryDecision:
-        """As tenacity says, after a first try made without it: that is 30 us less where all goes well."""
+    async def _retry(self, first: RetryDecision) -> RetryDecision:
+        """Retry by tenacity, after a first attempt made without it: 30 us less where all goes well."""
         made = iter((first,))
 
         async def another() -> RetryDecision:
-            return next(made, None) or await self._try()
+            return next(made, None) or await self._attempt()
 
         return await AsyncRetrying(
             sleep=self._back_off,
@@ -126,41 +148,41 @@ class RequestTask:
             retry_error_callback=_last_result,
         )(another)
 
-    def _finish(self, verdict: RetryDecision) -> None:
+    def _finish(self, decision: RetryDecision) -> None:
         """No answer: a failed (or refused) row, unless it was the run that failed."""
-        if verdict.action == "stop_run":
-            hint = FATAL_HINTS.get(verdict.code or "", "")
-            self.dispatcher.stop(verdict.code or "rejected", f"{verdict.message}: {hint}")
+        if decision.action == "stop_run":
+            hint = FATAL_HINTS.get(decision.code or "", "")
+            self.dispatcher.stop(decision.code or "rejected", f"{decision.message}: {hint}")
             raise UnsentError
-        if self.dispatcher.stopping and verdict.action in RETRIED and not self._is_final(verdict):
+        if self.dispatcher.stopping and decision.action in RETRIED and not self._is_final(decision):
             raise UnsentError
-        if verdict.action == "stop_model":
-            self.counters.stopped = f"{self.target.model}: {verdict.message}"
+        if decision.action == "stop_model":
+            self.counters.stopped = f"{self.target.model}: {decision.message}"
             self.limiter.stop(self.counters.stopped)
-        if self.unfit is not None:  # its repair failed: the answer that was paid for is still the result
-            self._record_unfit(self.unfit)
+        if self.invalid_answer is not None:  # its repair failed: what was paid for is still the result
+            self._record_invalid(self.invalid_answer)
             return
         if self.refused is not None:
             status = "failed" if self.refused.code in PASSING_REFUSALS else "skipped"
             self._record_result(None, RequestResult(status, self.refused.code, self.refused.reason))
             return
-        self._record_result(None, RequestResult("failed", verdict.code, verdict.message))
+        self._record_result(None, RequestResult("failed", decision.code, decision.message))
 
-    def _record_unfit(self, unfit: tuple[Attempt, RequestResult]) -> None:
-        self.last, outcome = unfit
+    def _record_invalid(self, invalid: tuple[Attempt, RequestResult]) -> None:
+        self.last, outcome = invalid
         self._record_result(None, outcome)
 
-    # -- one try
+    # -- one attempt
 
-    async def _try(self) -> RetryDecision:
+    async def _attempt(self) -> RetryDecision:
         if self.dispatcher.stopping:
             raise UnsentError
         if self.last is not None and self.last.reply.verdict.action == "refetch":
             self._refetch()
-        if isinstance(self.way, Refusal):
+        if isinstance(self.route, Refusal):
             return _REFUSED
         try:
-            async with self.dispatcher.store.delivery(self.way) as delivery:
+            async with self.dispatcher.loader.delivery(self.route) as delivery:
                 if isinstance(delivery, Refusal):
                     self.refused = delivery
                     return _REFUSED
@@ -170,35 +192,35 @@ class RequestTask:
             raise UnsentError from None
 
     def _refetch(self) -> None:
-        """The next try is the last of its kind, with the media inlined where that can be.
+        """The next attempt is the last of its kind, with the media inlined where that can be.
 
         Not in `_pause_s`: tenacity asks for the pause before it asks whether to stop.
         """
         self.refetched = True
-        inlined = self.target.way(self.request.media_items, force_inline=True)
+        inlined = self.target.route(self.request.media_items, force_inline=True)
         if not isinstance(inlined, Refusal):
-            self.way = inlined
+            self.route = inlined
 
     async def _send(self, body: bytes, delivery: Delivery) -> RetryDecision:
-        worst = self.target.max_cost_pico(self.max_input_tokens)
-        reservation = await self._reserve(worst or 0)
+        max_cost = self.target.max_cost_pico(self.max_input_tokens)
+        reservation = await self._reserve(max_cost or 0)
         permit: Permit | None = None
         settled = False
         try:
             permit = self.limiter.try_acquire(self.request.tokens) or await self.limiter.acquire(
                 self.request.tokens
             )
-            if self.crew.done:  # since it was let in, a reply may have ended the run or the model
+            if self.scope.stopped:  # since it was let in, a reply may have ended the run or the model
                 raise UnsentError
-            attempt_id, started_us = self._intend(worst)
+            attempt_id, started_us = self._intend(max_cost)
             settled = True
             try:
                 reply = await self.dispatcher.gateway.post(self.path(delivery), body)
-            except BaseException:  # cancelled, or a defect: whether it was billed nobody knows
+            except BaseException:  # cancelled, or a defect: it may have been billed
                 reply = Reply(_INTERRUPTED, None, None, self.dispatcher.clock.now() - self.sent_s)
-                self._settle(attempt_id, started_us, reply, permit, reservation, worst)
+                self._settle(attempt_id, started_us, reply, permit, reservation, max_cost)
                 raise
-            return self._settle(attempt_id, started_us, reply, permit, reservation, worst)
+            return self._settle(attempt_id, started_us, reply, permit, reservation, max_cost)
         finally:
             if not settled:
                 if permit is not None:
@@ -216,14 +238,14 @@ class RequestTask:
             raise UnsentError
         return reservation
 
-    def _intend(self, worst: int | None) -> tuple[str, int]:
+    def _intend(self, max_cost: int | None) -> tuple[str, int]:
         attempt_id, started_us = self.dispatcher.attempt_id(), self.dispatcher.wall_us()
         self.dispatcher.journal.intend(
-            intent_row(attempt_id, self.request.key, self.target.model, started_us, worst)
+            intent_row(attempt_id, self.request.key, self.target.model, started_us, max_cost)
         )
         self.sent_s = self.dispatcher.clock.now()
         self.started_us = self.started_us or started_us
-        self.tries += 1
+        self.attempts += 1
         return attempt_id, started_us
 
     def _settle(
@@ -233,9 +255,9 @@ class RequestTask:
         reply: Reply,
         permit: Permit,
         reservation: Reservation,
-        worst: int | None,
+        max_cost: int | None,
     ) -> RetryDecision:
-        """Price the try, give back what was reserved, and record it."""
+        """Price the attempt, give back what was reserved, and record it."""
         answer = self.target.family.answer(reply.payload) if reply.payload is not None else None
         usage = answer.usage if answer is not None else NO_USAGE
         price = self.target.price
@@ -244,118 +266,108 @@ class RequestTask:
             price.cost(usage.input_tokens, usage.output_tokens) if price is not None and billed else NO_COST
         )
         if answer is not None and reply.verdict.action == "ok" and not answer.text:
-            reply = Reply(_empty(billed, answer.finish_reason), reply.status, reply.payload, reply.latency_s)
-        verdict = reply.verdict
-        ran = verdict.outcome == "answered" or verdict.code == "empty_answer"
-        unsaid = ran and cost.total_pico is None  # billed, most likely, and no word on how much
-        exposure = worst if unsaid or verdict.outcome == "in_doubt" else None
+            reply = replace(reply, verdict=empty_answer(billed, answer.finish_reason))
+        decision = reply.verdict
+        completed = decision.outcome == "answered" or decision.code == "empty_answer"
+        unknown_cost = completed and cost.total_pico is None  # billed, most likely, without a usage
+        exposure = max_cost if unknown_cost or decision.outcome == "in_doubt" else None
         self.limiter.release(
             permit,
-            "server_error" if verdict.code == "not_found" else _THROTTLE_OUTCOME[verdict.action],
+            "server_error" if decision.code == "not_found" else _LIMITER_OUTCOME[decision.action],
             used_tokens=_sum(usage.input_tokens, usage.output_tokens),
-            retry_after_s=verdict.retry_after_s,
+            retry_after_s=decision.retry_after_s,
         )
         self.dispatcher.budget.settle(reservation, cost.total_pico or 0, exposure or 0)
         finished_us = self.dispatcher.wall_us()
-        done = Attempt(attempt_id, started_us, finished_us, reply, usage, cost, exposure, answer)
-        self._count(done, verdict)
-        self.same = self.same + 1 if self.last is not None and _alike(self.last.reply, reply) else 1
-        self.last = done
-        if verdict.action == "ok":
-            return self._take_answer(done)
-        self.dispatcher.journal.record(attempt_row(done, self.request, self.target), None)
-        return self._unless_too_long(verdict)
+        attempt = Attempt(attempt_id, started_us, finished_us, reply, usage, cost, exposure, answer)
+        self._count(attempt, decision)
+        repeated = self.last is not None and _alike(self.last.reply, reply)
+        self.repeated_errors = self.repeated_errors + 1 if repeated else 1
+        self.last = attempt
+        if decision.action == "ok":
+            return self._take_answer(attempt)
+        self.dispatcher.journal.record(attempt_row(attempt, self.request, self.target), None)
+        return self._unless_too_long(decision)
 
-    def _unless_too_long(self, verdict: RetryDecision) -> RetryDecision:
-        """A pause that no request of this run would outlive ends the model: nobody waits hours for it."""
-        asked_s, longest_s = verdict.retry_after_s or 0.0, self.dispatcher.retry.deadline_s
-        if verdict.action not in ("throttled", "again") or asked_s <= longest_s:
-            return verdict
-        why = f"asks for a pause of {asked_s:,.0f} s, longer than retry.deadline_s ({longest_s:,.0f} s): "
-        message = f"{why}run again after it ({verdict.message})"
-        return replace(verdict, action="stop_model", message=message)
+    def _unless_too_long(self, decision: RetryDecision) -> RetryDecision:
+        """A pause longer than any request of this run may take stops the model: no run waits for hours."""
+        pause_s, longest_s = decision.retry_after_s or 0.0, self.dispatcher.retry.deadline_s
+        if decision.action not in ("throttled", "again") or pause_s <= longest_s:
+            return decision
+        message = (
+            f"the server requested Retry-After {pause_s:,.0f} s, longer than retry.deadline_s "
+            f"({longest_s:,.0f} s): run again after that ({decision.message})"
+        )
+        return replace(decision, action="stop_model", message=message)
 
-    def _count(self, done: Attempt, verdict: RetryDecision) -> None:
+    def _count(self, attempt: Attempt, decision: RetryDecision) -> None:
         counters = self.counters
         counters.calls += 1
-        counters.throttled += verdict.action == "throttled"
-        counters.retried += self.tries > 1
-        counters.cost_pico += done.cost.total_pico or 0
-        counters.exposure_pico += done.exposure_pico or 0
-        counters.input_tokens += done.usage.input_tokens or 0
-        counters.output_tokens += done.usage.output_tokens or 0
+        counters.throttled += decision.action == "throttled"
+        counters.retried += self.attempts > 1
+        counters.cost_pico += attempt.cost.total_pico or 0
+        counters.exposure_pico += attempt.exposure_pico or 0
+        counters.input_tokens += attempt.usage.input_tokens or 0
+        counters.output_tokens += attempt.usage.output_tokens or 0
         before_deadline = self.dispatcher.clock.now() - self.ready_s < self.dispatcher.retry.deadline_s
-        self.counted += not (verdict.action == "throttled" and before_deadline)
+        self.counted_attempts += not (decision.action == "throttled" and before_deadline)
 
     # -- an answer
 
-    def _take_answer(self, done: Attempt) -> RetryDecision:
+    def _take_answer(self, attempt: Attempt) -> RetryDecision:
         """A reply with text: answered, or not what the schema wants (then repaired once, or invalid)."""
-        assert done.answer is not None
-        text = done.answer.text or ""
+        assert attempt.answer is not None
+        text = attempt.answer.text or ""
         schema = self.target.schema
         checked = labels.read_answer(text, schema) if schema is not None else None
         if checked is not None and checked.error is not None:
-            return self._take_invalid(done, text, checked)
+            return self._take_invalid(attempt, text, checked)
         json_text = checked.json_text if checked is not None else None
-        outcome = RequestResult("answered", text=text, json_text=json_text, extra=self._remarks(done, text))
-        self._record_result(done, outcome)
-        return done.reply.verdict
+        outcome = RequestResult(
+            "answered", text=text, json_text=json_text, extra=self._remarks(attempt, text)
+        )
+        self._record_result(attempt, outcome)
+        return attempt.reply.verdict
 
-    def _take_invalid(self, done: Attempt, text: str, checked: labels.Checked) -> RetryDecision:
+    def _take_invalid(self, attempt: Attempt, text: str, checked: labels.Checked) -> RetryDecision:
         error = checked.error or ""
-        extra = self._remarks(done, text)
+        extra = self._remarks(attempt, text)
         outcome = RequestResult("invalid", "invalid_answer", error, text, checked.json_text, extra)
         if self.dispatcher.repair and not self.repaired and not (extra or {}).get("truncated"):
-            self.repaired, self.unfit = True, (done, outcome)
-            self.counted = 0
+            self.repaired, self.invalid_answer = True, (attempt, outcome)
+            self.counted_attempts = 0
             self.prompt = labels.repair_prompt(self.request.prompt, text, error)
             self.max_input_tokens += estimate.text_chars(self.prompt)  # a token a character, at the very most
-            row = attempt_row(done, self.request, self.target, "invalid_answer")
+            row = attempt_row(attempt, self.request, self.target, "invalid_answer")
             self.dispatcher.journal.record(row, None)
             return _REPAIR
-        self._record_result(done, outcome)
-        return done.reply.verdict
+        self._record_result(attempt, outcome)
+        return attempt.reply.verdict
 
-    def _remarks(self, done: Attempt, text: str) -> dict[str, object] | None:
-        """What a reader of this answer should know: it stops short, or the media was most likely not seen."""
-        assert done.answer is not None
-        extra: dict[str, object] = {}
-        reason = done.answer.finish_reason
-        if reason in ("length", "max_tokens") or (
-            reason is None
-            and labels.looks_truncated(
-                text, done.usage.output_tokens, self.target.max_tokens, self.target.schema is not None
-            )
-        ):
-            extra["truncated"] = True
-            self.counters.truncated += 1
-        seen = done.usage.input_tokens
-        if self.request.media_items and seen is not None and _unseen(seen, self.request):
-            extra["media_unseen"] = True
-        if self.repaired:
-            extra["repaired"] = True
-        return extra or None
+    def _remarks(self, attempt: Attempt, text: str) -> dict[str, object] | None:
+        remarks = remarks_on(attempt, text, self.request, self.target, repaired=self.repaired)
+        self.counters.truncated += "truncated" in remarks
+        return remarks or None
 
-    def _record_result(self, done: Attempt | None, outcome: RequestResult) -> None:
-        """Write the row: with its last try in the same line when that try decided it."""
-        way = self.way
-        finished_us = done.finished_us if done is not None else self.dispatcher.wall_us()
+    def _record_result(self, attempt: Attempt | None, outcome: RequestResult) -> None:
+        """Write the row: with its last attempt in the same line when that attempt decided it."""
+        route = self.route
+        finished_us = attempt.finished_us if attempt is not None else self.dispatcher.wall_us()
         row = result_row(
             self.target,
             self.request,
             outcome,
-            endpoint=None if isinstance(way, Refusal) else way.endpoint,
-            input_mode=None if isinstance(way, Refusal) else way.input_mode,
+            endpoint=None if isinstance(route, Refusal) else route.endpoint,
+            input_mode=None if isinstance(route, Refusal) else route.input_mode,
             delivery=self.delivery,
             last=self.last,
-            attempts=self.tries,
+            attempts=self.attempts,
             wait_s=self.sent_s - self.ready_s,
             started_us=self.started_us,
             finished_us=finished_us,
         )
-        attempt = attempt_row(done, self.request, self.target, outcome.code) if done is not None else None
-        self.dispatcher.journal.record(attempt, row)
+        line = attempt_row(attempt, self.request, self.target, outcome.code) if attempt is not None else None
+        self.dispatcher.journal.record(line, row)
         self.recorded = True
         self.counters.count(outcome.status)
         if outcome.status in ("failed", "invalid"):
@@ -364,75 +376,53 @@ class RequestTask:
             self.counters.latencies.add(self.last.reply.latency_s)
             self.counters.unpriced += self.last.cost.total_pico is None
 
-    # -- trying again
+    # -- retrying
 
-    def _is_final(self, verdict: RetryDecision) -> bool:
-        if verdict.code == "repair":
+    def _is_final(self, decision: RetryDecision) -> bool:
+        if decision.code == "repair":
             return False
-        if verdict.action == "refetch":
+        if decision.action == "refetch":
             return self.refetched
-        if verdict.action == "again" and self.same >= SAME_ERROR_LIMIT:
+        if decision.action == "again" and self.repeated_errors >= REPEATED_ERROR_LIMIT:
             return True
-        return self.counted >= self.dispatcher.retry.attempts
+        return self.counted_attempts >= self.dispatcher.retry.attempts
 
     def _gives_up(self, state: RetryCallState) -> bool:
         return self.dispatcher.stopping or self._is_final(_result(state))
 
     def _pause_s(self, state: RetryCallState) -> float:
-        verdict = _result(state)
-        if verdict.action == "throttled" or verdict.code == "repair":
+        decision = _result(state)
+        if decision.action == "throttled" or decision.code == "repair":
             return 0.0  # the limiter holds the model for as long as it must
         policy = self.dispatcher.retry
-        backoff = min(policy.cap_s, policy.base_s * 2.0 ** max(0, self.counted - 1))
-        return max(verdict.retry_after_s or 0.0, backoff * random.uniform(0.5, 1.0))  # noqa: S311
+        backoff = min(policy.cap_s, policy.base_s * 2.0 ** max(0, self.counted_attempts - 1))
+        return max(decision.retry_after_s or 0.0, backoff * random.uniform(0.5, 1.0))  # noqa: S311
 
     async def _back_off(self, seconds: float) -> None:
         if seconds <= 0:
             return
-        self.crew.backing_off += 1
-        try:
-            self.crew.staff()
+        with self.scope.backing_off():
             await self.dispatcher.sleep(seconds)
-        finally:
-            self.crew.backing_off -= 1
 
 
 _REFUSED: Final = RetryDecision("final", "rejected", "refused")
 _REPAIR: Final = RetryDecision("again", "answered", "repair")
 _INTERRUPTED: Final = RetryDecision("stop_run", "in_doubt", "interrupted", "stopped before the reply came")
-_WANTS_RETRY: Final = retry_if_result(lambda verdict: verdict.action in RETRIED)
+_WANTS_RETRY: Final = retry_if_result(lambda decision: decision.action in RETRIED)
 
 
 def _result(state: RetryCallState) -> RetryDecision:
     assert state.outcome is not None
-    verdict: RetryDecision = state.outcome.result()
-    return verdict
+    decision: RetryDecision = state.outcome.result()
+    return decision
 
 
 def _last_result(state: RetryCallState) -> RetryDecision:
     return _result(state)
 
 
-def _empty(billed: bool, finish_reason: str | None) -> RetryDecision:
-    """No text: perhaps not fetched, perhaps billed (worth another try), or surely billed (not worth one)."""
-    if not billed:
-        return RetryDecision(
-            "refetch", "in_doubt", "empty_answer", "the reply holds no text and counts no tokens"
-        )
-    hint = f"finish_reason {finish_reason}; " if finish_reason else ""
-    message = f"billed, but the answer is empty ({hint}thinking may have used up max_tokens: raise it)"
-    return RetryDecision("final", "failed", "empty_answer", message)
-
-
 def _alike(before: Reply, now: Reply) -> bool:
     return (before.verdict.code, before.status) == (now.verdict.code, now.status)
-
-
-def _unseen(seen_tokens: int, request: Request) -> bool:
-    """Far fewer input tokens than the text and this media need: the media was most likely not read."""
-    text_tokens = estimate.text_tokens(estimate.text_chars(request.prompt))
-    media_tokens = request.tokens - text_tokens
-    return media_tokens >= 100 and seen_tokens < text_tokens + media_tokens * UNSEEN_SHARE
 
 
 def _sum(a: int | None, b: int | None) -> int | None:

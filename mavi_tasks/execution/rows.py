@@ -9,8 +9,8 @@ import orjson
 from mavi_tasks.common.money import pico_name
 from mavi_tasks.gateway.client import Reply
 from mavi_tasks.media import Delivery, Media
-from mavi_tasks.planning.planner import shared_key
-from mavi_tasks.planning.target import ModelTarget, Request
+from mavi_tasks.planning.request import Request, copy_key
+from mavi_tasks.planning.target import ModelTarget
 from mavi_tasks.pricing.book import Cost
 from mavi_tasks.providers import Answer, Usage
 from mavi_tasks.storage.journal import draft_class
@@ -162,7 +162,7 @@ def copied_row(
     row = _Result()
     for column in COLUMNS.results:
         setattr(row, pico_name(column), source[column] if column in COPIED else None)
-    row.request_key = shared_key(request)
+    row.request_key = copy_key(request)
     row.item_id = request.item_id
     row.prompt_id = request.prompt_id
     row.model = target.model

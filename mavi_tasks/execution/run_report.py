@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mavi_tasks.common.counters import ModelCounters
 from mavi_tasks.common.money import exact_text
+from mavi_tasks.execution.stop_signal import StopSignal
 from mavi_tasks.limits import ModelLimiter
 
-if TYPE_CHECKING:
-    from mavi_tasks.execution.run import Run
+if TYPE_CHECKING:  # `mavi models` prints without loading what a run needs
+    from mavi_tasks.planning.context import RunContext
 
 EXIT_ANSWERED: Final = 0
 EXIT_SOME_FAILED: Final = 3
@@ -118,36 +119,38 @@ class RunReport:
         }
 
 
-def run_report(run: "Run") -> RunReport:
-    """The figures of a run that has ended."""
-    assert run.plan is not None
-    all_counters = run.all_counters
-    dispatcher = run.dispatcher
-    reason = dispatcher.stop_reason if dispatcher is not None else None
-    message = dispatcher.stop_message if dispatcher is not None else None
-    if reason is None and all_counters and all(t.stopped for t in all_counters):
-        reason, message = "outage", "; ".join(t.stopped or "" for t in all_counters)
+def run_report(
+    context: "RunContext",
+    all_counters: Sequence[ModelCounters],
+    limiters: Mapping[str, ModelLimiter],
+    stop: StopSignal,
+    facts: Mapping[str, Any],
+) -> RunReport:
+    """The figures of a run that has ended. facts: the run's row before its figures."""
+    reason, message = stop.reason, stop.message
+    if reason is None and all_counters and all(counters.stopped for counters in all_counters):
+        reason, message = "outage", "; ".join(counters.stopped or "" for counters in all_counters)
     status = {None: "finished", "interrupted": "interrupted"}.get(reason, "stopped")
-    finished_us = run.wall_us()
+    finished_us = context.wall_us()
     return RunReport(
-        run_id=run.run_id,
+        run_id=context.run_id,
         status=status,
         stop_reason=reason,
         message=message,
-        gateway=run.endpoint.identity,
-        output=run.job.output,
-        wall_s=(finished_us - run.started_us) / 1e6,
-        cost_pico=sum(t.cost_pico for t in all_counters),
-        exposure_pico=sum(t.exposure_pico for t in all_counters),
-        started_us=run.started_us,
+        gateway=context.endpoint.identity,
+        output=context.job.output,
+        wall_s=(finished_us - context.started_us) / 1e6,
+        cost_pico=sum(counters.cost_pico for counters in all_counters),
+        exposure_pico=sum(counters.exposure_pico for counters in all_counters),
+        started_us=context.started_us,
         finished_us=finished_us,
-        models=tuple(_figures(t, run.limiters.get(t.model)) for t in all_counters),
-        facts=run.facts(),
-        answers=run.endpoint.answers,
+        models=tuple(_model_report(counters, limiters.get(counters.model)) for counters in all_counters),
+        facts=facts,
+        answers=context.endpoint.answers,
     )
 
 
-def _figures(counters: ModelCounters, limiter: ModelLimiter | None) -> ModelReport:
+def _model_report(counters: ModelCounters, limiter: ModelLimiter | None) -> ModelReport:
     return ModelReport(
         model=counters.model,
         requests=counters.requests,

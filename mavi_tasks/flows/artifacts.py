@@ -85,7 +85,9 @@ def _planned(model: Mapping[str, Any]) -> dict[str, Any]:
 async def progress(run: Run) -> AsyncIterator[None]:
     """A progress bar in the UI while the block lasts, moved every few seconds."""
     found: Any = await acreate_progress_artifact(
-        0.0, key=key("mavi", run.job.name, "progress"), description=f"Requests of {run.job.name}"
+        0.0,
+        key=key("mavi", run.context.job.name, "progress"),
+        description=f"Requests of {run.context.job.name}",
     )
     task = asyncio.create_task(_move(run, found))
     try:

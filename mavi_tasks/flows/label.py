@@ -20,6 +20,7 @@ from pydantic import Field
 from mavi_tasks.errors import MaviError, StoppedError
 from mavi_tasks.execution.run_report import RunReport
 from mavi_tasks.flows import artifacts, tasks
+from mavi_tasks.flows.cluster_execution import EXECUTORS
 from mavi_tasks.flows.signals import graceful_shutdown
 from mavi_tasks.flows.tasks import JobParameter
 from mavi_tasks.job import Job
@@ -47,13 +48,14 @@ async def label_media(
 
 async def label(job: Job, *, retry_invalid: bool = False) -> dict[str, Any]:
     """The stages of a run; returns what `mavi run --json` prints. Raises MaviError."""
-    async with tasks.run_of(job) as run:
-        await artifacts.show_plan(job.name, await tasks.plan(run.run_id, retry_invalid))
+    async with tasks.run_of(job) as flow_run:
+        run_id = flow_run.context.run_id
+        await artifacts.show_plan(job.name, await tasks.plan(run_id, retry_invalid))
+        run = flow_run.planned()
         with graceful_shutdown(run):
-            async with run.working(), artifacts.progress(run):
-                await tasks.ask_all(run)
-                run.share()
-            ended = await tasks.publish(run.run_id)
+            async with artifacts.progress(run):
+                await run.dispatch(EXECUTORS[job.runner])
+            ended = await tasks.publish(run_id)
             await artifacts.show_models(job.name, ended, summary(ended))
     return ended
 
@@ -110,24 +112,24 @@ def run(job: Job, *, retry_invalid: bool = False) -> RunReport:
     Uses the Prefect API that is configured, else a temporary server, which takes ten seconds to start.
     """
     tasks.refuse_secrets(job)  # before Prefect stores them
-    heard: list[RunReport] = []
-    token = tasks.REPORTS.set(heard)
+    reports: list[RunReport] = []
+    token = tasks.RUN_REPORTS.set(reports)
     try:
         with temporary_settings({PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 120}):
             state: State[Any] = asyncio.run(_state(job, retry_invalid))
     except KeyboardInterrupt:
-        if not heard:
+        if not reports:
             raise
     except RuntimeError as error:
         if "API" not in str(error):
             raise
         raise StoppedError(f"{error} Start it (prefect server start), or give --no-prefect") from error
     finally:
-        tasks.REPORTS.reset(token)
-    if not heard:
+        tasks.RUN_REPORTS.reset(token)
+    if not reports:
         why = asyncio.run(state.aresult(raise_on_failure=False))
         raise why if isinstance(why, BaseException) else MaviError(state.message or state.name)
-    return heard[-1]
+    return reports[-1]
 
 
 async def _state(job: Job, retry_invalid: bool) -> "State[Any]":

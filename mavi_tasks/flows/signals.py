@@ -1,7 +1,7 @@
-"""Cancelled gently: nothing more is sent, calls in flight are waited for, and what is answered is published.
+"""Graceful cancellation: nothing more is sent, calls in flight are waited for, what is answered is published.
 
 Prefect cancels a run, and a stopped worker ends its runs, with SIGTERM, which by itself breaks off the calls
-in flight: they would be paid and not known. What takes longer than Prefect's grace period gets a SIGKILL.
+in flight: they would be paid for without a record. What takes longer than Prefect's grace period is killed.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mavi_tasks.execution.distributed import worker
+from mavi_tasks.execution.distributed.coordination import stop_workers
 from mavi_tasks.execution.run import Run
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -17,9 +17,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def graceful_shutdown(run: Run) -> Iterator[None]:
-    """While the block lasts the first signal stops the run; at the block's end it takes its usual way.
+    """While the block lasts the first signal stops the run; at the block's end it takes its usual effect.
 
-    A second one does so at once. Where the loop cannot listen (Windows, other threads) nothing changes.
+    A second one does so at once. Where the loop handles no signals (Windows, other threads) nothing changes.
     """
     loop = asyncio.get_running_loop()
     before = {number: signal.getsignal(number) or signal.SIG_DFL for number in SIGNALS}
@@ -55,7 +55,6 @@ def graceful_shutdown(run: Run) -> Iterator[None]:
 
 
 def _stop(run: Run) -> None:
-    assert run.dispatcher is not None and run.plan is not None
-    run.dispatcher.stop("interrupted", "cancelled")
+    run.stop("interrupted", "cancelled")
     if run.plan.folder.exists():  # else all is published
-        worker.stop(run.plan.folder, "interrupted", "cancelled")  # shards in other processes
+        stop_workers(run.plan.folder, "interrupted", "cancelled")  # shards in other processes

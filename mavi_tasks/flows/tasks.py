@@ -1,4 +1,4 @@
-"""Prefect's view of a run: tasks for its stages and its shards. The only module here that imports Prefect.
+"""A run's stages and shards as Prefect tasks.
 
 The item is never a task: a shard of a thousand requests costs Prefect as much as one. What a shard needs
 stays in this process, in `_RUNS`; parameters hold names only, because Prefect stores them in plain text.
@@ -6,11 +6,10 @@ stays in this process, in `_RUNS`; parameters hold names only, because Prefect s
 
 import asyncio
 import os
-import pickle
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlsplit
@@ -19,34 +18,28 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 from prefect import task
 from prefect.blocks.system import Secret
-from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
 from prefect.runtime import task_run
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import BeforeValidator
 
 from mavi_tasks.errors import InputError, MaviError
-from mavi_tasks.execution.distributed import subprocess_pool, worker
-from mavi_tasks.execution.distributed.worker import CounterSnapshot, WorkerConfig, setting_of
-from mavi_tasks.execution.run import Run, open_run
+from mavi_tasks.execution.run import RequestFilter, Run
 from mavi_tasks.execution.run_report import RunReport
-from mavi_tasks.flows import task_runners
 from mavi_tasks.gateway import embedded_sandbox
 from mavi_tasks.job import Job, load_job
-from mavi_tasks.job import endpoint as settings
+from mavi_tasks.job.endpoint import MAVI_KEYS, resolve_endpoint, takes_the_mavi_key
 from mavi_tasks.manifest.resolve import without_signature
-from mavi_tasks.planning import forecast
+from mavi_tasks.planning import spool
+from mavi_tasks.planning.context import RunContext, open_context
+from mavi_tasks.planning.forecast import Forecaster
+from mavi_tasks.planning.request import Request
 from mavi_tasks.storage.answered_index import AnsweredIndex, AnswerState, row_fingerprint
 from mavi_tasks.storage.tables import open_table
 
 SHARDS_AT_ONCE = 2  # per model: the next one fills in while the last calls of one come back
-BURY_EVERY_S = 5.0
 KEY_SECRET = "mavi-api-key"  # noqa: S105 - the name of a Prefect Secret block, read when the environment has no key
 
-_RUNS: dict[str, Run] = {}
-
-# Where whoever called a flow in this very process hears how its runs ended; Prefect need not store it.
-REPORTS: ContextVar[list[RunReport] | None] = ContextVar("reports", default=None)
+# Where whoever called a flow in this very process gets the reports of its runs; Prefect need not store it.
+RUN_REPORTS: ContextVar[list[RunReport] | None] = ContextVar("reports", default=None)
 
 
 # -- parameters
@@ -89,45 +82,60 @@ def _is_signed(url: str) -> bool:
 # -- the run
 
 
+@dataclass
+class FlowRun:
+    """The run of one flow: its context from the start, the run once it is planned."""
+
+    context: RunContext
+    run: Run | None = None
+
+    def planned(self) -> Run:
+        assert self.run is not None, "the plan task comes first"
+        return self.run
+
+
+_RUNS: dict[str, FlowRun] = {}
+
+
 @asynccontextmanager
-async def run_of(job: Job) -> AsyncIterator[Run]:
+async def run_of(job: Job) -> AsyncIterator[FlowRun]:
     """The run that the tasks of one flow share, while the flow lasts. Raises MaviError.
 
-    When the flow is cancelled or fails, what is answered by then is published, and the run's row tells it.
+    When the flow is cancelled or fails, what is answered by then is published, and the run's row says so.
     """
     refuse_secrets(job)
-    endpoint = settings.resolve_endpoint(job.gateway, await _environment(job))
+    endpoint = resolve_endpoint(job.gateway, await environment(job))
     with embedded_sandbox.gateway(job, endpoint) as (endpoint, options):
-        run = await asyncio.to_thread(open_run, job, endpoint, options=options)
-        _RUNS[run.run_id] = run
+        context = await asyncio.to_thread(open_context, job, endpoint, options=options)
+        flow_run = _RUNS[context.run_id] = FlowRun(context)
         try:
-            yield run
+            yield flow_run
         except BaseException:
-            _wind_up(run)
+            _wind_up(flow_run.run)
             raise
         finally:
-            del _RUNS[run.run_id]
+            del _RUNS[context.run_id]
 
 
-def _wind_up(run: Run) -> None:
-    if run.plan is None or not run.plan.folder.exists():
+def _wind_up(run: Run | None) -> None:
+    if run is None or not run.plan.folder.exists():
         return  # nothing was sent, or it is finished
-    if run.dispatcher is not None:
-        run.dispatcher.stop("interrupted", "interrupted")
-    with suppress(MaviError):  # the first error is the one to be told
-        _tell(run.finish())
+    run.stop("interrupted", "interrupted")
+    with suppress(MaviError):  # the first error is the one to be reported
+        publish_report(run.finish())
 
 
-def _tell(report: RunReport) -> RunReport:
-    heard = REPORTS.get()
-    if heard is not None:
-        heard.append(report)
+def publish_report(report: RunReport) -> RunReport:
+    """Hand a run's report to whoever called the flow in this very process."""
+    reports = RUN_REPORTS.get()
+    if reports is not None:
+        reports.append(report)
     return report
 
 
-async def _environment(job: Job) -> Mapping[str, str]:
+async def environment(job: Job) -> Mapping[str, str]:
     """The environment; a MAVI key that is not in it comes from the Secret block, if there is one."""
-    if not settings.takes_the_mavi_key(job.gateway) or any(map(os.environ.get, settings.MAVI_KEYS)):
+    if not takes_the_mavi_key(job.gateway) or any(map(os.environ.get, MAVI_KEYS)):
         return os.environ
     try:
         secret: Any = await Secret.aload(KEY_SECRET)
@@ -142,143 +150,61 @@ async def _environment(job: Job) -> Mapping[str, str]:
 @task(name="plan", task_run_name="plan")
 async def plan(run_id: str, retry_invalid: bool = False) -> dict[str, Any]:
     """Read and check the whole input; returns what `mavi plan --json` prints."""
-    run = _RUNS[run_id]
-    told = await asyncio.to_thread(forecast.forecast, run, retry_invalid=retry_invalid)
-    run.planned = told.for_run_row()
-    return told.to_json()
+    flow_run = _RUNS[run_id]
+    forecaster = Forecaster(flow_run.context, retry_invalid=retry_invalid)
+    run = await asyncio.to_thread(Run.prepare, flow_run.context, forecaster.plan)
+    forecast = await asyncio.to_thread(forecaster.forecast, run.plan)
+    run.forecast_json = forecast.for_run_row()
+    flow_run.run = run
+    return forecast.to_json()
 
 
 @task(task_run_name="{model}-{number}", retries=1)
-async def ask(run_id: str, model: str, number: int) -> int:
-    """One shard of one model; tried again, it asks only what has no answer yet. Returns its size."""
-    run = _RUNS[run_id]
-    assert run.plan is not None
+async def send_shard(run_id: str, model: str, number: int) -> int:
+    """One shard of one model; run again, it sends only what has no answer yet. Returns its size."""
+    run = _RUNS[run_id].planned()
     shard = run.plan.shards[model][number]
     if (task_run.run_count or 1) > 1:
         shard = await asyncio.to_thread(_unanswered, run, shard)
-    await run.ask(model, [shard])
-    return sum(1 for _ in run.plan.read([shard]))
+    await run.send(model, [shard])
+    return sum(1 for _ in spool.read([shard]))
 
 
 def _unanswered(run: Run, shard: Path) -> Path:
-    assert run.plan is not None
-    requests = list(run.plan.read([shard]))
-    known = AnsweredIndex.read(run.dataset.root).look_up(
-        [r.key for r in requests], [row_fingerprint(r.item_id, r.prompt_id) for r in requests]
-    )
-    left = shard.with_suffix(".again.jsonl")
-    open_requests = [r for r, k in zip(requests, known, strict=True) if k is AnswerState.NOTHING]
-    left.write_bytes(b"".join(r.to_json() + b"\n" for r in open_requests))
-    return left
+    index = AnsweredIndex.read(run.context.dataset.root)
+
+    def keep(requests: Sequence[Request]) -> Iterable[Request]:
+        rows = [row_fingerprint(request.item_id, request.prompt_id) for request in requests]
+        states = index.look_up([request.key for request in requests], rows)
+        return (one for one, state in zip(requests, states, strict=True) if state is AnswerState.NOTHING)
+
+    return spool.rewrite(shard, keep, to=shard.with_suffix(".again.jsonl"))
 
 
-async def ask_all(run: Run) -> None:
-    """All shards of all models, by the job's runner."""
-    ask_by: Mapping[str, Callable[[Run], Awaitable[None]]] = {
-        "threads": _ask_here,
-        "processes": subprocess_pool.ask_all,
-        "dask": _ask_by_cluster,
-        "ray": _ask_by_cluster,
-    }
-    await ask_by[run.job.runner](run)
+async def send_by_tasks(run: Run, only: RequestFilter | None = None) -> None:
+    """The shard executor of `runner: threads` in a flow: a Prefect task for each shard, a few at a time."""
+    assert only is None, "a flow has no pilot"
+    await asyncio.gather(*(_send_model(run, model, len(s)) for model, s in run.plan.shards.items()))
 
 
-async def _ask_here(run: Run) -> None:
-    """A few shards of each model at a time."""
-    assert run.plan is not None
-    await asyncio.gather(*(_ask_model(run, model, len(s)) for model, s in run.plan.shards.items()))
-
-
-async def _ask_model(run: Run, model: str, shards: int) -> None:
-    turn = asyncio.Semaphore(SHARDS_AT_ONCE)
+async def _send_model(run: Run, model: str, shards: int) -> None:
+    slots = asyncio.Semaphore(SHARDS_AT_ONCE)
 
     async def one(number: int) -> None:
-        async with turn:
-            if run.dispatcher is not None and not run.dispatcher.stopping:
-                await ask(run.run_id, model, number)
+        async with slots:
+            if run.stop.reason is None:
+                await send_shard(run.context.run_id, model, number)
 
     await asyncio.gather(*(one(number) for number in range(shards)))
 
 
-# -- shards on a cluster
-
-
-@task(task_run_name="{model}-{number}", retries=1, cache_policy=NO_CACHE)
-def ask_elsewhere(setting: bytes, shard: str, model: str, number: int) -> CounterSnapshot:
-    """One shard of one model, in whatever process this runs; safe to run again there or elsewhere."""
-    told: WorkerConfig = pickle.loads(setting)  # noqa: S301 - of the flow that submitted it
-    return worker.ask(told, model, Path(shard), asyncio.run(_environment(told.job)))
-
-
-async def _ask_by_cluster(run: Run) -> None:
-    """Submit every shard to Prefect's Dask or Ray runner, not many more than it has hands for."""
-    assert run.plan is not None and run.dispatcher is not None
-    setting = setting_of(run)
-    if not await subprocess_pool.make_ready(run, setting):
-        return
-    base = {counters.model: subprocess_pool.copy_of(counters) for counters in run.all_counters}
-    at_once = setting.workers if task_runners.is_there(run.job) else 2 * setting.workers * SHARDS_AT_ONCE
-    undertaker = asyncio.create_task(_bury_along(run, setting))
-    try:
-        with (
-            temporary_settings({PREFECT_API_URL: await _api_url()}),  # else each worker starts a server
-            task_runners.runner(run.job, setting.workers) as runner,
-            ThreadPoolExecutor(at_once) as pool,
-        ):
-            await _submit_all(run, setting, runner, pool, asyncio.Semaphore(at_once))
-    except BaseException:
-        worker.stop(run.plan.folder, "interrupted", "interrupted")
-        raise
-    finally:
-        undertaker.cancel()
-        subprocess_pool.count_again(
-            run, base
-        )  # the cluster runs a dead worker's shards again, finished ones too
-
-
-async def _submit_all(
-    run: Run, setting: WorkerConfig, runner: Any, pool: ThreadPoolExecutor, turn: asyncio.Semaphore
-) -> None:
-    assert run.plan is not None and run.dispatcher is not None
-    value, loop = pickle.dumps(setting.without_key()), asyncio.get_running_loop()
-    dispatcher, all_counters = run.dispatcher, run.plan.all_counters
-
-    async def one(model: str, number: int, shard: Path) -> None:
-        async with turn:
-            if dispatcher.stopping or all_counters[model].stopped is not None:
-                return
-            parameters = {"setting": value, "shard": str(shard), "model": model, "number": number}
-            future = runner.submit(ask_elsewhere, parameters=parameters)
-            told: CounterSnapshot = await loop.run_in_executor(pool, future.result)
-        worker.add(told, all_counters[model])
-        if told.run_stopped is not None:
-            dispatcher.stop(*told.run_stopped)
-
-    shards = run.plan.shards.items()
-    async with asyncio.TaskGroup() as group:
-        for model, paths in shards:
-            for number, shard in enumerate(paths):
-                group.create_task(one(model, number, shard))
-
-
-async def _api_url() -> str:
-    """Where this flow's Prefect API answers, a temporary one too."""
-    async with get_client() as client:
-        return str(client.api_url)
-
-
-async def _bury_along(run: Run, setting: WorkerConfig) -> None:
-    """Give back what dead workers had of the budget, while the others go on."""
-    while setting.on_ledger:
-        await asyncio.sleep(BURY_EVERY_S)
-        with suppress(MaviError):  # the store is out: what the dead had stays counted as spent
-            await subprocess_pool.bury(run, setting)
+# -- publishing
 
 
 @task(name="publish", task_run_name="publish")
 async def publish(run_id: str) -> dict[str, Any]:
     """Seal, publish, and write the run's row; returns what `mavi run --json` prints."""
-    return _tell(await asyncio.to_thread(_RUNS[run_id].finish)).to_json()
+    return publish_report(await asyncio.to_thread(_RUNS[run_id].planned().finish)).to_json()
 
 
 def failures(root: Path, run_id: str) -> dict[str, int]:

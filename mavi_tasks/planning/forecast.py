@@ -10,10 +10,13 @@ from typing import Any
 from mavi_tasks.estimate import Estimate, Estimator, History, ModelAssumptions, ModelEstimate, text_chars
 from mavi_tasks.estimate.budget_advice import Accuracy, Advice, cheaper, explain, plan_accuracy
 from mavi_tasks.estimate.token_formulas import DURATION_S
-from mavi_tasks.execution.run import Run
 from mavi_tasks.job import Job
-from mavi_tasks.planning.planner import Plan, Watcher
-from mavi_tasks.planning.target import ModelTarget, Request
+from mavi_tasks.planning import spool
+from mavi_tasks.planning.context import RunContext
+from mavi_tasks.planning.planner import OnProgress, make_plan
+from mavi_tasks.planning.request import Request
+from mavi_tasks.planning.spool import Plan
+from mavi_tasks.planning.target import ModelTarget
 from mavi_tasks.storage.tables import open_table
 
 ZERO_USD = {"p10": "0.000000", "p50": "0.000000", "p90": "0.000000"}
@@ -36,19 +39,19 @@ class Forecast:
 
     def to_json(self) -> dict[str, Any]:
         """What `mavi plan --json` prints."""
-        told = self.estimate.to_json()
-        known = {model["model"]: model for model in told["models"]}
-        cost = told["cost_usd"] if self.estimate.models else ZERO_USD
+        estimate = self.estimate.to_json()
+        known = {model["model"]: model for model in estimate["models"]}
+        cost = estimate["cost_usd"] if self.estimate.models else ZERO_USD
         return {
             "requests": self.plan.requests,
             "already_answered": self.plan.already_answered,
             "to_send": self.to_send,
-            "shared": self.plan.to_share,
+            "shared": self.plan.to_copy,
             "refused": self.plan.refused,
             "cost_usd": cost,
-            "known_cost_usd": told["known_cost_usd"],
-            "unpriced": told["unpriced"],
-            "wall_s": told["wall_s"],
+            "known_cost_usd": estimate["known_cost_usd"],
+            "unpriced": estimate["unpriced"],
+            "wall_s": estimate["wall_s"],
             "models": [known.get(target.model) or _nothing(target) for target in self.plan.targets],
             "accuracy": self.accuracy.words if self.accuracy is not None else None,
             "budget": self.advice.to_json() if self.advice is not None else None,
@@ -60,9 +63,9 @@ class Forecast:
 
     def for_run_row(self) -> str:
         """The plan as the run's row keeps it, so that later plans can tell how far off this one was."""
-        band = self.estimate.known_cost_usd
-        told = {"cost_p10_usd": band.p10, "cost_p50_usd": band.p50, "cost_p90_usd": band.p90}
-        return json.dumps({"plan": {name: format(value, "f") for name, value in told.items()}})
+        cost = self.estimate.known_cost_usd
+        percentiles = {"cost_p10_usd": cost.p10, "cost_p50_usd": cost.p50, "cost_p90_usd": cost.p90}
+        return json.dumps({"plan": {name: format(value, "f") for name, value in percentiles.items()}})
 
 
 def _nothing(target: ModelTarget) -> dict[str, Any]:
@@ -80,28 +83,59 @@ def _nothing(target: ModelTarget) -> dict[str, Any]:
     }
 
 
-def forecast(run: Run, *, retry_invalid: bool = False, watch: Watcher | None = None) -> Forecast:
-    """Plan a run and estimate it in the same pass. Raises InputError; sends nothing, writes no dataset."""
-    sums = _Sums(run, with_others=run.job.budget_usd is not None)
-    plan = run.make_plan(retry_invalid=retry_invalid, listen=sums.add, watch=watch)
-    return _forecast(run, plan, sums)
+class Forecaster:
+    """Plans a run and estimates it in the same pass. Sends nothing, writes no dataset.
+
+    forecaster = Forecaster(context)
+    plan = forecaster.plan()            # raises InputError with every problem of the input
+    forecast = forecaster.forecast(plan)
+    """
+
+    def __init__(
+        self,
+        context: RunContext,
+        *,
+        retry_invalid: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> None:
+        self._context, self._retry_invalid, self._on_progress = context, retry_invalid, on_progress
+        self._sums = _Sums(context, with_others=context.job.budget_usd is not None)
+
+    def plan(self) -> Plan:
+        return make_plan(
+            self._context,
+            retry_invalid=self._retry_invalid,
+            on_request=self._sums.add,
+            on_progress=self._on_progress,
+        )
+
+    def forecast(self, plan: Plan) -> Forecast:
+        return _forecast(self._context, plan, self._sums)
 
 
-def again(run: Run, plan: Plan) -> Forecast:
+def forecast(
+    context: RunContext, *, retry_invalid: bool = False, on_progress: OnProgress | None = None
+) -> Forecast:
+    """The forecast of a run that will not be sent. Raises InputError."""
+    forecaster = Forecaster(context, retry_invalid=retry_invalid, on_progress=on_progress)
+    return forecaster.forecast(forecaster.plan())
+
+
+def re_estimate(context: RunContext, plan: Plan) -> Forecast:
     """The same plan, estimated anew with what the dataset shows by now (after a pilot)."""
-    sums = _Sums(run, with_others=False)
+    sums = _Sums(context, with_others=False)
     for target in plan.targets:
-        for request in plan.read(plan.shards[target.model]):
+        for request in spool.read(plan.shards[target.model]):
             sums.add(target, request)
-    return _forecast(run, plan, sums)
+    return _forecast(context, plan, sums)
 
 
 class _Sums:
     """Adds up what will be sent. Past answers are read at the first of it: a finished job needs none."""
 
-    def __init__(self, run: Run, *, with_others: bool) -> None:
-        self._run, self._with_others = run, with_others
-        self.unknown_videos = 0  # sent by URL, so that nobody knows how long they are
+    def __init__(self, context: RunContext, *, with_others: bool) -> None:
+        self._context, self._with_others = context, with_others
+        self.unknown_videos = 0  # sent by URL, so that their length is not known
         self._estimator: Estimator | None = None
         self._others: _Others | None = None
 
@@ -118,10 +152,10 @@ class _Sums:
                 others.estimator.add(model, request.media_items, chars, request.prompt_id)
 
     def _start(self) -> Estimator:
-        run = self._run
-        seen = observed(run.dataset.root, run.endpoint.identity)
-        self._estimator = Estimator.of_lanes(run.targets, run.job.limits_for, seen)
-        self._others = _others(run, seen) if self._with_others else None
+        context = self._context
+        seen = history_of(context.dataset.root, context.endpoint.identity)
+        self._estimator = Estimator.of_lanes(context.targets, context.job.limits_for, seen)
+        self._others = _others(context, seen) if self._with_others else None
         return self._estimator
 
     def estimate(self) -> Estimate:
@@ -140,15 +174,15 @@ class _Others:
     estimator: Estimator
 
 
-def _others(run: Run, seen: History | None) -> _Others:
+def _others(context: RunContext, seen: History | None) -> _Others:
     """The two cheapest models of each family that are priced, not shut down and not in the plan."""
     today = datetime.now(UTC).date()
-    asked = {target.model for target in run.targets}
-    first = run.targets[0]
+    planned = {target.model for target in context.targets}
+    first = context.targets[0]
     cheapest: dict[str, list[tuple[int, str, ModelAssumptions]]] = {}
-    for row in run.prices.models(today):
+    for row in context.prices.models(today):
         gone = row.retirement is not None and row.retirement.past
-        if row.price is None or gone or row.model in asked:
+        if row.price is None or gone or row.model in planned:
             continue
         tier = row.price.tiers[0]
         setting = ModelAssumptions(
@@ -164,20 +198,24 @@ def _others(run: Run, seen: History | None) -> _Others:
     return _Others(first.model, tuple(chosen), Estimator(chosen, seen))
 
 
-def _forecast(run: Run, plan: Plan, sums: _Sums) -> Forecast:
+def _forecast(context: RunContext, plan: Plan, sums: _Sums) -> Forecast:
     estimate = sums.estimate()
-    runs = open_table(run.dataset.root, "runs").to_table() if (run.dataset.root / "runs").is_dir() else []
-    budget = run.job.budget_usd
+    runs = (
+        open_table(context.dataset.root, "runs").to_table()
+        if (context.dataset.root / "runs").is_dir()
+        else []
+    )
+    budget = context.job.budget_usd
     return Forecast(
         plan=plan,
         estimate=estimate,
         accuracy=plan_accuracy(runs),
         advice=cheaper(estimate, budget, sums.swaps()) if budget is not None else None,
-        warnings=(*_warnings(run), *_length_warning(run.job, sums.unknown_videos)),
+        warnings=(*_warnings(context), *_length_warning(context.job, sums.unknown_videos)),
     )
 
 
-def observed(root: Path, gateway: str) -> History | None:
+def history_of(root: Path, gateway: str) -> History | None:
     """What past runs in this dataset really used; None when there are none."""
     if not (root / "results").is_dir():
         return None
@@ -187,7 +225,7 @@ def observed(root: Path, gateway: str) -> History | None:
 
 
 def _length_warning(job: Job, videos: int) -> list[str]:
-    """A budget can hold back only for a length that somebody tells."""
+    """A budget can hold back only for a length that is known."""
     if not videos or job.budget_usd is None or job.media.max_video_s is not None:
         return []
     return [
@@ -196,17 +234,17 @@ def _length_warning(job: Job, videos: int) -> list[str]:
     ]
 
 
-def _warnings(run: Run) -> list[str]:
+def _warnings(context: RunContext) -> list[str]:
     """Models without a price, and models whose provider has shut them down or will within a month."""
     today = datetime.now(UTC).date()
-    told = run.job.warnings()
-    for target in run.targets:
+    warnings = context.job.warnings()
+    for target in context.targets:
         if target.price is None:
-            told.append(
-                run.prices.hint(target.model) or f"{target.model} has no known price: its cost stays null"
+            warnings.append(
+                context.prices.hint(target.model) or f"{target.model} has no known price: its cost stays null"
             )
-        gone = run.prices.retired(target.model, today)
-        if gone is not None and not run.endpoint.is_sandbox and (gone.on - today).days <= 31:
+        gone = context.prices.retired(target.model, today)
+        if gone is not None and not context.endpoint.is_sandbox and (gone.on - today).days <= 31:
             when = "was" if gone.on <= today else "will be"
-            told.append(f"{target.model} {when} shut down by its provider on {gone.on} ({gone.source})")
-    return told
+            warnings.append(f"{target.model} {when} shut down by its provider on {gone.on} ({gone.source})")
+    return warnings

@@ -9,42 +9,12 @@ from typing import Any
 import orjson
 
 from mavi_tasks.job import Job, ModelSpec
-from mavi_tasks.media import DeliveryPlan as Way
-from mavi_tasks.media import Media, MediaOptions, Unit, equal_frames, route_for
+from mavi_tasks.media import DeliveryPlan, Media, MediaOptions, Unit, equal_frames, route_for
 from mavi_tasks.media.types import Refusal
 from mavi_tasks.pricing.book import Price, PriceBook
 from mavi_tasks.providers import Family, Part, PromptRequest, WireOptions, family_of
 
 KEY_VERSION = 1  # raise it when a change alters what models are asked
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One (item, prompt, model), rendered.
-
-    tokens: the estimate of its input; max_input_tokens: what a budget should hold back for it.
-    """
-
-    key: str
-    item_id: str
-    prompt_id: str
-    prompt: str
-    media_items: tuple[Media, ...]
-    truth: str | None
-    tokens: int
-    max_input_tokens: int
-
-    def to_json(self) -> bytes:
-        media_items = [media.to_json() for media in self.media_items]
-        tokens = (self.tokens, self.max_input_tokens)
-        return orjson.dumps(
-            (self.key, self.item_id, self.prompt_id, self.prompt, media_items, self.truth, *tokens)
-        )
-
-    @staticmethod
-    def from_json(line: bytes) -> "Request":
-        key, item_id, prompt_id, prompt, media_items, *rest = orjson.loads(line)
-        return Request(key, item_id, prompt_id, prompt, tuple(map(Media.from_json, media_items)), *rest)
 
 
 @dataclass(frozen=True)
@@ -81,7 +51,7 @@ class ModelTarget:
             digest.update(f"\0{media.kind}\0{media.identity}".encode())
         return str(digest.hexdigest())
 
-    def way(self, media_items: Sequence[Unit], *, force_inline: bool = False) -> Way | Refusal:
+    def route(self, media_items: Sequence[Unit], *, force_inline: bool = False) -> DeliveryPlan | Refusal:
         """How these media reach this model, or why they cannot."""
         return route_for(
             media_items,

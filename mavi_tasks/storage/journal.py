@@ -108,7 +108,9 @@ class Journal:
         durability: Durability = "group",
         roll_bytes: int = 64 << 20,
         roll_after_s: float = 300.0,
+        fence: Callable[[], None] | None = None,
     ) -> None:
+        """fence: called before each intent; raises StorageError when nothing more may be sent."""
         self.folder = folder
         self.writer = writer
         self._header = {
@@ -121,6 +123,7 @@ class Journal:
         self._durability = durability
         self._roll_bytes = roll_bytes
         self._roll_after_s = roll_after_s
+        self._fence = fence
         self._open_intents: dict[str, Sequence[Any]] = {}
         self._intent_id = itemgetter(columns.intents.index("attempt_id"))
         self._attempt_id = itemgetter(columns.attempts.index("attempt_id"))
@@ -148,6 +151,8 @@ class Journal:
 
         Raises StorageError when it cannot be recorded: then it must not be sent.
         """
+        if self._fence is not None:
+            self._fence()
         if self._trouble:
             raise self._refusal()
         self._write({"t": "i", "a": attempt}, spend_ballast=False)

@@ -106,15 +106,15 @@ def timed(name: str, library: Path, out: Path) -> dict:
 
 def night(library: Path, out: Path) -> None:
     """All that a run does before its first call; leaves the plan's spool for the parent."""
-    from mavi_tasks.execution.run import open_run
     from mavi_tasks.job import job_of
     from mavi_tasks.job.endpoint import resolve_endpoint
     from mavi_tasks.planning import forecast
+    from mavi_tasks.planning.context import open_context
 
     job = job_of(manifest=str(library), models=[MODEL], prompt=PROMPT, output=str(out), gateway="sandbox")
-    run = open_run(job, resolve_endpoint(job.gateway, os.environ))
+    context = open_context(job, resolve_endpoint(job.gateway, os.environ))
     start_s = time.process_time()
-    told = forecast.forecast(run)
+    told = forecast.forecast(context)
     usage = resource.getrusage(resource.RUSAGE_SELF)
     found = {
         "requests": told.plan.requests,

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from mavi_tasks.execution import local
+from mavi_tasks.execution.run import send_here
 from mavi_tasks.storage.publish import Dataset
 from mavi_tasks.storage.request_locks import RequestLocks, SegmentFollower
 from tests.support.gateways import (
@@ -234,9 +235,10 @@ def test_ctrl_c_before_anything_is_sent_ends_at_once_without_a_traceback():
         signal.raise_signal(signal.SIGINT)
         await asyncio.sleep(60)
 
-    run = SimpleNamespace(all_counters=[], limiters={}, dispatcher=None, dispatch=opening)
+    limiters = SimpleNamespace(by_model={})
+    run = SimpleNamespace(all_counters=[], limiters=limiters, dispatcher=None, dispatch=opening)
     with pytest.raises(KeyboardInterrupt), asyncio.Runner() as runner:
-        runner.run(local._dispatch(run, "w0", None, quiet=True))
+        runner.run(local.dispatch_run(run, send_here, local.SILENT))
 
 
 # -- the disk

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from mavi_tasks.errors import InputError, StorageError
-from mavi_tasks.execution.distributed.leased_shards import SlicePartitioner, _slices
-from mavi_tasks.execution.distributed.slice_leases import SLICES, SliceLeases, slice_of
+from mavi_tasks.execution.distributed.slice_leases import SliceLeases
+from mavi_tasks.planning.request import key_start
+from mavi_tasks.planning.spool import SLICES, SlicePartitioner, slice_of, slices_of
 from mavi_tasks.storage import s3 as objects
 from mavi_tasks.storage.answered_index import AnsweredIndex, AnswerState, row_fingerprint
 from mavi_tasks.storage.publish import Dataset
@@ -294,11 +295,10 @@ def test_an_ended_run_leaves_no_lease_and_no_heartbeat(leases):
 def test_cut_shards_hold_whole_slices_and_every_request_once(tmp_path, size):
     lines = [f'["{key(n)}","item{n}"]\n'.encode() for n in range(1_000)]
     (tmp_path / "0-00000.jsonl").write_bytes(b"".join(lines))
-    shards = SlicePartitioner(tmp_path, 0, size).cut([tmp_path / "0-00000.jsonl"])
+    shards = SlicePartitioner(tmp_path, 0, size).partition([tmp_path / "0-00000.jsonl"])
     cut = [shard.read_bytes().splitlines(keepends=True) for shard in shards]
     assert sorted(line for shard in cut for line in shard) == sorted(lines)
     assert max(map(len, cut)) <= size
     for shard, held in zip(shards, cut, strict=True):
-        needed = {f"m/{slice_of(line[2:4].decode()):02}" for line in held}
-        assert needed <= _slices("m", shard)
+        assert {slice_of(key_start(line)) for line in held} <= set(slices_of(shard))
     assert sorted(tmp_path.iterdir()) == sorted(shards)

@@ -10,11 +10,16 @@ import psutil
 import pytest
 
 from mavi_tasks.common.counters import ModelCounters
-from mavi_tasks.execution.distributed import worker as workers
-from mavi_tasks.execution.run import open_run
+from mavi_tasks.execution.distributed.coordination import STOP_FILE, WorkerConfig, stop_workers
+from mavi_tasks.execution.distributed.counter_snapshot import CounterSnapshot
+from mavi_tasks.execution.distributed.worker import send_shard
+from mavi_tasks.execution.run import Run
+from mavi_tasks.execution.stop_signal import StopSignal
 from mavi_tasks.job import load_job
 from mavi_tasks.job.endpoint import SANDBOX_KEY, Endpoint
 from mavi_tasks.media import MediaOptions
+from mavi_tasks.planning.context import open_context
+from mavi_tasks.planning.planner import make_plan
 from mavi_tasks.storage import run_totals
 from tests.bench.server import serving
 from tests.support.gateways import (
@@ -79,9 +84,9 @@ def test_a_worker_that_cannot_begin_says_why_without_a_traceback(tmp_path, gatew
     job = job_of(tmp_path, gateway, 40)
     (tmp_path / "out" / "_journal").mkdir(parents=True)
     script = (
-        "import mavi_tasks.execution.run as run, sys\n"
+        "import mavi_tasks.planning.context as context, sys\n"
         "from mavi_tasks.cli.main import main\n"
-        "run.new_run_id = lambda _: 'r1'\n"
+        "context.new_run_id = lambda _: 'r1'\n"
         f"sys.exit(main(['run', {str(job)!r}, '--json', '--no-prefect']))\n"
     )
     for name in ("w1", "w2"):
@@ -98,8 +103,8 @@ def test_a_stop_reaches_the_workers_where_there_are_no_hard_links(tmp_path, monk
         raise PermissionError("no links here")
 
     monkeypatch.setattr("os.link", refuse)
-    workers.stop(tmp_path, "interrupted", "cancelled")
-    assert [path.name for path in tmp_path.iterdir()] == [workers.STOP_FILE]
+    stop_workers(tmp_path, "interrupted", "cancelled")
+    assert [path.name for path in tmp_path.iterdir()] == [STOP_FILE]
 
 
 def test_processes_ask_everything_once_and_the_parent_publishes(tmp_path, gateway):
@@ -255,17 +260,17 @@ def planned(tmp_path, gateway):
     job = load_job(job_of(tmp_path, gateway, 40, runner="dask"))
     endpoint = Endpoint("sandbox", gateway.base_url, SANDBOX_KEY)
     options = MediaOptions.of(job.media)
-    run = open_run(job, endpoint, options=options)
-    run.make_plan()
-    yield run, workers.setting_of(run).without_key()
-    run.claims.close()
+    context = open_context(job, endpoint, options=options)
+    run = Run.prepare(context, lambda: make_plan(context))
+    yield run, WorkerConfig.of(run).without_key()
+    run.locks.close()
     run.plan.discard()
 
 
 def ask(setting, shards):
     (model,) = shards
     with ThreadPoolExecutor(4) as pool:
-        return list(pool.map(lambda shard: workers.ask(setting, model, shard), shards[model]))
+        return list(pool.map(lambda shard: send_shard(setting, model, shard), shards[model]))
 
 
 def test_a_shard_that_is_run_again_asks_nothing_again(planned, gateway):
@@ -273,7 +278,7 @@ def test_a_shard_that_is_run_again_asks_nothing_again(planned, gateway):
     first, second = ask(setting, run.plan.shards), ask(setting, run.plan.shards)
     assert [told.counts["answered"] for told in first] == [20, 20]
     assert [told.counts["calls"] for told in second] == [0, 0]
-    run.dataset.publish()
+    run.context.dataset.publish()
     third = ask(setting, run.plan.shards)  # from parts now, no longer from the journal
     assert [told.counts["calls"] for told in third] == [0, 0]
     assert gateway.bill()["bodies"]["extra_payments"] == 0
@@ -282,8 +287,8 @@ def test_a_shard_that_is_run_again_asks_nothing_again(planned, gateway):
 def test_shards_in_one_process_share_one_journal_and_leave_none_open(planned):
     run, setting = planned
     ask(setting, run.plan.shards)
-    assert not list(run.dataset.journal.glob("*.jsonl"))
-    writers = {path.name.split(".")[0] for path in run.dataset.journal.glob("*.sealed")}
+    assert not list(run.context.dataset.journal.glob("*.jsonl"))
+    writers = {path.name.split(".")[0] for path in run.context.dataset.journal.glob("*.sealed")}
     assert len(writers) <= 2  # one, unless the first shard ended before the second began
 
 
@@ -310,8 +315,8 @@ def test_reports_of_a_worker_add_up_to_its_last_one():
     before = None
     for answered in (3, 7, 7):
         of_worker.answered, of_worker.errors = answered, {"timeout": (answered, "slow")}
-        now = workers.CounterSnapshot.from_json(workers.CounterSnapshot.of(of_worker, None).to_json())
-        workers.add(now, total, but=before)
+        now = CounterSnapshot.from_json(CounterSnapshot.of(of_worker, StopSignal()).to_json())
+        now.add_to(total, previous=before)
         before = now
     assert total.answered == 12
     assert total.errors == {"timeout": (7, "slow")}

@@ -38,17 +38,11 @@ from mavi_tasks.storage.s3.mirror import Mirror
 
 log = logging.getLogger("mavi")
 
-SLICES: Final = 64
 LEASE_S: Final = 60.0
 TABLE: Final = "_claims/leases.json"
 BEATS: Final = "_claims/run-"
 CAS_TRIES: Final = 60
 SWEPT_AFTER_S: Final = 86_400.0
-
-
-def slice_of(key: str) -> int:
-    """Which of the 64 parts of the key space a request key (hexadecimal) lies in."""
-    return int(key[:2], 16) >> 2
 
 
 def lease_s() -> float:

@@ -24,8 +24,8 @@ from mavi_tasks.limits import ModelLimiter
 
 if TYPE_CHECKING:
     from mavi_tasks.planning.forecast import Forecast
-    from mavi_tasks.planning.pilot import Measured
-    from mavi_tasks.planning.planner import Plan
+    from mavi_tasks.planning.pilot import PilotResult
+    from mavi_tasks.planning.spool import Plan
     from mavi_tasks.storage.status import Status
 
 REFRESH_S = 0.25
@@ -194,7 +194,7 @@ def _seconds_band(band: Interval[float]) -> str:
     return f"{_duration(band.p50)} ({_duration(band.p10)} to {_duration(band.p90)})"
 
 
-def piloted(measured: Measured, told: Forecast, console: Console) -> None:
+def piloted(measured: PilotResult, told: Forecast, console: Console) -> None:
     """What a pilot showed: cost, time, and answers side by side."""
     console.print(Text(f"Pilot: {measured.projection.words}"))
     console.print(Text(f"Time for all of it: about {_seconds_band(told.estimate.wall_s)}"))

@@ -12,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mavi_tasks.execution.run import open_run
 from mavi_tasks.job import job_of
 from mavi_tasks.job.endpoint import resolve_endpoint
 from mavi_tasks.media import Probe
 from mavi_tasks.media import probe_index as module
 from mavi_tasks.media.probe_index import ProbeIndex
+from mavi_tasks.planning import spool
+from mavi_tasks.planning.context import open_context
+from mavi_tasks.planning.planner import make_plan
 from tests.support.gateways import mavi, rows
 
 LATER = 10**18  # far enough after any time in these tests that a file has settled
@@ -182,49 +184,47 @@ def media(tmp_path):
     return folder
 
 
-def plan(manifest, out, **more):
-    """What a night would send, by item; nothing is asked."""
+def planned(manifest, out, **more):
+    """What a night would send, by item; nothing is sent."""
     fields = {"models": [MODEL], "prompt": "What?", "gateway": "sandbox"}
     job = job_of(**{"manifest": str(manifest), "output": str(out), **fields, **more})
-    run = open_run(job, resolve_endpoint(job.gateway, {}))
-    made = run.make_plan()
-    found = [request for shards in made.shards.values() for request in made.read(shards)]
-    made.discard()
-    run.claims.close()
+    plan = make_plan(open_context(job, resolve_endpoint(job.gateway, {})))
+    found = [request for shards in plan.shards.values() for request in spool.read(shards)]
+    plan.discard()
     return found
 
 
 def test_a_second_night_reads_no_file_it_knows(media, tmp_path):
-    first = {request.item_id: request.key for request in plan(media, tmp_path / "out")}
+    first = {request.item_id: request.key for request in planned(media, tmp_path / "out")}
     for path in media.iterdir():  # unreadable as pictures, but of the same size and time
         stamp = path.stat()
         path.write_bytes(b"\x00" * stamp.st_size)
         os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    assert {request.item_id: request.key for request in plan(media, tmp_path / "out")} == first
+    assert {request.item_id: request.key for request in planned(media, tmp_path / "out")} == first
 
 
 def test_a_changed_file_is_another_request_and_a_touched_one_is_not(media, tmp_path):
-    first = {request.item_id: request.key for request in plan(media, tmp_path / "out")}
+    first = {request.item_id: request.key for request in planned(media, tmp_path / "out")}
     Image.new("RGB", (99, 20)).save(media / "1.jpg")
     os.utime(media / "2.jpg")
-    second = {request.item_id: request.key for request in plan(media, tmp_path / "out")}
+    second = {request.item_id: request.key for request in planned(media, tmp_path / "out")}
     assert [name for name in first if first[name] != second[name]] == ["1.jpg"]
 
 
 def test_newest_first_with_a_limit_takes_the_last_changed(media, tmp_path):
-    found = plan(media, tmp_path / "out", order="newest", limit=2)
+    found = planned(media, tmp_path / "out", order="newest", limit=2)
     assert [request.item_id for request in found] == ["5.jpg", "4.jpg"]
 
 
 def test_since_takes_only_what_was_changed_after_it(media, tmp_path):
-    found = plan(media, tmp_path / "out", since="2023-11-14T22:13:23+00:00")  # 1_700_000_003
+    found = planned(media, tmp_path / "out", since="2023-11-14T22:13:23+00:00")  # 1_700_000_003
     assert [request.item_id for request in found] == ["4.jpg", "5.jpg"]
     os.utime(media / "0.jpg", (time.time() - 3600, time.time() - 3600))
-    assert [request.item_id for request in plan(media, tmp_path / "out", since="2h")] == ["0.jpg"]
+    assert [request.item_id for request in planned(media, tmp_path / "out", since="2h")] == ["0.jpg"]
 
 
 def test_a_night_in_which_nothing_is_new_is_no_error(media, tmp_path):
-    assert plan(media, tmp_path / "out", since="1h") == []
+    assert planned(media, tmp_path / "out", since="1h") == []
 
 
 def test_removed_items_stay_in_history(media, tmp_path):
@@ -279,10 +279,10 @@ def bucket():
 
 
 def test_an_object_replaced_under_its_name_is_asked_again(bucket, tmp_path):
-    first = {request.item_id: request.key for request in plan("s3://b/in/", tmp_path / "out")}
-    again = {request.item_id: request.key for request in plan("s3://b/in/", tmp_path / "out")}
+    first = {request.item_id: request.key for request in planned("s3://b/in/", tmp_path / "out")}
+    again = {request.item_id: request.key for request in planned("s3://b/in/", tmp_path / "out")}
     bucket.pipe_file("s3://b/in/2.jpg", b"another picture")
-    second = {request.item_id: request.key for request in plan("s3://b/in/", tmp_path / "out")}
+    second = {request.item_id: request.key for request in planned("s3://b/in/", tmp_path / "out")}
     assert first == again
     assert [name for name in first if first[name] != second[name]] == ["2.jpg"]
 
@@ -292,6 +292,6 @@ def test_a_table_may_tell_etags_too(tmp_path):
         (tmp_path / "items.csv").write_text(
             f"item_id,media_url,media_etag\na,https://h.example/a.jpg,{etag}\n"
         )
-        return [request.key for request in plan(tmp_path / "items.csv", tmp_path / "out")]
+        return [request.key for request in planned(tmp_path / "items.csv", tmp_path / "out")]
 
     assert keys("one") == keys("one") != keys("two")

@@ -1,0 +1,52 @@
+"""What a reader of an answer should know: it is empty, stops short, or its media was most likely not seen."""
+
+from typing import Final
+
+from mavi_tasks import estimate, labels
+from mavi_tasks.execution.rows import Attempt
+from mavi_tasks.gateway.client import RetryDecision
+from mavi_tasks.planning.request import Request
+from mavi_tasks.planning.target import ModelTarget
+
+UNSEEN_FRACTION: Final = 0.1  # fewer of a media's estimated tokens than this, and it was not read
+LEAST_MEDIA_TOKENS: Final = 100  # too few to tell a media that was read from one that was not
+
+
+def empty_answer(billed: bool, finish_reason: str | None) -> RetryDecision:
+    """No text: perhaps not fetched, perhaps billed (worth another try), or surely billed (not worth one)."""
+    if not billed:
+        return RetryDecision(
+            "refetch", "in_doubt", "empty_answer", "the reply holds no text and counts no tokens"
+        )
+    hint = f"finish_reason {finish_reason}; " if finish_reason else ""
+    message = f"billed, but the answer is empty ({hint}thinking may have used up max_tokens: raise it)"
+    return RetryDecision("final", "failed", "empty_answer", message)
+
+
+def remarks_on(
+    attempt: Attempt, text: str, request: Request, target: ModelTarget, *, repaired: bool
+) -> dict[str, object]:
+    """The keys `truncated`, `media_unseen` and `repaired`, each there when it is true."""
+    assert attempt.answer is not None
+    usage, reason = attempt.usage, attempt.answer.finish_reason
+    found = {
+        "truncated": reason in ("length", "max_tokens")
+        or (
+            reason is None
+            and labels.looks_truncated(
+                text, usage.output_tokens, target.max_tokens, target.schema is not None
+            )
+        ),
+        "media_unseen": usage.input_tokens is not None and _unseen(usage.input_tokens, request),
+        "repaired": repaired,
+    }
+    return {name: True for name, is_true in found.items() if is_true}
+
+
+def _unseen(input_tokens: int, request: Request) -> bool:
+    """Far fewer input tokens than the text and this media need: the media was most likely not read."""
+    if not request.media_items:
+        return False
+    text_tokens = estimate.text_tokens(estimate.text_chars(request.prompt))
+    media_tokens = request.tokens - text_tokens
+    return media_tokens >= LEAST_MEDIA_TOKENS and input_tokens < text_tokens + media_tokens * UNSEEN_FRACTION
