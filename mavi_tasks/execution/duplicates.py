@@ -14,6 +14,7 @@ from mavi_tasks.execution.rows import COPIED, copied_row
 from mavi_tasks.planning.context import RunContext
 from mavi_tasks.planning.request import Request, copy_key
 from mavi_tasks.planning.spool import Plan
+from mavi_tasks.schema import ResultStatus
 from mavi_tasks.storage import tables
 from mavi_tasks.storage.journal import Journal
 from mavi_tasks.storage.publish import Dataset
@@ -63,13 +64,19 @@ def _chunks(requests: Iterable[Request]) -> Iterator[list[Request]]:
 
 def _answers(dataset: Dataset, keys: set[str]) -> dict[str, Mapping[str, Any]]:
     """The answered rows of these request keys: from the parts, else from the journal of another run."""
-    answered = pc.field("request_key").isin(pa.array(sorted(keys))) & (pc.field("status") == "answered")
+    answered = pc.field("request_key").isin(pa.array(sorted(keys))) & (
+        pc.field("status") == ResultStatus.ANSWERED
+    )
     table = tables.open_table(dataset.root, "results").to_table(
         columns=["request_key", *COPIED], filter=answered
     )
     found: dict[str, Mapping[str, Any]] = {row["request_key"]: row for row in table.to_pylist()}
     if len(found) < len(keys):
         for _, row in tables.unpublished(dataset.root):
-            if row.request_key in keys and row.request_key not in found and row.status == "answered":
+            if (
+                row.request_key in keys
+                and row.request_key not in found
+                and row.status == ResultStatus.ANSWERED
+            ):
                 found[row.request_key] = row.by_name()
     return found

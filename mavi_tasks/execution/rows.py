@@ -13,6 +13,7 @@ from mavi_tasks.planning.request import Request, copy_key
 from mavi_tasks.planning.target import ModelTarget
 from mavi_tasks.pricing.book import Cost
 from mavi_tasks.providers import Answer, Usage
+from mavi_tasks.schema import ResultStatus
 from mavi_tasks.storage.journal import draft_class
 from mavi_tasks.storage.publish import COLUMNS
 
@@ -170,7 +171,7 @@ def copied_row(
     row.media_uri = media.uri if media else None
     row.media_kind = media.kind if media else "text"
     row.prompt = request.prompt
-    row.status = "answered"
+    row.status = ResultStatus.ANSWERED
     row.input_tokens = 0
     row.output_tokens = 0
     row.total_tokens = 0

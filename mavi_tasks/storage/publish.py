@@ -1,4 +1,4 @@
-"""The dataset folder: journal segments become immutable Parquet parts; reading them back.
+"""The dataset folder, and publishing: journal segments become immutable Parquet parts.
 
     DIR/results/ attempts/ runs/    run_date=YYYY-MM-DD/*.parquet, whole files only, readable at any moment
     DIR/labels/                     the answers' fields as columns, when the job has an answer_schema
@@ -6,9 +6,9 @@
     DIR/_staging/                   parts being written; never under a data folder, because polars and DuckDB
                                     do not skip names that begin with `_`
     DIR/_quarantine/                segments with damaged lines, as they were found
-    DIR/_claims                     byte-range locks of requests being asked now (claims.py)
+    DIR/_claims                     byte-range locks of the requests in progress (request_locks.py)
 
-A dataset in a bucket is a folder like that too, its spool: parts go to the bucket first (objects/).
+A dataset in a bucket has such a folder too, its local copy: parts go to the bucket first (s3/).
 
 Publishing is idempotent: the name of a part is that of its segment, so doing it twice writes the same file.
 The order is staging file, fsync, rename, fsync of the folder, and only then the segment is deleted; so a row
@@ -33,7 +33,7 @@ from filelock import FileLock, Timeout
 
 from mavi_tasks.common.money import pico_name, usd_name
 from mavi_tasks.labels import label_columns, label_rows
-from mavi_tasks.schema import ATTEMPTS, RESULTS, SCHEMA_VERSION, TABLES
+from mavi_tasks.schema import ATTEMPTS, RESULTS, SCHEMA_VERSION, TABLES, AttemptOutcome
 from mavi_tasks.storage import journal
 from mavi_tasks.storage.arrow import table_of
 from mavi_tasks.storage.filesystem import storage_errors, sync_folder
@@ -82,7 +82,7 @@ class Dataset:
     def publish(self, *, wait_s: float = 60.0) -> int:
         """Turn every sealed or orphaned segment into parts; returns how many were published.
 
-        One publisher at a time; when another one is at work for longer than `wait_s`, it is left to it.
+        One publisher at a time; when another one needs longer than `wait_s`, nothing is published here.
         """
         if not self.journal.is_dir():
             return 0
@@ -120,7 +120,7 @@ class Dataset:
         return any(path.name.startswith(f"{run_id}-") for path in journal.segments(self.journal))
 
     def _clear_staging(self) -> None:
-        """Half-written parts are dead, because we hold the lock; a run's row is written without it."""
+        """Remove half-written parts (we hold the lock) and old rows of runs (written without it)."""
         staging, old_s = self.root / "_staging", time.time() - HALF_WRITTEN_ROW_S
         for half in [path for table in (*TABLES, "labels") for path in staging.glob(f"*.{table}")]:
             half.unlink(missing_ok=True)
@@ -303,7 +303,7 @@ def _is_free(lock_path: Path) -> bool:
 
 
 def _carried_over(path: Path) -> set[str]:
-    """Attempts that were in flight when this segment was sealed: the next one tells what came of them."""
+    """Attempts in flight when this segment was sealed: their outcomes are in the next one."""
     stem, seq, _ = path.name.rsplit(".", 2)
     for suffix in (".jsonl", ".sealed"):
         with journal.reading(path.with_name(f"{stem}.{int(seq) + 1:05d}{suffix}")) as following:
@@ -324,7 +324,7 @@ def _put_in_place(staged: Path, final: Path) -> None:
 
 def _in_doubt(intent: journal.Row, attempt: type[journal.Row]) -> journal.Row:
     """The attempt of a send of which nothing more is known: the process died before the reply came."""
-    values = intent.by_name() | {"outcome": "in_doubt", "error_code": "crashed"}
+    values = intent.by_name() | {"outcome": AttemptOutcome.IN_DOUBT, "error_code": "crashed"}
     return attempt(map(values.get, attempt.names))
 
 

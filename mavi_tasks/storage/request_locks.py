@@ -1,9 +1,9 @@
-"""Overlapping runs over one dataset: no request is asked by two of them at the same time, or after another.
+"""Overlapping runs over one dataset: no request is sent by two of them at the same time, or after another.
 
-A claim is a lock on one byte of `DIR/_claims`, at an offset taken from the request's key. The operating
-system drops it when its process dies, so a dead run's claims need no clearing, and no clock is trusted. After
-the claim, a look at what other writers have recorded since; only then may the request be sent. Both together
-cost about 4 us.
+A request is locked by one byte of `DIR/_claims`, at an offset taken from its key. The operating system drops
+the lock when its process dies, so nothing is left of a dead run, and no clock is trusted. With the lock held,
+the run reads what other writers have recorded since; only then may the request be sent. Both together cost
+about 4 us.
 """
 
 import os
@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from mavi_tasks.schema import PAID
 from mavi_tasks.storage import journal
 from mavi_tasks.storage.filesystem import storage_errors
 
-PAID = ("answered", "invalid")
 TICK_NS = 50_000_000  # longer than one tick of any file system's clock
 
 if sys.platform == "win32":
@@ -54,7 +54,7 @@ else:
 
 
 class RequestLocks:
-    """The claims of one process on one dataset."""
+    """The locks of one process on the requests of one dataset."""
 
     def __init__(self, root: Path, writer: str) -> None:
         self._root = root
@@ -68,14 +68,14 @@ class RequestLocks:
         self._answered: set[str] = set()
 
     def take(self, key: str) -> bool:
-        """Claim a request; False when another run is asking it right now."""
+        """Lock a request; False when another run has locked it."""
         return _lock(self._fd, _offset(key), take=True)
 
     def release(self, key: str) -> None:
         _lock(self._fd, _offset(key), take=False)
 
     def answered_elsewhere(self, key: str) -> bool:
-        """Has another writer paid for an answer to this since the run began? Ask it with the claim held."""
+        """Whether another writer has paid for this answer since the run began; call it with the lock held."""
         self._look()
         return key in self._answered
 

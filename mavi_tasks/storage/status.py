@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from mavi_tasks.common.money import exact_text
 from mavi_tasks.common.money_columns import pico_sum
+from mavi_tasks.schema import AttemptOutcome, ResultStatus
 from mavi_tasks.storage import journal, publish, tables
-
-_BEST = {"answered": 0, "invalid": 1, "failed": 2, "skipped": 3}
+from mavi_tasks.storage.run_totals import attempt_totals
 
 
 @dataclass
 class Status:
-    """Requests by their latest status, and money over all tries. Pico-dollars."""
+    """Requests by their latest status, and money over all attempts. Pico-dollars."""
 
     dir: Path
     statuses: Counter[str] = field(default_factory=Counter)
@@ -26,13 +25,15 @@ class Status:
     in_flight: int = 0
     cost_pico: int = 0
     exposure_pico: int = 0
-    answers_pico: int = 0  # what the tries that gave the rows of results cost; the rest of cost_pico is waste
+    answers_pico: int = (
+        0  # what the attempts that gave the rows of results cost; the rest of cost_pico is waste
+    )
     runs: list[dict[str, Any]] = field(default_factory=list)
     quarantined: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {
-            **{name: self.statuses[name] for name in _BEST},
+            **{name: self.statuses[name] for name in ResultStatus},
             "in_doubt": self.in_doubt,
             "in_flight": self.in_flight,
             "cost_usd": exact_text(self.cost_pico),
@@ -46,7 +47,7 @@ class Status:
 
 
 def of(root: Path) -> Status:
-    """Read a dataset's state. Raises InputError when the folder is none."""
+    """Read a dataset's state. Raises InputError when the folder is not a dataset."""
     found = Status(root, quarantined=len(publish.Dataset(root).quarantined()))
     latest: dict[str, tuple[int, str]] = {}
     # The journal first: a segment that is published meanwhile was counted, and its part is left out.
@@ -66,22 +67,21 @@ def _add_results(
         found.answers_pico += pico_sum(batch["cost_usd"])
         times = batch["finished_at"].cast(pa.int64()).to_pylist()
         statuses = batch["status"].cast(pa.string()).to_pylist()
-        for key, at, status in zip(batch["request_key"].to_pylist(), times, statuses, strict=True):
-            _keep_latest(latest, key, at or 0, status)
+        for key, finished_at, status in zip(batch["request_key"].to_pylist(), times, statuses, strict=True):
+            _keep_latest(latest, key, finished_at or 0, status)
 
 
-def _keep_latest(latest: dict[str, tuple[int, str]], key: str, at: int, status: str) -> None:
+def _keep_latest(latest: dict[str, tuple[int, str]], key: str, finished_at: int, status: str) -> None:
     before = latest.get(key)
-    if before is None or at >= before[0]:
-        latest[key] = (at, status)
+    if before is None or finished_at >= before[0]:
+        latest[key] = (finished_at, status)
 
 
 def _add_attempts(root: Path, found: Status, counted: Collection[str]) -> None:
-    columns = ["outcome", "cost_usd", "exposure_usd"]
-    for batch in tables.open_table(root, "attempts", without=counted).to_batches(columns=columns):
-        found.cost_pico += pico_sum(batch["cost_usd"])
-        found.exposure_pico += pico_sum(batch["exposure_usd"])
-        found.in_doubt += pc.sum(pc.equal(batch["outcome"].cast(pa.string()), "in_doubt")).as_py() or 0
+    totals = attempt_totals(tables.open_table(root, "attempts", without=counted))
+    found.cost_pico += totals.cost_pico
+    found.exposure_pico += totals.exposure_pico
+    found.in_doubt += totals.in_doubt
 
 
 def _add_journal(root: Path, found: Status, latest: dict[str, tuple[int, str]]) -> set[str]:
@@ -116,7 +116,7 @@ def _add_outcome(
         open_intents.pop(attempt.attempt_id, None)
         found.cost_pico += attempt.cost_pico or 0
         found.exposure_pico += attempt.exposure_pico or 0
-        found.in_doubt += attempt.outcome == "in_doubt"
+        found.in_doubt += attempt.outcome == AttemptOutcome.IN_DOUBT
     if result is not None:
         found.answers_pico += result.cost_pico or 0
         _keep_latest(latest, result.request_key, result.finished_at or 0, result.status)

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 
 import duckdb
 import pandas as pd
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from mavi_tasks.common.money_columns import usd_array
 from mavi_tasks.errors import InputError
-from mavi_tasks.schema import RESULTS
+from mavi_tasks.schema import RESULTS, ResultStatus
 from mavi_tasks.storage import journal, status, tables
 from mavi_tasks.storage.answered_index import AnsweredIndex, AnswerState, row_fingerprint
 from mavi_tasks.storage.publish import Dataset
@@ -231,6 +232,16 @@ def test_answered_knows_whose_answer_it_is(store):
         AnswerState.SKIPPED,
         AnswerState.NOTHING,
     ]
+
+
+def test_requests_are_unanswered_until_a_row_has_paid_for_them(store):
+    book = open_journal(store.root)
+    for number, reached in enumerate(ResultStatus):
+        book.record(attempt(number), result(number, status=reached))
+    book.close()
+    requests = [SimpleNamespace(key=key(n), item_id=f"item{n}", prompt_id="p") for n in range(5)]
+    left = AnsweredIndex.read(store.root).unanswered(requests)
+    assert [requests.index(one) for one in left] == [2, 3, 4]  # failed, skipped, never sent
 
 
 def test_one_request_is_claimed_by_one_run_at_a_time(store):
