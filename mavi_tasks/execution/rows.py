@@ -7,7 +7,7 @@ from typing import Any, Final
 import orjson
 
 from mavi_tasks.common.money import pico_name
-from mavi_tasks.gateway.client import Reply
+from mavi_tasks.gateway.classify import Reply
 from mavi_tasks.media import Delivery, Media
 from mavi_tasks.planning.request import Request, copy_key
 from mavi_tasks.planning.target import ModelTarget
@@ -70,17 +70,17 @@ def intent_row(
 def attempt_row(
     done: Attempt, request: Request, target: ModelTarget, code: str | None = None
 ) -> Sequence[Any]:
-    verdict = done.reply.verdict
+    decision = done.reply.decision
     row = _Attempt()
     row.attempt_id = done.attempt_id
     row.request_key = request.key
     row.model = target.model
     row.started_at = done.started_us
     row.finished_at = done.finished_us
-    row.outcome = verdict.outcome
+    row.outcome = decision.outcome
     row.http_status = done.reply.status
-    row.error_code = code or verdict.code
-    row.retry_after_s = verdict.retry_after_s
+    row.error_code = code or decision.code
+    row.retry_after_s = decision.retry_after_s
     row.latency_s = round(done.reply.latency_s, 6)
     row.input_tokens = done.usage.input_tokens
     row.output_tokens = done.usage.output_tokens
