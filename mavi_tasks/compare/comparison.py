@@ -27,7 +27,7 @@ from mavi_tasks.compare.result import Comparison, FieldScore, ModelScore
 from mavi_tasks.compare.sheet import Sheet
 from mavi_tasks.compare.statistics import MISSING, Estimate, Floats
 from mavi_tasks.errors import InputError
-from mavi_tasks.storage import publish
+from mavi_tasks.storage import tables
 
 
 def compare(
@@ -237,7 +237,7 @@ def _field(field: Field, labels: Labels, sheet: Sheet) -> FieldScore:
 def _spent(dirs: Sequence[Path]) -> dict[str, int]:
     """Pico-dollars billed per model over every attempt, retries and lost answers too."""
     tables = [
-        publish.open_table(one, "attempts").to_table(columns=["model", "cost_usd"])
+        tables.open_table(one, "attempts").to_table(columns=["model", "cost_usd"])
         for one in dirs
         if _has(one)
     ]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mavi_tasks.compare.statistics import Bools, Floats, Ints
 from mavi_tasks.errors import InputError
-from mavi_tasks.storage import publish
+from mavi_tasks.storage import tables
 
 Texts = NDArray[np.object_]
 
@@ -105,14 +105,14 @@ def sheet(dirs: Sequence[Path]) -> Sheet:
 
     Raises InputError when a folder is no dataset or has no results.
     """
-    table = pa.concat_tables([publish.latest(one, COLUMNS).select(COLUMNS) for one in dirs])
+    table = pa.concat_tables([tables.latest(one, COLUMNS).select(COLUMNS) for one in dirs])
     return from_table(table, where=", ".join(map(str, dirs)))
 
 
 def run_table(root: Path, run_id: str) -> pa.Table:
     """Return the results one run wrote."""
     mine = pads.field("run_id") == run_id
-    return publish.open_table(root, "results").to_table(columns=list(COLUMNS), filter=mine)
+    return tables.open_table(root, "results").to_table(columns=list(COLUMNS), filter=mine)
 
 
 def from_table(table: pa.Table, where: str) -> Sheet:

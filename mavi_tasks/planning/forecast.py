@@ -26,7 +26,7 @@ from mavi_tasks.planning.planner import OnProgress, make_plan
 from mavi_tasks.planning.request import Request
 from mavi_tasks.planning.spool import Plan
 from mavi_tasks.planning.target import ModelTarget
-from mavi_tasks.storage.publish import open_table
+from mavi_tasks.storage.tables import open_table
 
 ZERO_USD = {"p10": "0.000000", "p50": "0.000000", "p90": "0.000000"}
 ZERO_S = {"p10": 0.0, "p50": 0.0, "p90": 0.0}
