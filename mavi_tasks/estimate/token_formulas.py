@@ -13,9 +13,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from importlib.resources import files
 from math import ceil, floor, sqrt
-from typing import Any, Final, Protocol
-
-UNKNOWN_PICTURE_TOKENS: Final = 16_384  # what Qwen2.5-VL makes of its largest picture
+from typing import Any, Protocol
 
 
 class Sized(Protocol):
@@ -88,30 +86,6 @@ def input_tokens(
     for media in media_items:
         total += formula.media_tokens(media, frames)
     return total
-
-
-def input_tokens_at_most(
-    model: str,
-    media_items: Sequence[Sized],
-    text_chars: int,
-    *,
-    frames: int | None = None,
-    unknown_s: float | None = None,
-) -> int:
-    """The formula's tokens times its declared spread: what a budget should hold back before sending.
-
-    unknown_s: the length that videos of unknown length are held to have. A family without a formula counts
-    as many tokens for each picture as any model that is widely served.
-    """
-    formula = _formula(model)
-    total = text_tokens(text_chars) * TEXT_SPREAD
-    for media in media_items:
-        if formula is None:
-            total += UNKNOWN_PICTURE_TOKENS * (frames or 1)
-            continue
-        spread = formula.video_spread if media.kind == "video" and frames is None else formula.image_spread
-        total += formula.media_tokens(media, frames, unknown_s) * spread
-    return ceil(total)
 
 
 def text_tokens(chars: int) -> int:
