@@ -17,11 +17,11 @@ def output_tokens(max_tokens: int | None, schema: Mapping[str, Any] | None = Non
     """p10, p50 and p90 of one answer's tokens, never over max_tokens (None = the families' default)."""
     most = max_tokens or MAX_TOKENS
     if schema is None:
-        band = _PRIOR["p10"], _PRIOR["p50"], _PRIOR["p90"]
+        points = _PRIOR["p10"], _PRIOR["p50"], _PRIOR["p90"]
     else:
         middle = _tokens(schema, schema, 0)
-        band = middle * 0.6, middle, middle * 1.8
-    low, middle, high = (max(1, min(round(tokens), most)) for tokens in band)
+        points = middle * 0.6, middle, middle * 1.8
+    low, middle, high = (max(1, min(round(tokens), most)) for tokens in points)
     return low, middle, high
 
 

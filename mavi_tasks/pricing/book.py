@@ -9,6 +9,7 @@ rules stand in prices.toml.
 """
 
 import functools
+import math
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -436,4 +437,16 @@ def _model_row(model: str, price: Price | None, retirement: Retirement | None) -
     )
     return ModelRow(
         model, name, tuple(sorted({route.endpoint for route in routes.values()})), media, price, retirement
+    )
+
+
+def tier_bounds(price: Price) -> tuple[float, ...]:
+    """The inclusive upper bounds of a price's tiers; the last has none in effect, so it is infinite.
+
+    `bisect_left(bounds, input_tokens)`, or numpy's `searchsorted`, is the tier that prices a request.
+    """
+    *rest, _ = price.tiers
+    return (
+        *(math.inf if tier.up_to_input_tokens is None else tier.up_to_input_tokens for tier in rest),
+        math.inf,
     )
