@@ -213,9 +213,9 @@ def test_the_flow_prints_and_returns_what_mavi_run_does(prefect_server, library)
     here = mavi("run", job, "--json", "--quiet", "--no-prefect", "--out", library.parent / "b")
     assert by_prefect.code == here.code == 0, by_prefect.err
     changing = {"run_id", "wall_s", "output", "models"}
-    assert set(by_prefect.told) == set(here.told)
-    assert {k: v for k, v in by_prefect.told.items() if k not in changing} == {
-        k: v for k, v in here.told.items() if k not in changing
+    assert set(by_prefect.json) == set(here.json)
+    assert {k: v for k, v in by_prefect.json.items() if k not in changing} == {
+        k: v for k, v in here.json.items() if k not in changing
     }
     known = "item_id, model, prompt, answer, status, cost_usd, request_key"
     assert sorted(map(str, rows(library.parent / "a", columns=known))) == sorted(
@@ -248,7 +248,7 @@ def test_a_cancelled_flow_waits_for_its_calls_and_publishes(prefect_server, libr
     assert [row["status"] for row in rows(library.parent / "out", "runs")] == ["interrupted"]
     assert told.code != 0
     if number == signal.SIGINT:
-        assert (told.code, told.told["status"], told.told["unsent"]) == (130, "interrupted", 10 - billed)
+        assert (told.code, told.json["status"], told.json["unsent"]) == (130, "interrupted", 10 - billed)
 
 
 # -- bake_off

@@ -243,7 +243,7 @@ def test_removed_items_stay_in_history(media, tmp_path):
     first = mavi(*asked, "--out", tmp_path / "out")
     (media / "0.jpg").unlink()
     second = mavi(*asked, "--out", tmp_path / "out")
-    assert (first.told["answered"], second.told["answered"], second.told["already_answered"]) == (6, 0, 5)
+    assert (first.json["answered"], second.json["answered"], second.json["already_answered"]) == (6, 0, 5)
     assert len(rows(tmp_path / "out")) == 6
 
 
