@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mavi_tasks.common.json_schema import ReferenceProblem, referred
 from mavi_tasks.estimate.token_formulas import DATA, text_tokens
 
 _PRIOR = DATA["output"]
@@ -34,7 +35,7 @@ def _tokens(spec: Any, root: Mapping[str, Any], depth: int) -> float:
     if "const" in spec:
         return _text(spec["const"])
     if isinstance(spec.get("$ref"), str):
-        return _tokens(_pointed(spec["$ref"], root), root, depth + 1)
+        return _tokens(_referred(spec["$ref"], root), root, depth + 1)
     for choice in ("anyOf", "oneOf", "allOf"):
         if isinstance(spec.get(choice), list) and spec[choice]:
             return max(_tokens(option, root, depth + 1) for option in spec[choice])
@@ -83,8 +84,8 @@ _BY_TYPE: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any], int], flo
 }
 
 
-def _pointed(ref: str, root: Mapping[str, Any]) -> Any:
-    node: Any = root
-    for step in ref.lstrip("#").split("/")[1:]:
-        node = node.get(step) if isinstance(node, Mapping) else None
-    return node
+def _referred(reference: str, root: Mapping[str, Any]) -> Any:
+    try:
+        return referred(reference, root)
+    except ReferenceProblem:
+        return None

@@ -82,7 +82,7 @@ def params_problems(model: str, params: Mapping[str, Any], schema: Mapping[str, 
     from mavi_tasks import providers
 
     family = providers.FAMILIES.get(model.partition(":")[0])
-    return [] if family is None else family.check(params, schema)
+    return [] if family is None else family.check(params, schema, providers.KNOWN_PARAMS)
 
 
 def path(text: str, base: Path) -> str:
