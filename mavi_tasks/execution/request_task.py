@@ -41,6 +41,7 @@ from mavi_tasks.limits.budget import Reservation
 from mavi_tasks.media import Delivery, LoaderStopped, Refusal
 from mavi_tasks.planning.request import Request
 from mavi_tasks.planning.target import ModelTarget
+from mavi_tasks.providers import CHAT_PATH
 
 RETRIED: Final = frozenset({"throttled", "again", "refetch"})
 REPEATED_ERROR_LIMIT: Final = 3
@@ -228,7 +229,7 @@ class RequestTask:
                 self.dispatcher.budget.give_back(reservation)
 
     def path(self, delivery: Delivery) -> str:
-        return f"{delivery.endpoint}/chat/completions"
+        return f"{delivery.endpoint}{CHAT_PATH}"
 
     async def _reserve(self, max_cost_pico: int) -> Reservation:
         budget = self.dispatcher.budget
