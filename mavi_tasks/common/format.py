@@ -2,6 +2,8 @@
 
 from decimal import Decimal
 
+from mavi_tasks.common import money
+
 UNKNOWN = "–"
 
 
@@ -18,6 +20,16 @@ def usd(value: Decimal | None, digits: int = 3) -> str:
     text = f"{value:.{places}f}".rstrip("0")
     decimals = len(text.partition(".")[2])
     return f"{sign}${text}" + "0" * max(0, 2 - decimals)
+
+
+def pico_usd(amount_pico: int) -> str:
+    """Whole pico-dollars as `usd` writes dollars."""
+    return usd(money.usd(amount_pico))
+
+
+def exact_pico_usd(amount_pico: int) -> str:
+    """Whole pico-dollars to the last digit, thousands separated, with a true minus."""
+    return f"{'−' if amount_pico < 0 else ''}${money.usd(abs(amount_pico)):,f}"
 
 
 def exact_usd(value: Decimal | None) -> str:

@@ -10,7 +10,6 @@ from mavi_tasks.compare.comparison import compare
 from mavi_tasks.compare.drift import Drift, Run, compare_runs, share_of, shared_models
 from mavi_tasks.compare.escalate import open_items, write_manifest
 from mavi_tasks.compare.result import Comparison
-from mavi_tasks.reports.terminal.compare import render_drift, render_terminal
 
 __all__ = [
     "Comparison",
@@ -19,8 +18,6 @@ __all__ = [
     "compare",
     "compare_runs",
     "open_items",
-    "render_drift",
-    "render_terminal",
     "share_of",
     "shared_models",
     "write_manifest",

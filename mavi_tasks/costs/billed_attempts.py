@@ -12,14 +12,12 @@ from mavi_tasks.costs.arrow_columns import (
     Ints,
     Mask,
     StringDictionary,
-    day_cutter,
     dictionary_column,
-    instants,
     int_column,
 )
 from mavi_tasks.costs.cost_report import CostReport
-from mavi_tasks.costs.cube import ATTEMPT_COLUMNS
-from mavi_tasks.costs.grouping import grid_of, in_period, where_kept
+from mavi_tasks.costs.grouping import grid_of
+from mavi_tasks.costs.scan import ATTEMPT_COLUMNS, scan
 from mavi_tasks.pricing.book import Price, Tier
 
 
@@ -39,17 +37,9 @@ class Usage:
 def billed(report: CostReport) -> Iterator[Usage]:
     """Every billed try of the report: one with a cost, or answered with its tokens told."""
     models, outcomes = StringDictionary(), StringDictionary()
-    cut = day_cutter(report.tz)
-    period = report.cube.period
     for source in sources.open_sources(report.paths):
-        found = sources.table(source, "attempts")
-        for batch in sources.batches(found, ATTEMPT_COLUMNS, period) if found is not None else ():
-            days = cut(instants(batch["finished_at"], batch["started_at"]))
-            kept = in_period(days, period)
-            if kept is not None:
-                batch, days = where_kept(batch, kept), days[kept]
-            if not batch.num_rows:
-                continue
+        for dated in scan(source, "attempts", ATTEMPT_COLUMNS, report.cube.period):
+            batch = dated.rows
             run, model = (
                 dictionary_column(batch["run_id"], report.cube.runs),
                 dictionary_column(batch["model"], models),
@@ -62,7 +52,7 @@ def billed(report: CostReport) -> Iterator[Usage]:
             tokens_out, out_told = int_column(batch["output_tokens"])
             told = in_told & out_told
             bought = shown & (priced | (told & answered[outcome.local]))
-            grid = grid_of(days, (model,))
+            grid = grid_of(dated.days, (model,))
             for place, (day, number) in enumerate(grid.combos):
                 rows = np.flatnonzero((grid.cell == place) & bought)
                 if len(rows):

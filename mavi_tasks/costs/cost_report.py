@@ -4,15 +4,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any
 
 from mavi_tasks.common.money import pico
 from mavi_tasks.costs import anomaly
 from mavi_tasks.costs import projection as project
 from mavi_tasks.costs import sources as read
+from mavi_tasks.costs.aggregate import build
 from mavi_tasks.costs.arrow_columns import UNKNOWN, zone_of
 from mavi_tasks.costs.cell import SpendCell, Sums, add, empty, total
-from mavi_tasks.costs.cube import Cube, Key, build
+from mavi_tasks.costs.cube import Cube, Key
 from mavi_tasks.costs.unit_costs import Unit
 from mavi_tasks.errors import InputError
 
@@ -82,12 +82,6 @@ class CostReport:
     def grouped(self, *by: str) -> tuple[Group, ...]:
         """The same spend (of `total`) by other dimensions."""
         return _grouped(self.cube, by, sandbox=self.is_sandbox)
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as plain JSON: dollars are texts, so that no digit is lost."""
-        from mavi_tasks.costs.to_json import as_json  # it shows reports, so it imports this module
-
-        return as_json(self)
 
     def daily(self) -> dict[date, int]:
         """Whole pico-dollars billed on each day that had a call."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,19 +17,16 @@ from mavi_tasks.costs.arrow_columns import (
     Keys,
     Mask,
     StringDictionary,
-    day_cutter,
     dictionary_column,
     exact_sums,
-    instants,
     int_column,
     keys,
     stir,
 )
 from mavi_tasks.costs.cell import SLOT
-from mavi_tasks.costs.grouping import Grid, grid_of, in_period, where_kept
-
-if TYPE_CHECKING:
-    from mavi_tasks.costs.cube import Cube
+from mavi_tasks.costs.cube import Cube
+from mavi_tasks.costs.grouping import Grid, grid_of
+from mavi_tasks.costs.scan import DatedBatch, scan
 
 RESULT_COLUMNS = (
     "run_id",
@@ -107,23 +104,14 @@ class Answers:
         return found
 
 
-def count_answers(source: sources.Source, cube: "Cube") -> Answers:
+def count_answers(source: sources.Source, cube: Cube) -> Answers:
     """Add the results of one dataset to the cube; the runs they name become known to the source."""
     cube.prompts.number(None)
     answers = Answers()
-    found = sources.table(source, "results")
-    if found is None:
-        return answers
-    statuses, cut = StringDictionary(), day_cutter(cube.period.tz)
+    statuses = StringDictionary()
     columns = (*RESULT_COLUMNS, "prompt_id") if cube.with_prompts else RESULT_COLUMNS
-    for batch in sources.batches(found, columns, cube.period):
-        at_us = instants(batch["finished_at"], batch["started_at"])
-        days = cut(at_us)
-        kept = in_period(days, cube.period)
-        if kept is not None:
-            batch, at_us, days = where_kept(batch, kept), at_us[kept], days[kept]
-        if batch.num_rows:
-            _add_batch(source, cube, answers, statuses, batch, at_us, days)
+    for batch in scan(source, "results", columns, cube.period):
+        _add_batch(source, cube, answers, statuses, batch)
     answers.cut_to(answers.filled)
     _keep_latest(cube, answers, statuses)
     _count_items(source, cube, answers)
@@ -132,13 +120,12 @@ def count_answers(source: sources.Source, cube: "Cube") -> Answers:
 
 def _add_batch(
     source: sources.Source,
-    cube: "Cube",
+    cube: Cube,
     answers: Answers,
     statuses: StringDictionary,
-    batch: Any,
-    at_us: Ints,
-    days: Ints,
+    dated: DatedBatch,
 ) -> None:
+    batch, days = dated.rows, dated.days
     run, model = dictionary_column(batch["run_id"], cube.runs), dictionary_column(batch["model"], cube.models)
     status = dictionary_column(batch["status"], statuses)
     prompt = DictionaryColumn(np.zeros(len(days), dtype=np.int64), [0])
@@ -152,7 +139,7 @@ def _add_batch(
         [cube.jobs.number(source.run(cube.runs.words[n]).job) for n in run.globals], dtype=np.uint64
     )
     items = keys(batch["item_id"]) ^ stir(jobs + np.uint64(1))[run.local]
-    answers.append(keys(batch["request_key"]), items, at_us, numbers[grid.cell])
+    answers.append(keys(batch["request_key"]), items, dated.ended_us, numbers[grid.cell])
 
 
 def _learn_runs(source: sources.Source, runs: StringDictionary, run: DictionaryColumn, batch: Any) -> None:
@@ -169,7 +156,7 @@ def _learn_runs(source: sources.Source, runs: StringDictionary, run: DictionaryC
 
 
 def _add_sums(
-    cube: "Cube", grid: Grid, batch: Any, statuses: StringDictionary, status: DictionaryColumn
+    cube: Cube, grid: Grid, batch: Any, statuses: StringDictionary, status: DictionaryColumn
 ) -> None:
     sums = {
         SLOT[name]: exact_sums(grid.cell, len(grid.combos), column)
@@ -218,7 +205,7 @@ def _count(cell: list[int], status: str, count: int) -> None:
         cell[SLOT[status]] += count
 
 
-def _keep_latest(cube: "Cube", answers: Answers, statuses: StringDictionary) -> None:
+def _keep_latest(cube: Cube, answers: Answers, statuses: StringDictionary) -> None:
     """Take back the counts of rows that a later row of the same request replaces; their money stays."""
     requests = answers.request
     ordered = np.sort(requests)
@@ -239,7 +226,7 @@ def _keep_latest(cube: "Cube", answers: Answers, statuses: StringDictionary) -> 
         )
 
 
-def _count_items(source: sources.Source, cube: "Cube", answers: Answers) -> None:
+def _count_items(source: sources.Source, cube: Cube, answers: Answers) -> None:
     """Count the distinct items of the dataset: of each model, and of all models together."""
     items = answers.item
     pairs = answers.pair
@@ -257,7 +244,7 @@ def _count_items(source: sources.Source, cube: "Cube", answers: Answers) -> None
         _add_items(cube, (kind, None), items if (models >= 0).all() else items[model >= 0])
 
 
-def _add_items(cube: "Cube", scope: tuple[bool, str | None], items: Keys) -> None:
+def _add_items(cube: Cube, scope: tuple[bool, str | None], items: Keys) -> None:
     ordered = np.sort(items)
     distinct = int(np.count_nonzero(ordered[1:] != ordered[:-1])) + 1 if len(ordered) else 0
     cube.items[scope] = cube.items.get(scope, 0) + distinct

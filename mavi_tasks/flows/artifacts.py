@@ -20,8 +20,8 @@ from prefect.artifacts import (
 )
 
 from mavi_tasks.compare import Comparison, Drift
-from mavi_tasks.costs import CostReport
-from mavi_tasks.costs.to_json import burn_text
+from mavi_tasks.costs import CostReport, to_json
+from mavi_tasks.costs.sentences import burn_text
 from mavi_tasks.execution.run import Run
 from mavi_tasks.reports.html import drift_page
 
@@ -154,7 +154,7 @@ async def show_drift(name: str, found: Drift, page: Path) -> None:
 
 async def show_costs(report: CostReport, page: Path) -> None:
     """Spend by the dimensions asked for, the newest last."""
-    told = report.to_json()
+    told = to_json(report)
     totals = ("total_usd", "useful_usd", "invalid_usd", "retried_usd", "exposure_usd")
     rows = [_flat(group, report.by) for group in told["groups"]]
     brief = (*report.by, "cost_usd", "exposure_usd", "calls")

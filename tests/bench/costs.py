@@ -136,8 +136,8 @@ def make(root, rows):
 
 def scan(root):
     """What pyarrow needs merely to read the same columns of the same tables."""
-    from mavi_tasks.costs.cube import ATTEMPT_COLUMNS
     from mavi_tasks.costs.result_counts import RESULT_COLUMNS
+    from mavi_tasks.costs.scan import ATTEMPT_COLUMNS
 
     rows = 0
     for table, columns in (("attempts", ATTEMPT_COLUMNS), ("results", RESULT_COLUMNS)):
@@ -147,12 +147,12 @@ def scan(root):
 
 
 def summarise(root, by):
-    from mavi_tasks.costs import cost_report
+    from mavi_tasks.costs import cost_report, to_json
 
     report = cost_report([str(root)], by=by)
     return {
         "rows": report.total.calls,
-        "total_usd": report.to_json()["total_usd"],
+        "total_usd": to_json(report)["total_usd"],
         "groups": len(report.groups),
     }
 

@@ -7,14 +7,13 @@ from typing import Any
 from markupsafe import Markup
 
 from mavi_tasks.common import format
-from mavi_tasks.common.money import usd as dollars
 from mavi_tasks.costs import projection
 from mavi_tasks.costs.arrow_columns import zone_of
 from mavi_tasks.costs.cell import SLOT, Sums, add, empty, values
 from mavi_tasks.costs.cost_report import CostReport
 from mavi_tasks.costs.reconciliation import Reconciled
 from mavi_tasks.costs.repricing import Repriced
-from mavi_tasks.costs.to_json import burn_text
+from mavi_tasks.costs.sentences import burn_text
 from mavi_tasks.costs.unit_costs import Unit
 from mavi_tasks.reports.html import costs_charts
 from mavi_tasks.reports.html.page import Section, asset, fragment, render
@@ -79,21 +78,13 @@ MODELS_INTRO = (
 JOBS_INTRO = "The dearest first, over the whole period of this page."
 
 
-def pico_words(pico: int) -> str:
-    """Whole pico-dollars as people read dollars."""
-    return format.usd(dollars(pico))
-
-
-def exact_words(pico: int) -> str:
-    """Whole pico-dollars to the last digit."""
-    return f"{'−' if pico < 0 else ''}${dollars(abs(pico)):,f}"
-
-
 def _part(name: str, **known: object) -> Markup:
-    return fragment(f"costs/{name}.html", exact=exact_words, pico=pico_words, calls=calls_words, **known)
+    return fragment(
+        f"costs/{name}.html", exact=format.exact_pico_usd, pico=format.pico_usd, calls=calls_text, **known
+    )
 
 
-def calls_words(count: int) -> str:
+def calls_text(count: int) -> str:
     """1 call, 2,000 calls."""
     return "1 call" if count == 1 else f"{count:,} calls"
 
@@ -124,7 +115,12 @@ def _lead(report: CostReport) -> Markup:
         ("Retried", total.retried_pico, "billed tries that gave no row"),
     ]
     shares = [
-        (name, pico_words(pico), format.percent(pico / total.cost_pico if total.cost_pico else None), why)
+        (
+            name,
+            format.pico_usd(pico),
+            format.percent(pico / total.cost_pico if total.cost_pico else None),
+            why,
+        )
         for name, pico, why in parts
     ]
     return _part("lead", report=report, shares=shares)

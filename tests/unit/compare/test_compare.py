@@ -12,6 +12,7 @@ from sklearn import metrics
 
 from mavi_tasks import compare
 from mavi_tasks.errors import InputError
+from mavi_tasks.reports.terminal.compare import render_terminal
 from tests.support import made_dataset as made
 from tests.support.made_dataset import Made, row
 
@@ -374,7 +375,7 @@ def test_terminal_prints_the_verdict_and_reads_no_markup_from_answers(tmp_path):
     ]
     rows += [row(B, str(i), "dog", truth="cat", cost_usd="0.1") for i in range(3)]
     screen = io.StringIO()
-    compare.render_terminal(small(tmp_path, *rows), Console(file=screen, width=160))
+    render_terminal(small(tmp_path, *rows), Console(file=screen, width=160))
     assert "[red]x[/red]" in screen.getvalue()
     assert "100.0%" in screen.getvalue()
 
