@@ -2,6 +2,7 @@
 
 from mavi_tasks.common.format import pico_usd
 from mavi_tasks.costs.cost_report import CostReport
+from mavi_tasks.costs.projection import Burn
 
 
 def outlook(report: CostReport) -> list[str]:
