@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from mavi_tasks.common.money import pico
 from mavi_tasks.compare import (
     agreement,
     cascade,
@@ -246,9 +247,7 @@ def _spent(dirs: Sequence[Path]) -> dict[str, int]:
     attempts = pa.concat_tables(tables).unify_dictionaries()  # group_by refuses parts that differ in them
     sums = attempts.group_by("model").aggregate([("cost_usd", "sum")])
     names, totals = sums["model"].to_pylist(), sums["cost_usd_sum"].to_pylist()
-    return {
-        name: int(total.scaleb(12)) for name, total in zip(names, totals, strict=True) if total is not None
-    }
+    return {name: pico(total) for name, total in zip(names, totals, strict=True) if total is not None}
 
 
 def _has(root: Path) -> bool:

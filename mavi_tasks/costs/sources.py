@@ -1,4 +1,9 @@
-"""Where the spend is read from: dataset folders, their runs, and batches of only the needed columns."""
+"""Where the spend is read from: dataset folders, their runs, and batches of only the needed columns.
+
+A reader of its own, beside `storage.publish.open_table`: that one opens a local folder, and copies a bucket
+there first. Here any file system of fsspec is read in place (gs://, memory:// too), a few columns of a few
+files at a time, so that a report over a large bucket needs no disk and little memory.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

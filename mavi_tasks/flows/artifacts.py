@@ -19,11 +19,13 @@ from prefect.artifacts import (
     aupdate_progress_artifact,
 )
 
+from mavi_tasks.common.money import trimmed
 from mavi_tasks.compare import Comparison, Drift
 from mavi_tasks.costs import CostReport, to_json
 from mavi_tasks.costs.sentences import burn_text
 from mavi_tasks.execution.run import Run
 from mavi_tasks.reports.html import drift_page
+from mavi_tasks.reports.tables import markdown_rows
 
 MOST_ROWS: Final = 1000  # Prefect's UI shows a table whole, and keeps every byte in its database
 PROGRESS_EVERY_S: Final = 5.0
@@ -58,7 +60,8 @@ async def show_plan(name: str, told: Mapping[str, Any]) -> None:
     rows = [_planned(model) for model in told["models"]]
     text = (
         f"# {name}: the plan\n\n{told['to_send']:,} requests to send, {told['already_answered']:,} answered "
-        f"before, {told['shared']:,} share an answer, {len(told['refused']):,} refused.\n\n{_markdown(rows)}"
+        f"before, {told['shared']:,} share an answer, {len(told['refused']):,} refused.\n\n"
+        f"{markdown_rows(rows)}"
     )
     notes = [told["accuracy"], *told["warnings"]]
     text += "".join(f"\n- {note}" for note in notes if note)
@@ -114,11 +117,11 @@ async def show_models(name: str, ended: Mapping[str, Any], summary: str) -> None
     rows = [{column: model[column] for column in _MODELS} for model in ended["models"]]
     await acreate_table_artifact(rows, key=key("mavi", name, "models"), description=f"Models of {name}")
     in_doubt = Decimal(ended["exposure_usd"])
-    doubt = f"At most ${_trimmed(in_doubt)} more for calls whose reply was lost.\n\n" if in_doubt else ""
+    doubt = f"At most ${trimmed(in_doubt)} more for calls whose reply was lost.\n\n" if in_doubt else ""
     text = (
         f"# {name}: {ended['status']}\n\n{_simulated(ended['gateway'] == 'sandbox')}{summary} "
         f"in {ended['wall_s']:,.0f} s (run {ended['run_id']}).\n\n{doubt}"
-        f"{_markdown(_only(rows, _MODELS_BRIEF))}\nParquet: `{ended['output']}/results`\n"
+        f"{markdown_rows(_only(rows, _MODELS_BRIEF))}\nParquet: `{ended['output']}/results`\n"
     )
     await acreate_markdown_artifact(text, key=key("mavi", name), description=f"Run of {name}")
 
@@ -129,7 +132,7 @@ async def show_comparison(name: str, found: Comparison, page: Path) -> None:
     points = "".join(f"- {point}\n" for point in found.verdict.points)
     text = (
         f"# {name}: bake-off\n\n{_simulated(found.simulated)}**{found.verdict.headline}**\n\n{points}\n"
-        f"{_markdown(_only(rows, _COMPARED_BRIEF))}\nThe whole report: `{page}`\n"
+        f"{markdown_rows(_only(rows, _COMPARED_BRIEF))}\nThe whole report: `{page}`\n"
     )
     await acreate_table_artifact(
         rows, key=key("mavi", name, "compared-models"), description=f"Models of {name}, compared"
@@ -146,7 +149,7 @@ async def show_drift(name: str, found: Drift, page: Path) -> None:
     points = "".join(f"- {point}\n" for model in found.models for point in drift_page.changes(model))
     text = (
         f"# {name}: drift\n\nFrom `{found.before}` to `{found.after}`\n\n"
-        f"**{drift_page.headline(found)}**\n\n{points}\n{_markdown(rows)}\nThe whole report: `{page}`\n"
+        f"**{drift_page.headline(found)}**\n\n{points}\n{markdown_rows(rows)}\nThe whole report: `{page}`\n"
     )
     await acreate_markdown_artifact(text, key=key("mavi", name, "drift"), description=f"Drift of {name}")
     await _link(name, "drift-page", page)
@@ -160,9 +163,9 @@ async def show_costs(report: CostReport, page: Path) -> None:
     brief = (*report.by, "cost_usd", "exposure_usd", "calls")
     notes = [*report.notes, *([burn_text(report.burn)] if report.burn else [])]
     text = (
-        f"# Spend\n\n{_markdown(_only([told], totals))}\n"
+        f"# Spend\n\n{markdown_rows(_only([told], totals))}\n"
         + "".join(f"- {note}\n" for note in notes)
-        + f"\n{_markdown(_only(rows[-50:], brief))}\nThe whole page: `{page}`\n"
+        + f"\n{markdown_rows(_only(rows[-50:], brief))}\nThe whole page: `{page}`\n"
     )
     await acreate_table_artifact(
         rows[-MOST_ROWS:], key="mavi-costs-table", description=f"Spend by {', '.join(report.by)}"
@@ -193,17 +196,13 @@ def _plain(found: Comparison | Drift) -> Any:
 def _only(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
     """The columns that fit a summary; money without its last zeros."""
     return [
-        {name: _trimmed(Decimal(row[name])) if _is_money(name, row) else row.get(name) for name in names}
+        {name: trimmed(Decimal(row[name])) if _is_money(name, row) else row.get(name) for name in names}
         for row in rows
     ]
 
 
 def _is_money(name: str, row: Mapping[str, Any]) -> bool:
     return name.endswith("_usd") and row.get(name) is not None
-
-
-def _trimmed(dollars: Decimal) -> str:
-    return f"{dollars.normalize():f}"
 
 
 def _row(model: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
@@ -216,15 +215,3 @@ def _rounded(value: Any) -> Any:
 
 def _simulated(simulated: bool) -> str:
     return "**Answered by the sandbox**, not by these models\n\n" if simulated else ""
-
-
-def _markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    if not rows:
-        return ""
-    names = list(rows[0])
-    lines: list[list[Any]] = [names, ["---"] * len(names), *([row.get(n) for n in names] for row in rows)]
-    return "".join("| " + " | ".join(map(_cell, line)) + " |\n" for line in lines)
-
-
-def _cell(value: object) -> str:
-    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
