@@ -1,7 +1,7 @@
 """The statistics of a bake-off: which model to choose, and how sure that is.
 
     read (datasets -> sheet) -> answers (labels, by rules) -> score, agree, pairs, cascade, pareto -> verdict
-    flips compares two runs instead of several models; escalate finds what a cascade's next step must ask
+    drift compares two runs instead of several models; escalate finds what a cascade's next step must label
 
 `compare` and `compare_runs` return frozen values; `to_json()` is what the command line prints.
 """

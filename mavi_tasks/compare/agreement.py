@@ -60,7 +60,9 @@ def dawid_skene(codes: Ints, size: int, rounds: int = 200, tolerance: float = 1e
         tables = np.stack(
             [_rows(posterior[k].T @ one[k] + 0.01) for one, k in zip(given, known, strict=True)]
         )
-        evidence = np.log(prior) + sum(_said(table, row) for table, row in zip(tables, codes, strict=True))
+        evidence = np.log(prior) + sum(
+            _log_likelihood(table, row) for table, row in zip(tables, codes, strict=True)
+        )
         top = evidence.max(1, keepdims=True)
         scaled = np.exp(evidence - top)
         total = scaled.sum(1, keepdims=True)
@@ -85,7 +87,7 @@ def _rows(counts: Floats) -> Floats:
     return shares
 
 
-def _said(table: Floats, row: Ints) -> Floats:
+def _log_likelihood(table: Floats, row: Ints) -> Floats:
     """The log chance of each true label to bring what the model said; 0 where it said nothing."""
     known: Bools = row != MISSING
     out = np.zeros((len(row), len(table)))

@@ -89,15 +89,15 @@ def _bench(sheet: Sheet, labels: Labels, usable: Sequence[int], common: Bools) -
     fold = shuffled[clusters] % FOLDS
     cost = sheet.cost_pico[usable][:, common]
     confidence = labels.confidence[usable][:, common]
-    at = range(len(usable))
+    index = range(len(usable))
     return _Bench(
         right=labels.right[usable][:, common].astype(float),
         cost=np.where(cost == UNKNOWN, 0, cost).astype(float),
         answered=sheet.answered[usable][:, common],
         confidence=confidence,
         fold=fold,
-        same={(a, b): same_answer(labels, usable[a], usable[b])[common] for a, b in permutations(at, 2)},
-        unsure={(m, q): _unsure(confidence[m], fold, q) for m in at for q in QUANTILES},
+        same={(a, b): same_answer(labels, usable[a], usable[b])[common] for a, b in permutations(index, 2)},
+        unsure={(m, q): _unsure(confidence[m], fold, q) for m in index for q in QUANTILES},
     )
 
 
@@ -196,11 +196,11 @@ def _report(bench: _Bench, plans: Sequence[_Plan], totals: Floats, names: Sequen
     singles = range(len(names))
     best = max(singles, key=lambda m: (right[m], -cost[m]))
     best_places = front(cost.tolist(), right.tolist())
-    chosen = _thinned([at for at in best_places if plans[at].kind != "single"], right / items)
+    chosen = _thinned([index for index in best_places if plans[index].kind != "single"], right / items)
     accuracy, spent, held = _checked(bench, totals)
     return Cascades(
         tried=len(plans) - len(names),
-        policies=tuple(_policy(bench, plans[at], names) for at in chosen),
+        policies=tuple(_policy(bench, plans[index], names) for index in chosen),
         items=items,
         checked_accuracy=accuracy,
         checked_cost_per_1000_usd=scoring.per(spent, held, 1000),
@@ -213,9 +213,9 @@ def _report(bench: _Bench, plans: Sequence[_Plan], totals: Floats, names: Sequen
 def _thinned(places: Sequence[int], accuracy: Floats) -> list[int]:
     """Keep steps of the front that differ by a visible amount, the most accurate always."""
     kept: list[int] = []
-    for at in reversed(places):
-        if not kept or accuracy[kept[-1]] - accuracy[at] > VISIBLE:
-            kept.append(at)
+    for index in reversed(places):
+        if not kept or accuracy[kept[-1]] - accuracy[index] > VISIBLE:
+            kept.append(index)
     return list(reversed(kept[:SHOWN]))
 
 

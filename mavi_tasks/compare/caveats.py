@@ -14,9 +14,9 @@ FEW = 30  # items with an expected answer
 
 def not_theirs(sheet: Sheet) -> str:
     """Where the sandbox's answers come from: made up, or from the pixels by a classifier of its own."""
-    said = [name for names in sheet.provider_models for name in names]
-    if said and all(name.startswith("local/") for name in said):
-        return f"come from the SANDBOX's small local classifier ({said[0]})"
+    versions = [name for names in sheet.provider_models for name in names]
+    if versions and all(name.startswith("local/") for name in versions):
+        return f"come from the SANDBOX's small local classifier ({versions[0]})"
     return "are SIMULATED by the sandbox"
 
 
@@ -82,7 +82,7 @@ def method(labels: Labels, cascades: Cascades | None, pairs: int, *, with_classe
             "learned on four fifths of the media and applied to the fifth left out."
         )
     out += [
-        "Costs are exact sums of whole pico-dollars over the rows that count; “spent” adds every other try.",
+        "Costs are exact sums of whole pico-dollars over the rows that count; “spent” adds other attempts.",
         "A model is on the front when no other is both as cheap and as good.",
     ]
     return tuple(out)

@@ -56,8 +56,8 @@ def compare(
     if baseline is not None and baseline not in sheet.models:
         raise InputError(f"baseline {baseline!r}: not one of the models, {', '.join(sheet.models)}")
     labels = field_labels.read(sheet, matching, reference)
-    told = CompareOptions(unlike, like_for_like, baseline, _spent(dirs))
-    return _compared(sheet, labels, told)
+    options = CompareOptions(unlike, like_for_like, baseline, _spent(dirs))
+    return _compared(sheet, labels, options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,11 @@ class CompareOptions:
     spent_pico: Mapping[str, int]
 
 
-def _compared(sheet: Sheet, labels: Labels, told: CompareOptions) -> Comparison:
+def _compared(sheet: Sheet, labels: Labels, options: CompareOptions) -> Comparison:
     classes = scoring.Classes(labels, sheet) if scoring.Classes.fit(labels) else None
     f1 = classes.drawn_f1(len(sheet.models)) if classes else None
     quality = _quality(labels)
-    models = _ranked(_scores(sheet, labels, classes, f1, told))
+    models = _ranked(_scores(sheet, labels, classes, f1, options))
     found = pairwise.compare(sheet, labels, f1)
     alpha = _alpha(labels, sheet)
     cascades = cascade.simulate(sheet, labels)
@@ -84,14 +84,16 @@ def _compared(sheet: Sheet, labels: Labels, told: CompareOptions) -> Comparison:
         quality=quality,
         items=len(sheet.units),
         items_with_truth=int(np.count_nonzero(labels.judged)),
-        unlike_items=told.unlike,
+        unlike_items=options.unlike,
         cascades=cascades,
-        verdict=recommendation.judge(models, found, alpha, cascades, quality, told.baseline),
+        verdict=recommendation.judge(models, found, alpha, cascades, quality, options.baseline),
         warnings=caveats.warnings(
-            sheet, labels, models, unlike=told.unlike, like_for_like=told.like_for_like
+            sheet, labels, models, unlike=options.unlike, like_for_like=options.like_for_like
         ),
         method=caveats.method(labels, cascades, len(found), with_classes=classes is not None),
-        confusion={name: classes.confusion(at) for at, name in enumerate(sheet.models)} if classes else {},
+        confusion={name: classes.confusion(index) for index, name in enumerate(sheet.models)}
+        if classes
+        else {},
         labels=classes.names if classes else (),
         disputed=disputed.most(sheet, labels),
         sheet=sheet,
@@ -110,18 +112,18 @@ def _scores(
     labels: Labels,
     classes: scoring.Classes | None,
     f1: Sequence[Floats] | None,
-    told: CompareOptions,
+    options: CompareOptions,
 ) -> list[ModelScore]:
     consensus = agreement.dawid_skene(labels.codes, len(labels.names))
     out = []
-    for at, name in enumerate(sheet.models):
-        among = sheet.asked[at] & labels.judged if labels.has_truth else sheet.asked[at]
-        counts = scoring.statuses(sheet, at, among)
-        pico, unknown = scoring.money(sheet, at)
-        rows = int(sheet.asked[at].sum())
-        correct = int(np.count_nonzero(labels.right[at] & among)) if labels.has_truth else None
-        video_pico, hours = scoring.video_hours(sheet, at)
-        said, times = np.unique(sheet.saw[at][sheet.asked[at]].astype(str), return_counts=True)
+    for index, name in enumerate(sheet.models):
+        among = sheet.asked[index] & labels.judged if labels.has_truth else sheet.asked[index]
+        counts = scoring.statuses(sheet, index, among)
+        pico, unknown = scoring.money(sheet, index)
+        rows = int(sheet.asked[index].sum())
+        correct = int(np.count_nonzero(labels.right[index] & among)) if labels.has_truth else None
+        video_pico, hours = scoring.video_hours(sheet, index)
+        inputs, times = np.unique(sheet.saw[index][sheet.asked[index]].astype(str), return_counts=True)
         out.append(
             ModelScore(
                 model=name,
@@ -130,51 +132,55 @@ def _scores(
                 failed=counts["failed"],
                 invalid=counts["invalid"],
                 skipped=counts["skipped"],
-                truncated=int(np.count_nonzero(sheet.truncated[at])),
+                truncated=int(np.count_nonzero(sheet.truncated[index])),
                 correct=correct,
-                accuracy=scoring.accuracy(labels, sheet, at),
-                accuracy_answered=scoring.accuracy(labels, sheet, at, answered_only=True),
-                macro_f1=scoring.with_spread(f1[at]) if f1 else None,
-                majority_agreement=_with_others(labels, at),
-                reliability=None if consensus is None else float(consensus.reliability[at]),
-                input_tokens=scoring.counted(sheet.input_tokens[at]),
-                output_tokens=scoring.counted(sheet.output_tokens[at]),
+                accuracy=scoring.accuracy(labels, sheet, index),
+                accuracy_answered=scoring.accuracy(labels, sheet, index, answered_only=True),
+                macro_f1=scoring.with_spread(f1[index]) if f1 else None,
+                majority_agreement=_with_others(labels, index),
+                reliability=None if consensus is None else float(consensus.reliability[index]),
+                input_tokens=scoring.counted(sheet.input_tokens[index]),
+                output_tokens=scoring.counted(sheet.output_tokens[index]),
                 cost_usd=None if pico is None else scoring.usd(pico),
                 cost_unknown=unknown,
                 cost_per_1000_usd=None if pico is None else scoring.per(pico, rows - unknown, 1000),
                 cost_per_correct_usd=None
                 if pico is None or correct is None
-                else _per_correct(sheet, labels, at),
+                else _per_correct(sheet, labels, index),
                 cost_per_video_hour_usd=scoring.per(video_pico, round(hours, 9))
                 if pico is not None
                 else None,
-                spent_usd=scoring.usd(told.spent_pico[name]) if name in told.spent_pico else None,
-                latency_p50_s=scoring.quantile(sheet.latency_s[at], 0.5),
-                latency_p95_s=scoring.quantile(sheet.latency_s[at], 0.95),
-                saw=dict(zip(said.tolist(), times.tolist(), strict=True)),
-                provider_models=sheet.provider_models[at],
-                simulated=sheet.simulated[at],
-                classes=classes.scores(at) if classes else (),
+                spent_usd=scoring.usd(options.spent_pico[name]) if name in options.spent_pico else None,
+                latency_p50_s=scoring.quantile(sheet.latency_s[index], 0.5),
+                latency_p95_s=scoring.quantile(sheet.latency_s[index], 0.95),
+                saw=dict(zip(inputs.tolist(), times.tolist(), strict=True)),
+                provider_models=sheet.provider_models[index],
+                simulated=sheet.simulated[index],
+                classes=classes.scores(index) if classes else (),
             )
         )
     return out
 
 
-def _per_correct(sheet: Sheet, labels: Labels, at: int) -> Decimal | None:
+def _per_correct(sheet: Sheet, labels: Labels, index: int) -> Decimal | None:
     """Dollars per right answer, over the items that have an expected one and a known cost."""
-    among = labels.judged & sheet.asked[at] & ((sheet.cost_pico[at] != read.UNKNOWN) | ~sheet.answered[at])
-    cost = sheet.cost_pico[at][among]
+    among = (
+        labels.judged
+        & sheet.asked[index]
+        & ((sheet.cost_pico[index] != read.UNKNOWN) | ~sheet.answered[index])
+    )
+    cost = sheet.cost_pico[index][among]
     return scoring.per(
-        sum(cost[cost != read.UNKNOWN].tolist()), int(np.count_nonzero(labels.right[at] & among))
+        sum(cost[cost != read.UNKNOWN].tolist()), int(np.count_nonzero(labels.right[index] & among))
     )
 
 
-def _with_others(labels: Labels, at: int) -> Estimate | None:
+def _with_others(labels: Labels, index: int) -> Estimate | None:
     if len(labels.codes) < 2 or not labels.names:
         return None
-    others = agreement.majority_of_others(labels.codes, len(labels.names), at)
-    both = (others != MISSING) & (labels.codes[at] != MISSING)
-    return statistics.wilson(int(np.count_nonzero((others == labels.codes[at]) & both)), int(both.sum()))
+    others = agreement.majority_of_others(labels.codes, len(labels.names), index)
+    both = (others != MISSING) & (labels.codes[index] != MISSING)
+    return statistics.wilson(int(np.count_nonzero((others == labels.codes[index]) & both)), int(both.sum()))
 
 
 def _ranked(models: list[ModelScore]) -> tuple[ModelScore, ...]:
@@ -185,7 +191,7 @@ def _ranked(models: list[ModelScore]) -> tuple[ModelScore, ...]:
         replace(
             one,
             pareto=None if by is None else by == (),
-            dominated_by=tuple(models[at].model for at in by or ()),
+            dominated_by=tuple(models[index].model for index in by or ()),
         )
         for one, by in zip(models, beaten, strict=True)
     ]
@@ -221,10 +227,10 @@ def _field(field: Field, labels: Labels, sheet: Sheet) -> FieldScore:
     judged = field.truth != MISSING
     shares = {
         name: statistics.wilson(
-            int(np.count_nonzero(field.right[at] & judged & sheet.answered[at])),
-            int(np.count_nonzero(judged & sheet.asked[at])),
+            int(np.count_nonzero(field.right[index] & judged & sheet.answered[index])),
+            int(np.count_nonzero(judged & sheet.asked[index])),
         )
-        for at, name in enumerate(sheet.models)
+        for index, name in enumerate(sheet.models)
     }
     return FieldScore(
         rule=str(field.rule),
@@ -236,7 +242,7 @@ def _field(field: Field, labels: Labels, sheet: Sheet) -> FieldScore:
 
 
 def _spent(dirs: Sequence[Path]) -> dict[str, int]:
-    """Pico-dollars billed per model over every try, retries and lost answers too."""
+    """Pico-dollars billed per model over every attempt, retries and lost answers too."""
     tables = [
         publish.open_table(one, "attempts").to_table(columns=["model", "cost_usd"])
         for one in dirs

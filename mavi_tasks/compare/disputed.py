@@ -38,13 +38,15 @@ def most(sheet: Sheet, labels: Labels) -> tuple[Disputed, ...]:
     """Return the items the models disagree on most."""
     split = disagreement(labels.codes, len(labels.names))
     order = np.argsort(-split, kind="stable")[:LISTED]
-    return tuple(_disputed(sheet, labels, at, float(split[at])) for at in order.tolist() if split[at] > 0)
+    return tuple(
+        _disputed(sheet, labels, index, float(split[index])) for index in order.tolist() if split[index] > 0
+    )
 
 
-def _disputed(sheet: Sheet, labels: Labels, at: int, split: float) -> Disputed:
-    unit = sheet.units[at]
+def _disputed(sheet: Sheet, labels: Labels, index: int, split: float) -> Disputed:
+    unit = sheet.units[index]
     said = {
-        name: labels.names[code] if (code := labels.codes[model, at]) != MISSING else None
+        name: labels.names[code] if (code := labels.codes[model, index]) != MISSING else None
         for model, name in enumerate(sheet.models)
     }
     return Disputed(unit.item_id, unit.prompt_id, unit.media_uri, unit.truth, split, said)

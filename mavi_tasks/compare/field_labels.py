@@ -310,7 +310,9 @@ def _together(fields: Sequence[Field], shape: tuple[int, ...]) -> tuple[Ints, tu
 
 def _combination(fields: Sequence[Field], combo: Sequence[int]) -> str:
     parts = zip(fields, combo, strict=True)
-    return " · ".join(f"{one.name}: {one.labels[at] if at != MISSING else '–'}" for one, at in parts)
+    return " · ".join(
+        f"{one.name}: {one.labels[column] if column != MISSING else '–'}" for one, column in parts
+    )
 
 
 def _confidence(values: Values) -> Floats:

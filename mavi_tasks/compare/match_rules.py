@@ -111,8 +111,8 @@ class Mentions:
 
     def __init__(self, labels: Collection[str]) -> None:
         ordered = sorted((label for label in labels if label), key=len, reverse=True)
-        words = "|".join(map(re.escape, ordered))
-        self._pattern = re.compile(rf"(?<!\w)(?:{words})(?!\w)") if words else None
+        pattern = "|".join(map(re.escape, ordered))
+        self._pattern = re.compile(rf"(?<!\w)(?:{pattern})(?!\w)") if pattern else None
 
     def only(self, text: str) -> str | None:
         """Return the label mentioned, if it is only one (any number of times)."""

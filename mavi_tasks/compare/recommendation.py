@@ -20,24 +20,24 @@ def judge(
     baseline: str | None = None,
 ) -> Recommendation:
     """Return the verdict; with expected answers by accuracy, without by agreement, else by cost alone."""
-    words = _Words(models, pairs, quality)
+    sentence = _Words(models, pairs, quality)
     if len(models) == 1:
-        return Recommendation(words.alone(), tuple(words.troubles()))
+        return Recommendation(sentence.alone(), tuple(sentence.troubles()))
     if quality in ("accuracy", "agreement with the reference"):
         said = [
-            *words.runner_up(),
-            *words.dominated(),
-            *words.open_questions(),
+            *sentence.runner_up(),
+            *sentence.dominated(),
+            *sentence.open_questions(),
             *_cascade(cascades),
         ]
         if baseline:
-            said = [*words.against(baseline), *said]
-        return Recommendation(words.choice(), (*said, *words.troubles()))
+            said = [*sentence.against(baseline), *said]
+        return Recommendation(sentence.choice(), (*said, *sentence.troubles()))
     if quality == "agreement":
         return Recommendation(
-            words.closest(alpha), (*words.dominated(), *words.odd_one_out(), *words.troubles())
+            sentence.closest(alpha), (*sentence.dominated(), *sentence.odd_one_out(), *sentence.troubles())
         )
-    return Recommendation(words.cheapest(), tuple(words.troubles()))
+    return Recommendation(sentence.cheapest(), tuple(sentence.troubles()))
 
 
 class _Words:
@@ -101,14 +101,14 @@ class _Words:
 
     def _against(self, one: ModelScore, other: ModelScore) -> str:
         gap = _quality(one) - _quality(other)
-        words = f"{self.name[one.model]} scores {points(gap)} points against {self.name[other.model]}"
+        sentence = f"{self.name[one.model]} scores {points(gap)} points against {self.name[other.model]}"
         if one.cost_per_1000_usd is not None and other.cost_per_1000_usd:
-            words += f" at {_times(one.cost_per_1000_usd / other.cost_per_1000_usd)} the cost"
+            sentence += f" at {_times(one.cost_per_1000_usd / other.cost_per_1000_usd)} the cost"
         pair = self.pair(one, other)
         if pair is None or pair.p_holm is None:
-            return words
+            return sentence
         sure = "this is sure" if pair.decided else "this may be chance"
-        return f"{words}; {sure} (p = {p_value(pair.p_holm)})".replace("p = <", "p <")
+        return f"{sentence}; {sure} (p = {p_value(pair.p_holm)})".replace("p = <", "p <")
 
     def against(self, baseline: str) -> list[str]:
         base = next((one for one in self.models if one.model == baseline), None)
@@ -154,9 +154,9 @@ class _Words:
                 (one.failed, "failed"), (one.invalid, "gave invalid answers"),
                 (one.skipped, "was not asked"), (one.truncated, "was cut short"),
             ]  # fmt: skip
-            told = [f"{word} on {percent(n / rows)}" for n, word in shares if n / rows > WORTH_SAYING]
-            if told:
-                out.append(f"{self.name[one.model]} {listed(told)} of the items.")
+            problems = [f"{word} on {percent(n / rows)}" for n, word in shares if n / rows > WORTH_SAYING]
+            if problems:
+                out.append(f"{self.name[one.model]} {listed(problems)} of the items.")
         return out
 
     def closest(self, alpha: Estimate | None) -> str:

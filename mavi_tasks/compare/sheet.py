@@ -21,7 +21,7 @@ Texts = NDArray[np.object_]
 NOT_ASKED, ANSWERED, FAILED, INVALID, SKIPPED = range(5)
 STATUSES = {"answered": ANSWERED, "failed": FAILED, "invalid": INVALID, "skipped": SKIPPED}
 CUT_SHORT = ("length", "max_tokens", "max_output_tokens")  # finish reasons of a truncated answer
-UNKNOWN = -1  # a count or an amount of money that was not said
+UNKNOWN = -1  # a count or an amount of money that is not known
 
 COLUMNS = (
     "run_id", "gateway", "item_id", "prompt_id", "model", "media_uri", "media_kind", "input_mode",
@@ -52,7 +52,7 @@ class Unit:
 class Sheet:
     """All rows of a bake-off. Arrays are [models, items]; `clusters` numbers each item's medium.
 
-    cost_pico and tokens are UNKNOWN, latency_s NaN and text None where a row does not say. `alike` tells, per
+    cost_pico and tokens are UNKNOWN, latency_s NaN and text None where a row does not say. `alike` says, per
     item, whether all models that answered saw the same thing under the same prompt; `saw` says what, in
     words.
     """
@@ -88,16 +88,16 @@ class Sheet:
 
     def keep(self, chosen: Bools) -> "Sheet":
         """Return the sheet with only the chosen items."""
-        at = np.flatnonzero(chosen)
-        _, clusters = np.unique(self.clusters[at], return_inverse=True)
+        index = np.flatnonzero(chosen)
+        _, clusters = np.unique(self.clusters[index], return_inverse=True)
         return Sheet(
             models=self.models,
-            units=tuple(self.units[i] for i in at),
+            units=tuple(self.units[i] for i in index),
             clusters=clusters.astype(np.int64),
-            alike=self.alike[at],
+            alike=self.alike[index],
             simulated=self.simulated,
             provider_models=self.provider_models,
-            **{name: getattr(self, name)[:, at] for name in (*CELLS, *TEXTS)},
+            **{name: getattr(self, name)[:, index] for name in (*CELLS, *TEXTS)},
         )
 
 
@@ -121,20 +121,22 @@ def from_table(table: pa.Table, where: str) -> Sheet:
     if table.num_rows == 0:
         raise InputError(f"{where}: has no results yet; run a job into it first")
     table = table.take(pc.sort_indices(table, [("finished_at", "ascending")]))  # later rows overwrite earlier
-    columns = {name: words_of(table[name]) for name in ("model", "item_id", "prompt_id")}
+    columns = {name: texts_of(table[name]) for name in ("model", "item_id", "prompt_id")}
     models = tuple(sorted(set(columns["model"])))
-    model_at = {name: at for at, name in enumerate(models)}
+    model_at = {name: index for index, name in enumerate(models)}
     m = np.fromiter((model_at[name] for name in columns["model"]), np.int64, table.num_rows)
     questions = list(zip(columns["item_id"], columns["prompt_id"], strict=True))
-    unit_at = {key: at for at, key in enumerate(dict.fromkeys(questions))}
+    unit_at = {key: index for index, key in enumerate(dict.fromkeys(questions))}
     u = np.fromiter((unit_at[key] for key in questions), np.int64, table.num_rows)
     grid = _Grid(table, m, u, (len(models), len(unit_at)))
-    prompts = words_of(table["prompt"])
+    prompts = texts_of(table["prompt"])
     units = _units(table, u, list(unit_at), prompts)
-    media = {key: at for at, key in enumerate(dict.fromkeys(one.media_uri or one.item_id for one in units))}
+    media = {
+        key: index for index, key in enumerate(dict.fromkeys(one.media_uri or one.item_id for one in units))
+    }
     saw, status = (
         grid.texts(_saw(table)),
-        grid.ints([STATUSES.get(s, FAILED) for s in words_of(table["status"])], 0),
+        grid.ints([STATUSES.get(s, FAILED) for s in texts_of(table["status"])], 0),
     )
     return Sheet(
         models=models,
@@ -145,15 +147,15 @@ def from_table(table: pa.Table, where: str) -> Sheet:
         input_tokens=grid.ints(pc.fill_null(table["input_tokens"], UNKNOWN).to_numpy(), UNKNOWN),
         output_tokens=grid.ints(pc.fill_null(table["output_tokens"], UNKNOWN).to_numpy(), UNKNOWN),
         latency_s=grid.floats(pc.fill_null(table["latency_s"], float("nan")).to_numpy()),
-        truncated=grid.ints([(w or "").lower() in CUT_SHORT for w in words_of(table["finish_reason"])], 0)
+        truncated=grid.ints([(w or "").lower() in CUT_SHORT for w in texts_of(table["finish_reason"])], 0)
         == 1,
         saw=saw,
-        answer=grid.texts(words_of(table["answer"])),
-        answer_json=grid.texts(words_of(table["answer_json"])),
-        error_code=grid.texts(words_of(table["error_code"])),
+        answer=grid.texts(texts_of(table["answer"])),
+        answer_json=grid.texts(texts_of(table["answer_json"])),
+        error_code=grid.texts(texts_of(table["error_code"])),
         alike=_alike(grid.texts(_what(table)), grid.texts(prompts), status),
         simulated=_simulated(table, m, len(models)),
-        provider_models=_per_model(words_of(table["provider_model"]), m, len(models)),
+        provider_models=_per_model(texts_of(table["provider_model"]), m, len(models)),
     )
 
 
@@ -182,13 +184,13 @@ class _Grid:
         return out
 
 
-def words_of(column: pa.ChunkedArray) -> list[Any]:
+def texts_of(column: pa.ChunkedArray) -> list[Any]:
     """Texts as Python strings; a dictionary column gives the same string object again and again."""
     if pa.types.is_dictionary(column.type):
         column = column.unify_dictionaries().combine_chunks()
         whole = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
         names = [*whole.dictionary.to_pylist(), None]
-        return [names[at] for at in pc.fill_null(whole.indices, -1).to_pylist()]
+        return [names[index] for index in pc.fill_null(whole.indices, -1).to_pylist()]
     return list(column.to_pylist())
 
 
@@ -203,19 +205,20 @@ def _units(
 ) -> tuple[Unit, ...]:
     """Describe each question by its latest row that says something."""
     names = ("media_uri", "media_kind", "duration_s", "truth")
-    columns: dict[str, list[Any]] = {name: words_of(table[name]) for name in names} | {"prompt": prompts}
-    told: list[dict[str, Any]] = [dict.fromkeys(columns) for _ in keys]
+    columns: dict[str, list[Any]] = {name: texts_of(table[name]) for name in names} | {"prompt": prompts}
+    found: list[dict[str, Any]] = [dict.fromkeys(columns) for _ in keys]
     for name, values in columns.items():
-        for at, value in zip(u.tolist(), values, strict=True):
+        for index, value in zip(u.tolist(), values, strict=True):
             if value is not None:
-                told[at][name] = value
+                found[index][name] = value
     return tuple(
-        Unit(item_id=item, prompt_id=prompt, **said) for (item, prompt), said in zip(keys, told, strict=True)
+        Unit(item_id=item, prompt_id=prompt, **fields)
+        for (item, prompt), fields in zip(keys, found, strict=True)
     )
 
 
 def _seen(table: pa.Table, say: Callable[[str, str | None, int | None], str]) -> list[str]:
-    modes, kinds = words_of(table["input_mode"]), words_of(table["media_kind"])
+    modes, kinds = texts_of(table["input_mode"]), texts_of(table["media_kind"])
     frames = table["frames_sent"].to_pylist()
     cache: dict[tuple[Any, ...], str] = {}
     out = []
@@ -266,13 +269,13 @@ def _is_none(texts: Texts) -> Bools:
 
 
 def _simulated(table: pa.Table, m: Ints, models: int) -> tuple[bool, ...]:
-    sandboxed = np.fromiter((name == "sandbox" for name in words_of(table["gateway"])), bool, table.num_rows)
-    return tuple(bool(sandboxed[m == at].any()) for at in range(models))
+    sandboxed = np.fromiter((name == "sandbox" for name in texts_of(table["gateway"])), bool, table.num_rows)
+    return tuple(bool(sandboxed[m == index].any()) for index in range(models))
 
 
 def _per_model(values: Sequence[str | None], m: Ints, models: int) -> tuple[tuple[str, ...], ...]:
     out: list[set[str]] = [set() for _ in range(models)]
-    for at, value in zip(m.tolist(), values, strict=True):
+    for index, value in zip(m.tolist(), values, strict=True):
         if value:
-            out[at].add(value)
+            out[index].add(value)
     return tuple(tuple(sorted(one)) for one in out)

@@ -17,7 +17,7 @@ from mavi_tasks.costs.arrow_columns import (
     int_column,
     keys,
 )
-from mavi_tasks.costs.cell import SLOT
+from mavi_tasks.costs.cell import FIELD_INDEX
 from mavi_tasks.costs.cube import Cube
 from mavi_tasks.costs.grouping import Grid, grid_of
 from mavi_tasks.costs.result_counts import Answers, count_answers
@@ -35,8 +35,8 @@ CALLS: Final = {
 def build(sources: Sequence[read.Source], period: read.Period, *, with_prompts: bool = False) -> Cube:
     """Read the datasets into a cube.
 
-    A try counts on the day it ended (or began, when its end is not known). Prompts are joined to the tries by
-    request only when they are asked for, because that reads a long key per row.
+    An attempt counts on the day it ended (or began, when its end is not known). Prompts are joined to
+    attempts by request only when they are requested, because that reads a long key per row.
     """
     cube = Cube(period, with_prompts)
     for source in sources:
@@ -57,7 +57,7 @@ def _prompts(cube: Cube, batch: Any, answers: Answers) -> DictionaryColumn:
     if not cube.with_prompts:
         return DictionaryColumn(np.zeros(batch.num_rows, dtype=np.int64), [cube.prompts.number(None)])
     return DictionaryColumn(
-        answers.prompt_of(keys(batch["request_key"])), list(range(len(cube.prompts.words)))
+        answers.prompt_of(keys(batch["request_key"])), list(range(len(cube.prompts.values)))
     )
 
 
@@ -72,17 +72,17 @@ def _add_attempts(cube: Cube, batch: Any, days: Ints, prompts: DictionaryColumn)
     sums = _attempt_sums(grid, batch, _is(outcome, cube.outcomes, "answered"))
     for place, (*key, outcome_number) in enumerate(grid.combos):
         cell = cube.cell((key[0], key[1], key[2], key[3]))
-        cell[SLOT["calls"]] += grid.counts[place]
-        name = CALLS.get(cube.outcomes.words[outcome_number])
+        cell[FIELD_INDEX["calls"]] += grid.counts[place]
+        name = CALLS.get(cube.outcomes.values[outcome_number])
         if name:
-            cell[SLOT[name]] += grid.counts[place]
-        for slot, column in sums.items():
-            cell[slot] += column[place]
+            cell[FIELD_INDEX[name]] += grid.counts[place]
+        for index, column in sums.items():
+            cell[index] += column[place]
 
 
-def _is(column: DictionaryColumn, words: StringDictionary, word: str) -> Mask:
+def _is(column: DictionaryColumn, dictionary: StringDictionary, word: str) -> Mask:
     """Where a coded column holds the word."""
-    hits = np.array([words.words[number] == word for number in column.globals])
+    hits = np.array([dictionary.values[number] == word for number in column.globals])
     found: Mask = hits[column.local]
     return found
 
@@ -90,9 +90,9 @@ def _is(column: DictionaryColumn, words: StringDictionary, word: str) -> Mask:
 def _attempt_sums(grid: Grid, batch: Any, answered: Mask) -> Mapping[int, list[int]]:
     cost, priced = pico_column(batch["cost_usd"])
     exposure, _ = pico_column(batch["exposure_usd"])
-    tokens_in, told = int_column(batch["input_tokens"])
+    tokens_in, known = int_column(batch["input_tokens"])
     tokens_out, _ = int_column(batch["output_tokens"])
-    unpriced = ~priced & (answered | told)
+    unpriced = ~priced & (answered | known)
     amounts = {
         "cost_pico": cost,
         "exposure_pico": exposure,
@@ -101,4 +101,6 @@ def _attempt_sums(grid: Grid, batch: Any, answered: Mask) -> Mapping[int, list[i
         "unpriced_calls": unpriced.astype(np.int64),
         "unpriced_tokens": np.where(unpriced, tokens_in + tokens_out, 0),
     }
-    return {SLOT[name]: exact_sums(grid.cell, len(grid.combos), column) for name, column in amounts.items()}
+    return {
+        FIELD_INDEX[name]: exact_sums(grid.cell, len(grid.combos), column) for name, column in amounts.items()
+    }

@@ -1,4 +1,4 @@
-"""The billed usage behind a report, try by try, for what needs more than sums: other prices, tier edges."""
+"""The billed usage behind a report by attempt, for what needs more than sums: other prices, tiers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,19 +23,19 @@ from mavi_tasks.pricing.book import Price, Tier
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Some billed tries of one model on one day. Rows whose tokens are not told have `told` False."""
+    """Some billed attempts of one model on one day; `tokens_known` is False where a reply gave no count."""
 
     day: date
     model: str
     input_tokens: Ints
     output_tokens: Ints
     cost_pico: Ints
-    told: Mask
+    tokens_known: Mask
     priced: Mask  # a cost was recorded
 
 
 def billed(report: CostReport) -> Iterator[Usage]:
-    """Every billed try of the report: one with a cost, or answered with its tokens told."""
+    """Every billed attempt of the report: one with a cost, or answered with known tokens."""
     models, outcomes = StringDictionary(), StringDictionary()
     for source in sources.open_sources(report.paths):
         for dated in scan(source, "attempts", ATTEMPT_COLUMNS, report.cube.period):
@@ -45,24 +45,24 @@ def billed(report: CostReport) -> Iterator[Usage]:
                 dictionary_column(batch["model"], models),
             )
             outcome = dictionary_column(batch["outcome"], outcomes)
-            answered = np.array([outcomes.words[number] == "answered" for number in outcome.globals])
+            answered = np.array([outcomes.values[number] == "answered" for number in outcome.globals])
             shown = np.array([report.cube.is_sandbox(n) == report.is_sandbox for n in run.globals])[run.local]
             cost, priced = pico_column(batch["cost_usd"])
-            tokens_in, in_told = int_column(batch["input_tokens"])
-            tokens_out, out_told = int_column(batch["output_tokens"])
-            told = in_told & out_told
-            bought = shown & (priced | (told & answered[outcome.local]))
+            tokens_in, in_known = int_column(batch["input_tokens"])
+            tokens_out, out_known = int_column(batch["output_tokens"])
+            tokens_known = in_known & out_known
+            bought = shown & (priced | (tokens_known & answered[outcome.local]))
             grid = grid_of(dated.days, (model,))
             for place, (day, number) in enumerate(grid.combos):
                 rows = np.flatnonzero((grid.cell == place) & bought)
                 if len(rows):
                     yield Usage(
                         date.fromordinal(day),
-                        models.words[number],
+                        models.values[number],
                         tokens_in[rows],
                         tokens_out[rows],
                         cost[rows],
-                        told[rows],
+                        tokens_known[rows],
                         priced[rows],
                     )
 

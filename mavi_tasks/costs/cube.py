@@ -5,7 +5,7 @@ from typing import Final
 
 from mavi_tasks.costs import sources as read
 from mavi_tasks.costs.arrow_columns import UNKNOWN, StringDictionary
-from mavi_tasks.costs.cell import Sums, empty
+from mavi_tasks.costs.cell import CellSums, empty
 
 SANDBOX: Final = "sandbox"
 Key = tuple[int, int, int, int]  # day ordinal, numbers of model, run and prompt
@@ -22,20 +22,20 @@ class Cube:
     prompts: StringDictionary = field(default_factory=StringDictionary)
     jobs: StringDictionary = field(default_factory=StringDictionary)
     outcomes: StringDictionary = field(default_factory=StringDictionary)
-    cells: dict[Key, Sums] = field(default_factory=dict)
+    cells: dict[Key, CellSums] = field(default_factory=dict)
     about: dict[str, read.Run] = field(default_factory=dict)
     datasets: dict[str, str] = field(default_factory=dict)  # run_id -> folder it was read from
     items: dict[tuple[bool, str | None], int] = field(default_factory=dict)
 
-    def cell(self, key: Key) -> Sums:
+    def cell(self, key: Key) -> CellSums:
         """The sums of a cell, new ones when nothing was added yet."""
         if key not in self.cells:
             self.cells[key] = empty()
         return self.cells[key]
 
     def run(self, number: int) -> read.Run:
-        """The run of a number; job and gateway `(unknown)` when no table tells them."""
-        run_id = self.runs.words[number]
+        """The run of a number; job and gateway `(unknown)` when no table has them."""
+        run_id = self.runs.values[number]
         return self.about.get(run_id) or read.Run(run_id, UNKNOWN, UNKNOWN)
 
     def is_sandbox(self, run: int) -> bool:

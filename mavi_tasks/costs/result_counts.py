@@ -23,7 +23,7 @@ from mavi_tasks.costs.arrow_columns import (
     keys,
     stir,
 )
-from mavi_tasks.costs.cell import SLOT
+from mavi_tasks.costs.cell import FIELD_INDEX
 from mavi_tasks.costs.cube import Cube
 from mavi_tasks.costs.grouping import Grid, grid_of
 from mavi_tasks.costs.scan import DatedBatch, scan
@@ -58,25 +58,25 @@ class Answers:
 
     request: Keys = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
     item: Keys = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
-    at_us: Ints = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    ended_us: Ints = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     pair: npt.NDArray[np.int32] = field(default_factory=lambda: np.empty(0, dtype=np.int32))
     filled: int = 0
     pairs: list[tuple[int, ...]] = field(default_factory=list)  # day, model, run, prompt, status
     numbers: dict[tuple[int, ...], int] = field(default_factory=dict)
     lookup: tuple[Keys, npt.NDArray[np.int32]] | None = None  # requests, sorted, and their prompts
 
-    def append(self, request: Keys, item: Keys, at_us: Ints, pair: npt.NDArray[np.int32]) -> None:
+    def append(self, request: Keys, item: Keys, ended_us: Ints, pair: npt.NDArray[np.int32]) -> None:
         """Add the rows of a batch."""
         end = self.filled + len(pair)
         if end > len(self.pair):
             self.cut_to(end + GROWTH_ROWS)
-        for name, values in (("request", request), ("item", item), ("at_us", at_us), ("pair", pair)):
+        for name, values in (("request", request), ("item", item), ("ended_us", ended_us), ("pair", pair)):
             getattr(self, name)[self.filled : end] = values
         self.filled = end
 
     def cut_to(self, rows: int) -> None:
         """Make the columns just so long."""
-        for name in ("request", "item", "at_us", "pair"):
+        for name in ("request", "item", "ended_us", "pair"):
             getattr(self, name).resize(rows, refcheck=False)
 
     def number(self, combo: tuple[int, ...]) -> int:
@@ -97,10 +97,10 @@ class Answers:
         known, prompts = self.lookup
         # Sorted questions walk through the table once; unsorted ones miss the cache at every step.
         order = np.argsort(requests)
-        asked = requests[order]
-        place = np.minimum(np.searchsorted(known, asked), len(known) - 1)
-        found = np.empty(len(asked), dtype=np.int64)
-        found[order] = np.where(known[place] == asked, prompts[place], 0)
+        wanted = requests[order]
+        place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+        found = np.empty(len(wanted), dtype=np.int64)
+        found[order] = np.where(known[place] == wanted, prompts[place], 0)
         return found
 
 
@@ -136,7 +136,7 @@ def _add_batch(
     _add_sums(cube, grid, batch, statuses, status)
     numbers = np.array([answers.number(combo) for combo in grid.combos], dtype=np.int32)
     jobs = np.array(
-        [cube.jobs.number(source.run(cube.runs.words[n]).job) for n in run.globals], dtype=np.uint64
+        [cube.jobs.number(source.run(cube.runs.values[n]).job) for n in run.globals], dtype=np.uint64
     )
     items = keys(batch["item_id"]) ^ stir(jobs + np.uint64(1))[run.local]
     answers.append(keys(batch["request_key"]), items, dated.ended_us, numbers[grid.cell])
@@ -145,7 +145,7 @@ def _add_batch(
 def _learn_runs(source: sources.Source, runs: StringDictionary, run: DictionaryColumn, batch: Any) -> None:
     """Take job and gateway of a run that has no row of its own (yet) from its results."""
     for local, number in enumerate(run.globals):
-        run_id = runs.words[number]
+        run_id = runs.values[number]
         if run_id in source.runs:
             continue
         places = np.flatnonzero(run.local == local)
@@ -159,30 +159,30 @@ def _add_sums(
     cube: Cube, grid: Grid, batch: Any, statuses: StringDictionary, status: DictionaryColumn
 ) -> None:
     sums = {
-        SLOT[name]: exact_sums(grid.cell, len(grid.combos), column)
+        FIELD_INDEX[name]: exact_sums(grid.cell, len(grid.combos), column)
         for name, column in _amounts(batch, statuses, status).items()
     }
     for place, combo in enumerate(grid.combos):
         cell = cube.cell((combo[0], combo[1], combo[2], combo[3]))
-        _count(cell, statuses.words[combo[4]], grid.counts[place])
-        cell[SLOT["rows"]] += grid.counts[place]
-        for slot, column in sums.items():
-            cell[slot] += column[place]
+        _count(cell, statuses.values[combo[4]], grid.counts[place])
+        cell[FIELD_INDEX["rows"]] += grid.counts[place]
+        for index, column in sums.items():
+            cell[index] += column[place]
 
 
 def _amounts(batch: Any, statuses: StringDictionary, status: DictionaryColumn) -> Mapping[str, Ints]:
     cost, _ = pico_column(batch["cost_usd"])
-    good: Mask = np.array([statuses.words[number] == "answered" for number in status.globals])[status.local]
-    cached, cached_told = int_column(batch["cached_tokens"])
-    reasoning, reasoning_told = int_column(batch["reasoning_tokens"])
+    good: Mask = np.array([statuses.values[number] == "answered" for number in status.globals])[status.local]
+    cached, cached_known = int_column(batch["cached_tokens"])
+    reasoning, reasoning_known = int_column(batch["reasoning_tokens"])
     length_ms, is_video = _video(batch)
     return {
         "useful_pico": np.where(good, cost, 0),
         "invalid_pico": np.where(good, 0, cost),
         "cached_tokens": cached,
-        "cached_told": cached_told.astype(np.int64),
+        "cached_known": cached_known.astype(np.int64),
         "reasoning_tokens": reasoning,
-        "reasoning_told": reasoning_told.astype(np.int64),
+        "reasoning_known": reasoning_known.astype(np.int64),
         "video_ms": length_ms,
         "video_pico": np.where(is_video, cost, 0),
     }
@@ -200,9 +200,9 @@ def _video(batch: Any) -> tuple[Ints, Mask]:
 
 
 def _count(cell: list[int], status: str, count: int) -> None:
-    cell[SLOT["requests"]] += count
+    cell[FIELD_INDEX["requests"]] += count
     if status in STATUSES:
-        cell[SLOT[status]] += count
+        cell[FIELD_INDEX[status]] += count
 
 
 def _keep_latest(cube: Cube, answers: Answers, statuses: StringDictionary) -> None:
@@ -214,14 +214,14 @@ def _keep_latest(cube: Cube, answers: Answers, statuses: StringDictionary) -> No
         return
     place = np.minimum(np.searchsorted(repeated, requests), len(repeated) - 1)
     rows = np.flatnonzero(repeated[place] == requests)
-    rows = rows[np.lexsort((answers.at_us[rows], requests[rows]))]
+    rows = rows[np.lexsort((answers.ended_us[rows], requests[rows]))]
     replaced = rows[:-1][requests[rows][1:] == requests[rows][:-1]]
     counts = np.bincount(answers.pair[replaced], minlength=len(answers.pairs))
     for number in np.flatnonzero(counts):
         combo = answers.pairs[number]
         _count(
             cube.cell((combo[0], combo[1], combo[2], combo[3])),
-            statuses.words[combo[4]],
+            statuses.values[combo[4]],
             -int(counts[number]),
         )
 
@@ -230,7 +230,7 @@ def _count_items(source: sources.Source, cube: Cube, answers: Answers) -> None:
     """Count the distinct items of the dataset: of each model, and of all models together."""
     items = answers.item
     pairs = answers.pair
-    sandbox = [source.run(cube.runs.words[combo[2]]).gateway == "sandbox" for combo in answers.pairs]
+    sandbox = [source.run(cube.runs.values[combo[2]]).gateway == "sandbox" for combo in answers.pairs]
     for kind in dict.fromkeys(sandbox):
         models = np.array(
             [
@@ -240,7 +240,7 @@ def _count_items(source: sources.Source, cube: Cube, answers: Answers) -> None:
         )
         model = models[pairs]
         for number in np.unique(models[models >= 0]):
-            _add_items(cube, (kind, cube.models.words[number]), items[model == number])
+            _add_items(cube, (kind, cube.models.values[number]), items[model == number])
         _add_items(cube, (kind, None), items if (models >= 0).all() else items[model >= 0])
 
 

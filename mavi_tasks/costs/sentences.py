@@ -20,7 +20,7 @@ def outlook(report: CostReport) -> list[str]:
     if report.burn is not None:
         lines.append(burn_text(report.burn))
     lines += [
-        f"{one.day} {one.name or 'all'}: {pico_usd(one.cost_pico)} is out of line "
+        f"{one.day} {one.name or 'all'}: {pico_usd(one.cost_pico)} is an outlier "
         f"(usual {pico_usd(one.usual_pico)}, limit {pico_usd(one.limit_pico)})."
         for one in report.anomalies[:5]
     ]

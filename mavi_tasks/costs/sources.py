@@ -26,7 +26,7 @@ FILES_AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run, as its row tells; a run without a row (still going, or killed) is known by its results."""
+    """One run, as its row says; a run without a row (still going, or killed) is known by its results."""
 
     run_id: str
     job: str
@@ -46,7 +46,7 @@ class Source:
     runs: dict[str, Run] = field(default_factory=dict)
 
     def run(self, run_id: str) -> Run:
-        """The run of an id; its job and gateway are `(unknown)` when nothing tells them."""
+        """The run of an id; its job and gateway are `(unknown)` when no table has them."""
         return self.runs.get(run_id) or Run(run_id, UNKNOWN, UNKNOWN)
 
 
@@ -151,7 +151,7 @@ class Period:
 
 
 def batches(found: ds.Dataset, columns: Sequence[str], period: Period) -> Iterator[pa.RecordBatch]:
-    """Batches of the columns, in the order of the files; only a few are held at a time.
+    """Batches of the columns, in the order of the files; only a few are in memory at a time.
 
     Files are scanned some at a time and little is read ahead: a scan over all of them keeps every footer
     and runs ahead of its reader (measured on 10 million rows: 1.1 GB against 0.6 GB, no faster).

@@ -35,7 +35,7 @@ def to_json(report: CostReport) -> dict[str, Any]:
         "units": [_unit_json(unit) for unit in report.units],
         "jobs": [group_json(("job",), group) for group in report.jobs],
         "unpriced": [
-            {"model": g.keys[0], "calls": g.tally.unpriced_calls, "tokens": g.tally.unpriced_tokens}
+            {"model": g.keys[0], "calls": g.spend.unpriced_calls, "tokens": g.spend.unpriced_tokens}
             for g in report.unpriced
         ],
         "projection": _projection_json(report.projection),
@@ -69,40 +69,40 @@ def to_json(report: CostReport) -> dict[str, Any]:
 
 def group_json(by: Sequence[str], group: Group) -> dict[str, Any]:
     """One group: its dimensions by name, its dollars, its counts."""
-    tally = group.tally
+    spend = group.spend
     return {
         **dict(zip(by, group.keys, strict=True)),
-        "cost_usd": exact_text(tally.cost_pico),
-        "useful_usd": exact_text(tally.useful_pico),
-        "invalid_usd": exact_text(tally.invalid_pico),
-        "retried_usd": exact_text(tally.retried_pico),
-        "exposure_usd": exact_text(tally.exposure_pico),
-        **counts_json(tally),
+        "cost_usd": exact_text(spend.cost_pico),
+        "useful_usd": exact_text(spend.useful_pico),
+        "invalid_usd": exact_text(spend.invalid_pico),
+        "retried_usd": exact_text(spend.retried_pico),
+        "exposure_usd": exact_text(spend.exposure_pico),
+        **counts_json(spend),
     }
 
 
-def counts_json(tally: SpendCell) -> dict[str, Any]:
-    """The counts of a tally. Cached and reasoning tokens are null where no reply told them."""
+def counts_json(spend: SpendCell) -> dict[str, Any]:
+    """The counts of a cell. Cached and reasoning tokens are null where no reply gave them."""
     return {
-        "calls": tally.calls,
-        "answered_calls": tally.answered_calls,
-        "throttled_calls": tally.throttled_calls,
-        "rejected_calls": tally.rejected_calls,
-        "failed_calls": tally.failed_calls,
-        "in_doubt_calls": tally.in_doubt_calls,
-        "unpriced_calls": tally.unpriced_calls,
-        "error_rate": _rounded(tally.share(tally.error_calls)),
-        "throttled_rate": _rounded(tally.share(tally.throttled_calls)),
-        "requests": tally.requests,
-        "answered": tally.answered,
-        "invalid": tally.invalid,
-        "failed": tally.failed,
-        "skipped": tally.skipped,
-        "input_tokens": tally.input_tokens,
-        "output_tokens": tally.output_tokens,
-        "cached_tokens": tally.cached_tokens if tally.cached_told else None,
-        "reasoning_tokens": tally.reasoning_tokens if tally.reasoning_told else None,
-        "video_hours": round(tally.video_ms / 3_600_000, 6),
+        "calls": spend.calls,
+        "answered_calls": spend.answered_calls,
+        "throttled_calls": spend.throttled_calls,
+        "rejected_calls": spend.rejected_calls,
+        "failed_calls": spend.failed_calls,
+        "in_doubt_calls": spend.in_doubt_calls,
+        "unpriced_calls": spend.unpriced_calls,
+        "error_rate": _rounded(spend.share(spend.error_calls)),
+        "throttled_rate": _rounded(spend.share(spend.throttled_calls)),
+        "requests": spend.requests,
+        "answered": spend.answered,
+        "invalid": spend.invalid,
+        "failed": spend.failed,
+        "skipped": spend.skipped,
+        "input_tokens": spend.input_tokens,
+        "output_tokens": spend.output_tokens,
+        "cached_tokens": spend.cached_tokens if spend.cached_known else None,
+        "reasoning_tokens": spend.reasoning_tokens if spend.reasoning_known else None,
+        "video_hours": round(spend.video_ms / 3_600_000, 6),
     }
 
 
@@ -118,8 +118,8 @@ def _unit_json(unit: Unit) -> dict[str, Any]:
     return {
         "model": unit.model,
         "items": unit.items,
-        "answered": unit.tally.answered,
-        "cost_usd": exact_text(unit.tally.cost_pico),
+        "answered": unit.spend.answered,
+        "cost_usd": exact_text(unit.spend.cost_pico),
         "per_1000_items_usd": _text(unit.per_1000_items_usd),
         "per_answered_usd": _text(unit.per_answered_usd),
         "per_video_hour_usd": _text(unit.per_video_hour_usd),

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from mavi_tasks.common import format
 from mavi_tasks.costs import projection
 from mavi_tasks.costs.arrow_columns import zone_of
-from mavi_tasks.costs.cell import SLOT, Sums, add, empty, values
+from mavi_tasks.costs.cell import FIELD_INDEX, CellSums, add, empty, values
 from mavi_tasks.costs.cost_report import CostReport
 from mavi_tasks.costs.reconciliation import Reconciled
 from mavi_tasks.costs.repricing import Repriced
@@ -18,7 +18,7 @@ from mavi_tasks.costs.unit_costs import Unit
 from mavi_tasks.reports.html import costs_charts
 from mavi_tasks.reports.html.page import Section, asset, fragment, render
 
-MOST_JOBS = 200  # the dearest have a line of their own; the filters stay usable and the page small
+MOST_JOBS = 200  # the most expensive have a line of their own; the filters stay usable and the page small
 MOST_DAYS = 3_700
 SENT = ("cost_pico", "useful_pico", "invalid_pico", "exposure_pico")
 COUNTED = ("calls", "throttled_calls", "rejected_calls", "failed_calls", "in_doubt_calls", "unpriced_calls")
@@ -75,7 +75,7 @@ MODELS_INTRO = (
     "answers included; an hour of video bears the rows whose length is known. ≥ marks models with calls of "
     "unknown price."
 )
-JOBS_INTRO = "The dearest first, over the whole period of this page."
+JOBS_INTRO = "The most expensive first, over the whole period of this page."
 
 
 def _part(name: str, **known: object) -> Markup:
@@ -90,9 +90,9 @@ def calls_text(count: int) -> str:
 
 
 def _units(report: CostReport) -> Sequence[Unit]:
-    """The models, the dearest first, and all of them together last."""
+    """The models, the most expensive first, and all of them together last."""
     whole, *models = report.units
-    return [*sorted(models, key=lambda unit: (-unit.tally.cost_pico, unit.model or "")), whole]
+    return [*sorted(models, key=lambda unit: (-unit.spend.cost_pico, unit.model or "")), whole]
 
 
 def _subtitle(report: CostReport) -> str:
@@ -112,7 +112,7 @@ def _lead(report: CostReport) -> Markup:
     parts = [
         ("Useful", total.useful_pico, "answered"),
         ("Invalid", total.invalid_pico, "billed, but no usable answer"),
-        ("Retried", total.retried_pico, "billed tries that gave no row"),
+        ("Retried", total.retried_pico, "billed attempts without a row"),
     ]
     shares = [
         (
@@ -130,13 +130,13 @@ def cube_of(report: CostReport) -> Mapping[str, Any]:
     """Cells by day, model, job and gateway for the filters; amounts are whole pico-dollars as texts."""
     groups = report.grouped("day", "model", "job", "gateway")
     jobs = _kept_jobs(report)
-    merged: dict[tuple[str, str, str, str], Sums] = {}
+    merged: dict[tuple[str, str, str, str], CellSums] = {}
     for group in groups:
         day, model, job, gateway = group.keys
         key = (day, model, jobs.get(job, _others(report)), gateway)
-        add(merged.setdefault(key, empty()), values(group.tally))
+        add(merged.setdefault(key, empty()), values(group.spend))
     days = _days(sorted({key[0] for key in merged}))
-    tables = [days, *(sorted({key[slot] for key in merged}) for slot in (1, 2, 3))]
+    tables = [days, *(sorted({key[index] for key in merged}) for index in (1, 2, 3))]
     places = [{name: number for number, name in enumerate(table)} for table in tables]
     cells = sorted(merged.items())
     return {
@@ -146,8 +146,8 @@ def cube_of(report: CostReport) -> Mapping[str, Any]:
         "weeks": ["{}-W{:02}".format(*date.fromisoformat(day).isocalendar()[:2]) for day in days],
         "names": {"model": tables[1], "job": tables[2], "gateway": tables[3]},
         "at": [[place[name] for place, name in zip(places, key, strict=True)] for key, _ in cells],
-        "pico": {name: [str(sums[SLOT[name]]) for _, sums in cells] for name in SENT},
-        "count": {name: [sums[SLOT[name]] for _, sums in cells] for name in COUNTED},
+        "pico": {name: [str(sums[FIELD_INDEX[name]]) for _, sums in cells] for name in SENT},
+        "count": {name: [sums[FIELD_INDEX[name]] for _, sums in cells] for name in COUNTED},
     }
 
 
@@ -186,4 +186,4 @@ def _outlook(report: CostReport) -> Section:
 
 def _anomalies(report: CostReport) -> Section:
     body = _part("anomalies", report=report)
-    return Section("anomalies", "Days out of line", body, report.anomaly_rule)
+    return Section("anomalies", "Outlier days", body, report.anomaly_rule)

@@ -46,7 +46,7 @@ def _split(total: SpendCell) -> str:
 
 def groups(report: CostReport) -> Table:
     """One row per group: the SHOWN_ROWS that cost most, in the order of their dimensions."""
-    shown = sorted(report.groups, key=lambda group: -group.tally.cost_pico)[:SHOWN_ROWS]
+    shown = sorted(report.groups, key=lambda group: -group.spend.cost_pico)[:SHOWN_ROWS]
     return Table(
         report.by,
         ("cost", "useful", "invalid", "retried", "in doubt", "calls", "errors", "throttled"),
@@ -55,7 +55,7 @@ def groups(report: CostReport) -> Table:
 
 
 def _group(group: Group) -> tuple[str, ...]:
-    spend = group.tally
+    spend = group.spend
     money = (spend.cost_pico, spend.useful_pico, spend.invalid_pico, spend.retried_pico, spend.exposure_pico)
     rates = (spend.share(spend.error_calls), spend.share(spend.throttled_calls))
     return (*group.keys, *map(pico_usd, money), count(spend.calls), *map(percent, rates))

@@ -253,7 +253,7 @@ def test_drift_page_shows_flips_with_their_media(browser, tmp_path, pictures):
         )
     path = drift_page.write(compare.compare_runs(*sides), tmp_path / "drift.html")
     with pages.opened(browser, path) as seen:
-        assert "labels flipped" in seen.page.locator(".headline").inner_text()
+        assert "labels changed" in seen.page.locator(".headline").inner_text()
         assert seen.page.locator(".item img").count() > 3
         assert seen.page.locator("a[href^=javascript]").count() == 0
         assert (seen.errors, seen.requests, seen.violations()) == ([], [], [])
