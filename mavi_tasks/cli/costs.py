@@ -1,4 +1,4 @@
-"""`mavi costs`: what was spent, on what, and what it bought; priced again; compared with a bill."""
+"""`mavi costs`: what was spent, on what, and what it bought; priced anew; held against a bill."""
 
 import argparse
 import sys
@@ -32,7 +32,7 @@ def options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--what-if", metavar="MODEL", help="the same usage at this model's price")
     sub.add_argument("--as-of", type=date.fromisoformat, metavar="DATE", help="at the prices of this day")
     sub.add_argument("--prices", type=Path, metavar="FILE", help="prices of your own, as prices.toml")
-    sub.add_argument("--invoice", type=Path, metavar="FILE", help="compare the spend with a bill (CSV)")
+    sub.add_argument("--invoice", type=Path, metavar="FILE", help="hold the spend against a bill (CSV)")
     sub.add_argument(
         "--invoice-column",
         action="append",
@@ -66,8 +66,8 @@ def command(args: argparse.Namespace) -> int:
     reconciled = _reconcile(args, report) if args.invoice is not None else None
     _write(args, report, repriced, reconciled)
     if args.json:
-        more = {"repriced": repriced and repriced.to_json(), "invoice": reconciled and reconciled.to_json()}
-        _print_json(to_json(report) | more)
+        told = {"repriced": repriced and repriced.to_json(), "invoice": reconciled and reconciled.to_json()}
+        _print_json(to_json(report) | told)
     return reconciled.exit_status if reconciled is not None else 0
 
 
@@ -103,12 +103,12 @@ def _reprice(args: argparse.Namespace, report: "CostReport") -> "Repriced":
     from mavi_tasks.reports.terminal import run
 
     found = reprice(report, _book(args), as_of=args.as_of, what_if=args.what_if)
-    summary = found.to_json()
+    told = found.to_json()
     console = run.console(stderr=args.json)
     what = f"as {args.what_if}" if args.what_if else "at these prices"
-    console.print(f"The same usage {what}: ${summary['repriced_usd']} instead of ${summary['recorded_usd']}")
-    if summary["caveat"]:
-        console.print(summary["caveat"])
+    console.print(f"The same usage {what}: ${told['repriced_usd']} instead of ${told['recorded_usd']}")
+    if told["caveat"]:
+        console.print(told["caveat"])
     return found
 
 
@@ -120,14 +120,14 @@ def _reconcile(args: argparse.Namespace, report: "CostReport") -> "Reconciled":
     columns = dict(_pair(text) for text in args.invoice_column)
     tolerance = Tolerance(share=_share(args.tolerance)) if args.tolerance is not None else None
     found = reconcile(report, read_bill(args.invoice, columns), _book(args), tolerance=tolerance)
-    summary = found.to_json()
+    told = found.to_json()
     console = run.console(stderr=args.json)
     console.print(
-        f"Bill ${summary['billed_usd']}, ledger ${summary['ledger_usd']}, "
-        f"drift ${summary['drift_usd']}: {found.verdict}"
+        f"Bill ${told['billed_usd']}, ledger ${told['ledger_usd']}, "
+        f"drift ${told['drift_usd']}: {found.verdict}"
     )
-    run.plain([row for row in summary["lines"] if row["verdict"] != "agrees"], _DRIFTING, console)
-    for note in summary["notes"]:
+    run.plain([row for row in told["lines"] if row["verdict"] != "agrees"], _DRIFTING, console)
+    for note in told["notes"]:
         console.print(note)
     return found
 

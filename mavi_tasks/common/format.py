@@ -2,8 +2,6 @@
 
 from decimal import Decimal
 
-from mavi_tasks.common import money
-
 UNKNOWN = "–"
 
 
@@ -20,16 +18,6 @@ def usd(value: Decimal | None, digits: int = 3) -> str:
     text = f"{value:.{places}f}".rstrip("0")
     decimals = len(text.partition(".")[2])
     return f"{sign}${text}" + "0" * max(0, 2 - decimals)
-
-
-def pico_usd(amount_pico: int) -> str:
-    """Whole pico-dollars as `usd` writes dollars."""
-    return usd(money.usd(amount_pico))
-
-
-def exact_pico_usd(amount_pico: int) -> str:
-    """Whole pico-dollars to the last digit, thousands separated, with a true minus."""
-    return f"{'−' if amount_pico < 0 else ''}${money.usd(abs(amount_pico)):,f}"
 
 
 def exact_usd(value: Decimal | None) -> str:
@@ -73,3 +61,16 @@ def p_value(value: float | None) -> str:
     if value is None:
         return UNKNOWN
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def all_digits(value: Decimal) -> str:
+    """An amount to its last digit, at least cents, without a sign for dollars: 12.50, 0.000325."""
+    whole, _, decimals = f"{value:f}".partition(".")
+    return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time that need not be exact: 3.2 s, 45 s, 12 min, 1.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

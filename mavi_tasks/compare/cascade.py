@@ -36,7 +36,7 @@ FEWEST_ITEMS = 20
 
 @dataclass(frozen=True, slots=True)
 class _Bench:
-    """What a replay needs, over items all models were asked: [models, items]."""
+    """What a replay needs, over items all models have: [models, items]."""
 
     right: Floats
     cost: Floats
@@ -89,15 +89,15 @@ def _bench(sheet: Sheet, labels: Labels, usable: Sequence[int], common: Bools) -
     fold = shuffled[clusters] % FOLDS
     cost = sheet.cost_pico[usable][:, common]
     confidence = labels.confidence[usable][:, common]
-    index = range(len(usable))
+    at = range(len(usable))
     return _Bench(
         right=labels.right[usable][:, common].astype(float),
         cost=np.where(cost == UNKNOWN, 0, cost).astype(float),
         answered=sheet.answered[usable][:, common],
         confidence=confidence,
         fold=fold,
-        same={(a, b): same_answer(labels, usable[a], usable[b])[common] for a, b in permutations(index, 2)},
-        unsure={(m, q): _unsure(confidence[m], fold, q) for m in index for q in QUANTILES},
+        same={(a, b): same_answer(labels, usable[a], usable[b])[common] for a, b in permutations(at, 2)},
+        unsure={(m, q): _unsure(confidence[m], fold, q) for m in at for q in QUANTILES},
     )
 
 
@@ -196,11 +196,11 @@ def _report(bench: _Bench, plans: Sequence[_Plan], totals: Floats, names: Sequen
     singles = range(len(names))
     best = max(singles, key=lambda m: (right[m], -cost[m]))
     best_places = front(cost.tolist(), right.tolist())
-    chosen = _thinned([index for index in best_places if plans[index].kind != "single"], right / items)
+    chosen = _thinned([at for at in best_places if plans[at].kind != "single"], right / items)
     accuracy, spent, held = _checked(bench, totals)
     return Cascades(
         tried=len(plans) - len(names),
-        policies=tuple(_policy(bench, plans[index], names) for index in chosen),
+        policies=tuple(_policy(bench, plans[at], names) for at in chosen),
         items=items,
         checked_accuracy=accuracy,
         checked_cost_per_1000_usd=scoring.per(spent, held, 1000),
@@ -213,9 +213,9 @@ def _report(bench: _Bench, plans: Sequence[_Plan], totals: Floats, names: Sequen
 def _thinned(places: Sequence[int], accuracy: Floats) -> list[int]:
     """Keep steps of the front that differ by a visible amount, the most accurate always."""
     kept: list[int] = []
-    for index in reversed(places):
-        if not kept or accuracy[kept[-1]] - accuracy[index] > VISIBLE:
-            kept.append(index)
+    for at in reversed(places):
+        if not kept or accuracy[kept[-1]] - accuracy[at] > VISIBLE:
+            kept.append(at)
     return list(reversed(kept[:SHOWN]))
 
 
@@ -266,8 +266,8 @@ def _steps(plan: _Plan, names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
 
 def _named(plan: _Plan, steps: Sequence[Sequence[str]], limits: Sequence[float]) -> str:
     """Say a policy in one line: "a + b → c when they differ"."""
-    say = short(name for step in steps for name in step)
-    path = " → ".join(" + ".join(say[name] for name in step) for step in steps)
+    shown = short(name for step in steps for name in step)
+    path = " → ".join(" + ".join(shown[name] for name in step) for step in steps)
     when = {"fallback": "without an answer", "confidence": "when less sure than "}.get(
         plan.kind, "when they differ"
     )

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from mavi_tasks.common.money import pico
 from mavi_tasks.compare import (
     agreement,
     cascade,
@@ -28,7 +27,7 @@ from mavi_tasks.compare.result import Comparison, FieldScore, ModelScore
 from mavi_tasks.compare.sheet import Sheet
 from mavi_tasks.compare.statistics import MISSING, Estimate, Floats
 from mavi_tasks.errors import InputError
-from mavi_tasks.storage import publish
+from mavi_tasks.storage import tables
 
 
 def compare(
@@ -91,9 +90,7 @@ def _compared(sheet: Sheet, labels: Labels, options: CompareOptions) -> Comparis
             sheet, labels, models, unlike=options.unlike, like_for_like=options.like_for_like
         ),
         method=caveats.method(labels, cascades, len(found), with_classes=classes is not None),
-        confusion={name: classes.confusion(index) for index, name in enumerate(sheet.models)}
-        if classes
-        else {},
+        confusion={name: classes.confusion(at) for at, name in enumerate(sheet.models)} if classes else {},
         labels=classes.names if classes else (),
         disputed=disputed.most(sheet, labels),
         sheet=sheet,
@@ -116,14 +113,14 @@ def _scores(
 ) -> list[ModelScore]:
     consensus = agreement.dawid_skene(labels.codes, len(labels.names))
     out = []
-    for index, name in enumerate(sheet.models):
-        among = sheet.asked[index] & labels.judged if labels.has_truth else sheet.asked[index]
-        counts = scoring.statuses(sheet, index, among)
-        pico, unknown = scoring.money(sheet, index)
-        rows = int(sheet.asked[index].sum())
-        correct = int(np.count_nonzero(labels.right[index] & among)) if labels.has_truth else None
-        video_pico, hours = scoring.video_hours(sheet, index)
-        inputs, times = np.unique(sheet.saw[index][sheet.asked[index]].astype(str), return_counts=True)
+    for at, name in enumerate(sheet.models):
+        among = sheet.asked[at] & labels.judged if labels.has_truth else sheet.asked[at]
+        counts = scoring.statuses(sheet, at, among)
+        pico, unknown = scoring.money(sheet, at)
+        rows = int(sheet.asked[at].sum())
+        correct = int(np.count_nonzero(labels.right[at] & among)) if labels.has_truth else None
+        video_pico, hours = scoring.video_hours(sheet, at)
+        said, times = np.unique(sheet.saw[at][sheet.asked[at]].astype(str), return_counts=True)
         out.append(
             ModelScore(
                 model=name,
@@ -132,55 +129,51 @@ def _scores(
                 failed=counts["failed"],
                 invalid=counts["invalid"],
                 skipped=counts["skipped"],
-                truncated=int(np.count_nonzero(sheet.truncated[index])),
+                truncated=int(np.count_nonzero(sheet.truncated[at])),
                 correct=correct,
-                accuracy=scoring.accuracy(labels, sheet, index),
-                accuracy_answered=scoring.accuracy(labels, sheet, index, answered_only=True),
-                macro_f1=scoring.with_spread(f1[index]) if f1 else None,
-                majority_agreement=_with_others(labels, index),
-                reliability=None if consensus is None else float(consensus.reliability[index]),
-                input_tokens=scoring.counted(sheet.input_tokens[index]),
-                output_tokens=scoring.counted(sheet.output_tokens[index]),
+                accuracy=scoring.accuracy(labels, sheet, at),
+                accuracy_answered=scoring.accuracy(labels, sheet, at, answered_only=True),
+                macro_f1=scoring.with_spread(f1[at]) if f1 else None,
+                majority_agreement=_with_others(labels, at),
+                reliability=None if consensus is None else float(consensus.reliability[at]),
+                input_tokens=scoring.counted(sheet.input_tokens[at]),
+                output_tokens=scoring.counted(sheet.output_tokens[at]),
                 cost_usd=None if pico is None else scoring.usd(pico),
                 cost_unknown=unknown,
                 cost_per_1000_usd=None if pico is None else scoring.per(pico, rows - unknown, 1000),
                 cost_per_correct_usd=None
                 if pico is None or correct is None
-                else _per_correct(sheet, labels, index),
+                else _per_correct(sheet, labels, at),
                 cost_per_video_hour_usd=scoring.per(video_pico, round(hours, 9))
                 if pico is not None
                 else None,
                 spent_usd=scoring.usd(options.spent_pico[name]) if name in options.spent_pico else None,
-                latency_p50_s=scoring.quantile(sheet.latency_s[index], 0.5),
-                latency_p95_s=scoring.quantile(sheet.latency_s[index], 0.95),
-                saw=dict(zip(inputs.tolist(), times.tolist(), strict=True)),
-                provider_models=sheet.provider_models[index],
-                simulated=sheet.simulated[index],
-                classes=classes.scores(index) if classes else (),
+                latency_p50_s=scoring.quantile(sheet.latency_s[at], 0.5),
+                latency_p95_s=scoring.quantile(sheet.latency_s[at], 0.95),
+                saw=dict(zip(said.tolist(), times.tolist(), strict=True)),
+                provider_models=sheet.provider_models[at],
+                simulated=sheet.simulated[at],
+                classes=classes.scores(at) if classes else (),
             )
         )
     return out
 
 
-def _per_correct(sheet: Sheet, labels: Labels, index: int) -> Decimal | None:
+def _per_correct(sheet: Sheet, labels: Labels, at: int) -> Decimal | None:
     """Dollars per right answer, over the items that have an expected one and a known cost."""
-    among = (
-        labels.judged
-        & sheet.asked[index]
-        & ((sheet.cost_pico[index] != read.UNKNOWN) | ~sheet.answered[index])
-    )
-    cost = sheet.cost_pico[index][among]
+    among = labels.judged & sheet.asked[at] & ((sheet.cost_pico[at] != read.UNKNOWN) | ~sheet.answered[at])
+    cost = sheet.cost_pico[at][among]
     return scoring.per(
-        sum(cost[cost != read.UNKNOWN].tolist()), int(np.count_nonzero(labels.right[index] & among))
+        sum(cost[cost != read.UNKNOWN].tolist()), int(np.count_nonzero(labels.right[at] & among))
     )
 
 
-def _with_others(labels: Labels, index: int) -> Estimate | None:
+def _with_others(labels: Labels, at: int) -> Estimate | None:
     if len(labels.codes) < 2 or not labels.names:
         return None
-    others = agreement.majority_of_others(labels.codes, len(labels.names), index)
-    both = (others != MISSING) & (labels.codes[index] != MISSING)
-    return statistics.wilson(int(np.count_nonzero((others == labels.codes[index]) & both)), int(both.sum()))
+    others = agreement.majority_of_others(labels.codes, len(labels.names), at)
+    both = (others != MISSING) & (labels.codes[at] != MISSING)
+    return statistics.wilson(int(np.count_nonzero((others == labels.codes[at]) & both)), int(both.sum()))
 
 
 def _ranked(models: list[ModelScore]) -> tuple[ModelScore, ...]:
@@ -191,7 +184,7 @@ def _ranked(models: list[ModelScore]) -> tuple[ModelScore, ...]:
         replace(
             one,
             pareto=None if by is None else by == (),
-            dominated_by=tuple(models[index].model for index in by or ()),
+            dominated_by=tuple(models[at].model for at in by or ()),
         )
         for one, by in zip(models, beaten, strict=True)
     ]
@@ -227,10 +220,10 @@ def _field(field: Field, labels: Labels, sheet: Sheet) -> FieldScore:
     judged = field.truth != MISSING
     shares = {
         name: statistics.wilson(
-            int(np.count_nonzero(field.right[index] & judged & sheet.answered[index])),
-            int(np.count_nonzero(judged & sheet.asked[index])),
+            int(np.count_nonzero(field.right[at] & judged & sheet.answered[at])),
+            int(np.count_nonzero(judged & sheet.asked[at])),
         )
-        for index, name in enumerate(sheet.models)
+        for at, name in enumerate(sheet.models)
     }
     return FieldScore(
         rule=str(field.rule),
@@ -244,7 +237,7 @@ def _field(field: Field, labels: Labels, sheet: Sheet) -> FieldScore:
 def _spent(dirs: Sequence[Path]) -> dict[str, int]:
     """Pico-dollars billed per model over every attempt, retries and lost answers too."""
     tables = [
-        publish.open_table(one, "attempts").to_table(columns=["model", "cost_usd"])
+        tables.open_table(one, "attempts").to_table(columns=["model", "cost_usd"])
         for one in dirs
         if _has(one)
     ]
@@ -253,7 +246,9 @@ def _spent(dirs: Sequence[Path]) -> dict[str, int]:
     attempts = pa.concat_tables(tables).unify_dictionaries()  # group_by refuses parts that differ in them
     sums = attempts.group_by("model").aggregate([("cost_usd", "sum")])
     names, totals = sums["model"].to_pylist(), sums["cost_usd_sum"].to_pylist()
-    return {name: pico(total) for name, total in zip(names, totals, strict=True) if total is not None}
+    return {
+        name: int(total.scaleb(12)) for name, total in zip(names, totals, strict=True) if total is not None
+    }
 
 
 def _has(root: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The items that tell most about the models: where they are wrong together, or disagree."""
+"""The items that separate the models best: where they are wrong together, or disagree."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ LISTED = 20
 
 @dataclass(frozen=True, slots=True)
 class Disputed:
-    """One item with what each model said; None where a model gave no usable answer."""
+    """One item with each model's answer; None where a model gave no usable answer."""
 
     item_id: str
     prompt_id: str
@@ -38,15 +38,13 @@ def most(sheet: Sheet, labels: Labels) -> tuple[Disputed, ...]:
     """Return the items the models disagree on most."""
     split = disagreement(labels.codes, len(labels.names))
     order = np.argsort(-split, kind="stable")[:LISTED]
-    return tuple(
-        _disputed(sheet, labels, index, float(split[index])) for index in order.tolist() if split[index] > 0
-    )
+    return tuple(_disputed(sheet, labels, at, float(split[at])) for at in order.tolist() if split[at] > 0)
 
 
-def _disputed(sheet: Sheet, labels: Labels, index: int, split: float) -> Disputed:
-    unit = sheet.units[index]
-    said = {
-        name: labels.names[code] if (code := labels.codes[model, index]) != MISSING else None
+def _disputed(sheet: Sheet, labels: Labels, at: int, split: float) -> Disputed:
+    unit = sheet.units[at]
+    answers = {
+        name: labels.names[code] if (code := labels.codes[model, at]) != MISSING else None
         for model, name in enumerate(sheet.models)
     }
-    return Disputed(unit.item_id, unit.prompt_id, unit.media_uri, unit.truth, split, said)
+    return Disputed(unit.item_id, unit.prompt_id, unit.media_uri, unit.truth, split, answers)

@@ -1,4 +1,4 @@
-"""Two runs of the same models: which labels changed after a new prompt or model version, and what it cost."""
+"""Two runs of the same models: which labels flipped after a new prompt or model version, and what it cost."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from mavi_tasks.compare.result import Pair, as_json, flat
 from mavi_tasks.compare.sheet import Sheet, Unit
 from mavi_tasks.compare.statistics import MISSING, Bools, Estimate
 from mavi_tasks.errors import InputError
-from mavi_tasks.storage import publish
+from mavi_tasks.storage import tables
 
 BEFORE, AFTER = "before", "after"
 
@@ -80,11 +80,11 @@ class Drift:
 
     @property
     def flips(self) -> Estimate | None:
-        """The fraction of changed labels over all models."""
+        """The share of flipped labels over all models."""
         return statistics.wilson(sum(m.flipped for m in self.models), sum(m.compared for m in self.models))
 
     def exceeds(self, share: float) -> bool:
-        """Tell whether more than `share` of any model's labels changed: the check of a schedule."""
+        """Tell whether more than `share` of any model's labels flipped: the check of a schedule."""
         return any(one.flips is not None and one.flips.value > share for one in self.models)
 
     def to_json(self) -> dict[str, object]:
@@ -109,7 +109,7 @@ def share_of(text: str) -> float:
 def shared_models(a: Path, b: Path) -> tuple[str, ...]:
     """Return the models both datasets have: any means two runs to compare, none a bake-off."""
     found = [
-        set(read.texts_of(publish.open_table(one, "results").to_table(columns=["model"])["model"]))
+        set(read.words_of(tables.open_table(one, "results").to_table(columns=["model"])["model"]))
         for one in (a, b)
     ]
     return tuple(sorted(found[0] & found[1]))
@@ -123,7 +123,7 @@ def compare_runs(a: Path | Run, b: Path | Run, *, fields: Mapping[str, str] | No
     """
     matching = match_rules.declared(fields or {})
     tables = [_table(a), _table(b)]
-    names = [sorted(set(read.texts_of(table["model"]))) for table in tables]
+    names = [sorted(set(read.words_of(table["model"]))) for table in tables]
     both = [(name, name) for name in names[0] if name in names[1]]
     if not both and len(names[0]) == len(names[1]) == 1:
         both = [(names[0][0], names[1][0])]
@@ -138,7 +138,7 @@ def _table(source: Path | Run) -> pa.Table:
     if isinstance(source, Run):
         table = read.run_table(source.root, source.run_id)
     else:
-        table = publish.latest(source, read.COLUMNS).select(read.COLUMNS)
+        table = tables.latest(source, read.COLUMNS).select(read.COLUMNS)
     if table.num_rows == 0:
         raise InputError(f"{_name(source)}: has no results")
     return table
@@ -154,9 +154,9 @@ def _sheet(
     """One sheet in which the two runs stand side by side, as if they were two models."""
     sides = []
     for table, model, side in zip(tables, (old, new), (BEFORE, AFTER), strict=True):
-        mine = table.filter(pa.array([name == model for name in read.texts_of(table["model"])]))
-        index = mine.schema.get_field_index("model")
-        sides.append(mine.set_column(index, "model", pa.array([side] * mine.num_rows).dictionary_encode()))
+        mine = table.filter(pa.array([name == model for name in read.words_of(table["model"])]))
+        at = mine.schema.get_field_index("model")
+        sides.append(mine.set_column(at, "model", pa.array([side] * mine.num_rows).dictionary_encode()))
     sheet = read.from_table(pa.concat_tables(sides, promote_options="permissive"), where=new)
     order = [sheet.models.index(BEFORE), sheet.models.index(AFTER)]
     common: Bools = sheet.asked[0] & sheet.asked[1]
@@ -175,8 +175,8 @@ def _ordered(sheet: Sheet, order: Sequence[int]) -> Sheet:
         units=sheet.units,
         clusters=sheet.clusters,
         alike=sheet.alike,
-        simulated=tuple(sheet.simulated[index] for index in order),
-        provider_models=tuple(sheet.provider_models[index] for index in order),
+        simulated=tuple(sheet.simulated[at] for at in order),
+        provider_models=tuple(sheet.provider_models[at] for at in order),
         **{name: getattr(sheet, name)[list(order)] for name in arrays},
     )
 
@@ -187,8 +187,7 @@ def _drift(model: str, sheet: Sheet, labels: Labels) -> ModelDrift:
     totals = [scoring.money(sheet, side)[0] for side in (0, 1)]
     shares = [scoring.accuracy(labels, sheet, side) for side in (0, 1)]
     moves = Counter(
-        f"{_label(labels, 0, index)} → {_label(labels, 1, index)}"
-        for index in np.flatnonzero(flipped).tolist()
+        f"{_label(labels, 0, at)} → {_label(labels, 1, at)}" for at in np.flatnonzero(flipped).tolist()
     )
     changed = pairwise.compare(_ordered(sheet, (1, 0)), _swapped(labels), None)[0]
     return ModelDrift(
@@ -209,9 +208,7 @@ def _drift(model: str, sheet: Sheet, labels: Labels) -> ModelDrift:
         versions_before=sheet.provider_models[0],
         versions_after=sheet.provider_models[1],
         moves=dict(moves.most_common()),
-        flipped_items=tuple(
-            _flip(sheet.units[index], labels, index) for index in np.flatnonzero(flipped).tolist()
-        ),
+        flipped_items=tuple(_flip(sheet.units[at], labels, at) for at in np.flatnonzero(flipped).tolist()),
     )
 
 
@@ -243,13 +240,13 @@ def _renamed(pair: Pair) -> Pair:
     return replace(pair, a=AFTER, b=BEFORE)
 
 
-def _label(labels: Labels, side: int, index: int) -> str:
-    code = labels.codes[side, index]
+def _label(labels: Labels, side: int, at: int) -> str:
+    code = labels.codes[side, at]
     return labels.names[code] if code != MISSING else "–"
 
 
-def _flip(unit: Unit, labels: Labels, index: int) -> Flip:
-    before, after = _label(labels, 0, index), _label(labels, 1, index)
+def _flip(unit: Unit, labels: Labels, at: int) -> Flip:
+    before, after = _label(labels, 0, at), _label(labels, 1, at)
     return Flip(unit.item_id, unit.prompt_id, unit.media_uri, before, after, unit.truth)
 
 
@@ -266,8 +263,8 @@ def _warnings(models: Sequence[ModelDrift], made: Mapping[str, tuple[Sheet, Labe
     for one in models:
         if one.versions_before != one.versions_after:
             was, now = (
-                ", ".join(one.versions_before) or "not said",
-                ", ".join(one.versions_after) or "not said",
+                ", ".join(one.versions_before) or "unknown",
+                ", ".join(one.versions_after) or "unknown",
             )
             out.append(f"{one.model}: the provider answered as {was} before and as {now} after.")
         if not one.compared:

@@ -23,7 +23,7 @@ def open_items(
     below: Sequence[float] = (),
     fields: Mapping[str, str] | None = None,
 ) -> tuple[Unit, ...]:
-    """Return the items all `models` were asked and have not settled.
+    """Return the items that all `models` have and have not settled.
 
     Several models settle an item when two of them agree; one settles it by answering. With `below` (one
     number per
@@ -35,29 +35,29 @@ def open_items(
         raise InputError(f"model {unknown[0]!r}: has no results here, only {', '.join(sheet.models)}")
     if below and len(below) != len(models):
         raise InputError(f"give one confidence per model: {len(models)} models, {len(below)} numbers")
-    rows = [sheet.models.index(name) for name in models]
+    at = [sheet.models.index(name) for name in models]
     labels = field_labels.read(sheet, match_rules.declared(fields or {}))
     settled = np.zeros(len(sheet.units), bool)
-    for one in _settling(rows, below, labels, sheet):
+    for one in _settling(at, below, labels, sheet):
         settled |= one
-    still = sheet.asked[rows].all(axis=0) & ~settled
+    still = sheet.asked[at].all(axis=0) & ~settled
     return tuple(sheet.units[unit] for unit in np.flatnonzero(still).tolist())
 
 
 def _settling(
-    rows: Sequence[int], below: Sequence[float], labels: field_labels.Labels, sheet: read.Sheet
+    at: Sequence[int], below: Sequence[float], labels: field_labels.Labels, sheet: read.Sheet
 ) -> list[Bools]:
     if below:
-        return [labels.confidence[model] >= limit for model, limit in zip(rows, below, strict=True)]
-    if len(rows) == 1:
-        return [sheet.answered[rows[0]]]
-    return [same_answer(labels, a, b) for rank, a in enumerate(rows) for b in rows[rank + 1 :]]
+        return [labels.confidence[model] >= limit for model, limit in zip(at, below, strict=True)]
+    if len(at) == 1:
+        return [sheet.answered[at[0]]]
+    return [same_answer(labels, a, b) for rank, a in enumerate(at) for b in at[rank + 1 :]]
 
 
 def write_manifest(units: Sequence[Unit], path: Path) -> int:
     """Write items as a JSONL manifest with the default columns; return how many there are.
 
-    An item asked under several prompts is written once.
+    An item with several prompts is written once.
     """
     rows = {unit.item_id: _row(unit) for unit in units}
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -43,16 +43,16 @@ def compare(sheet: Sheet, labels: Labels, f1: Sequence[Floats] | None) -> tuple[
     if not numbers:
         return ()
     drawn = _Drawn(sheet, labels, numbers)
-    pairs = [_pair(sheet, labels, a, b, drawn, index, f1) for index, (a, b) in enumerate(numbers)]
-    tested = [index for index, pair in enumerate(pairs) if pair.p_value is not None]
-    corrected = statistics.holm([pairs[index].p_value or 0.0 for index in tested])
-    for index, p_holm in zip(tested, corrected, strict=True):
-        pairs[index] = _decided(sheet, pairs[index], p_holm)
+    pairs = [_pair(sheet, labels, a, b, drawn, at, f1) for at, (a, b) in enumerate(numbers)]
+    tested = [at for at, pair in enumerate(pairs) if pair.p_value is not None]
+    corrected = statistics.holm([pairs[at].p_value or 0.0 for at in tested])
+    for at, p_holm in zip(tested, corrected, strict=True):
+        pairs[at] = _decided(sheet, pairs[at], p_holm)
     return tuple(pairs)
 
 
 def _pair(
-    sheet: Sheet, labels: Labels, a: int, b: int, drawn: "_Drawn", index: int, f1: Sequence[Floats] | None
+    sheet: Sheet, labels: Labels, a: int, b: int, drawn: "_Drawn", at: int, f1: Sequence[Floats] | None
 ) -> Pair:
     asked = sheet.asked[a] & sheet.asked[b]
     truth = labels.has_truth
@@ -72,10 +72,10 @@ def _pair(
         neither=int((~ra & ~rb).sum()) if truth else None,
         agreement=statistics.wilson(same, int(spoken.sum())),
         kappa=statistics.kappa(_table(labels, a, b, common)) if 0 < size <= 3000 else None,
-        difference=drawn.estimate(index, 0) if truth else None,
+        difference=drawn.estimate(at, 0) if truth else None,
         f1_difference=_f1_difference(f1, a, b),
-        cost_difference_per_1000_usd=drawn.estimate(index, 1),
-        latency_difference_s=drawn.estimate(index, 2),
+        cost_difference_per_1000_usd=drawn.estimate(at, 1),
+        latency_difference_s=drawn.estimate(at, 2),
         p_value=statistics.mcnemar(a_only, b_only) if truth and common.any() else None,
     )
 
@@ -134,9 +134,9 @@ class _Drawn:
 
     def estimate(self, pair: int, which: int) -> Estimate | None:
         """Return a pair's difference of accuracy (0), dollars per 1,000 (1) or seconds (2), if known."""
-        index = 3 * pair + which
-        value = float(self._values[index])
-        return Estimate(value, *statistics.spread(self._draws[:, index])) if np.isfinite(value) else None
+        at = 3 * pair + which
+        value = float(self._values[at])
+        return Estimate(value, *statistics.spread(self._draws[:, at])) if np.isfinite(value) else None
 
 
 def _columns(sheet: Sheet, labels: Labels, a: int, b: int) -> list[Floats]:

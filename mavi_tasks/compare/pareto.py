@@ -12,20 +12,20 @@ def beats(one: tuple[Decimal, float], other: tuple[Decimal, float]) -> bool:
 def front(costs: Sequence[float], qualities: Sequence[float]) -> list[int]:
     """Return the places nothing beats, the cheapest first; of equal places the first one."""
     kept: list[int] = []
-    for index in sorted(range(len(costs)), key=lambda index: (costs[index], -qualities[index], index)):
-        if not kept or qualities[index] > qualities[kept[-1]]:
-            kept.append(index)
+    for at in sorted(range(len(costs)), key=lambda at: (costs[at], -qualities[at], at)):
+        if not kept or qualities[at] > qualities[kept[-1]]:
+            kept.append(at)
     return kept
 
 
 def dominators(places: Sequence[tuple[Decimal | None, float | None]]) -> list[tuple[int, ...] | None]:
     """Return who beats each (cost, quality): () on the front, None where cost or quality is not known."""
     known = [
-        (index, (cost, quality))
-        for index, (cost, quality) in enumerate(places)
+        (at, (cost, quality))
+        for at, (cost, quality) in enumerate(places)
         if cost is not None and quality is not None
     ]
     out: list[tuple[int, ...] | None] = [None] * len(places)
-    for index, place in known:
-        out[index] = tuple(other for other, held in known if beats(held, place))
+    for at, place in known:
+        out[at] = tuple(other for other, held in known if beats(held, place))
     return out

@@ -20,7 +20,7 @@ from mavi_tasks.compare.statistics import (
 )
 
 PICO = Decimal(1).scaleb(-12)
-MOST_CLASSES = 40  # beyond, per-class tables and macro F1 say little
+MOST_CLASSES = 40  # beyond, per-class tables and macro F1 mean little
 
 
 def usd(pico: int) -> Decimal:
@@ -103,20 +103,20 @@ class Classes:
     @property
     def names(self) -> tuple[str, ...]:
         """The true labels, the most frequent first."""
-        return tuple(self.field.labels[index] for index in self.kept)
+        return tuple(self.field.labels[at] for at in self.kept)
 
     def scores(self, model: int) -> tuple[ClassScore, ...]:
         """Return precision, recall and F1 per true label."""
         hit, predicted, true = self._counts(model).sum(0).reshape(3, -1)
         return tuple(
             ClassScore(
-                label=self.field.labels[index],
+                label=self.field.labels[at],
                 support=int(true[i]),
                 precision=float(hit[i] / predicted[i]) if predicted[i] else None,
                 recall=float(hit[i] / true[i]) if true[i] else None,
                 f1=float(2 * hit[i] / (predicted[i] + true[i])) if predicted[i] + true[i] else 0.0,
             )
-            for i, index in enumerate(self.kept)
+            for i, at in enumerate(self.kept)
         )
 
     def confusion(self, model: int) -> tuple[tuple[int, ...], ...]:
@@ -154,7 +154,7 @@ def _macro(counts: Floats) -> Floats:
     hit, predicted, true = np.split(counts, 3, axis=1)
     bottom = predicted + true
     f1 = np.divide(2 * hit, bottom, out=np.zeros_like(hit), where=bottom > 0)
-    present = true > 0  # a class that was not drawn has no say
+    present = true > 0  # a class that was not drawn does not count
     macro: Floats = (f1 * present).sum(1) / np.maximum(present.sum(1), 1)
     return macro
 

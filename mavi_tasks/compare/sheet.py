@@ -11,10 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 from numpy.typing import NDArray
 
-from mavi_tasks.common.money_columns import pico_column
 from mavi_tasks.compare.statistics import Bools, Floats, Ints
 from mavi_tasks.errors import InputError
-from mavi_tasks.storage import publish
+from mavi_tasks.storage import tables
 
 Texts = NDArray[np.object_]
 
@@ -53,8 +52,8 @@ class Sheet:
     """All rows of a bake-off. Arrays are [models, items]; `clusters` numbers each item's medium.
 
     cost_pico and tokens are UNKNOWN, latency_s NaN and text None where a row does not say. `alike` says, per
-    item, whether all models that answered saw the same thing under the same prompt; `saw` says what, in
-    words.
+    item, whether all models that answered saw the same thing under the same prompt; `saw` names it
+    in plain text.
     """
 
     models: tuple[str, ...]
@@ -88,16 +87,16 @@ class Sheet:
 
     def keep(self, chosen: Bools) -> "Sheet":
         """Return the sheet with only the chosen items."""
-        index = np.flatnonzero(chosen)
-        _, clusters = np.unique(self.clusters[index], return_inverse=True)
+        at = np.flatnonzero(chosen)
+        _, clusters = np.unique(self.clusters[at], return_inverse=True)
         return Sheet(
             models=self.models,
-            units=tuple(self.units[i] for i in index),
+            units=tuple(self.units[i] for i in at),
             clusters=clusters.astype(np.int64),
-            alike=self.alike[index],
+            alike=self.alike[at],
             simulated=self.simulated,
             provider_models=self.provider_models,
-            **{name: getattr(self, name)[:, index] for name in (*CELLS, *TEXTS)},
+            **{name: getattr(self, name)[:, at] for name in (*CELLS, *TEXTS)},
         )
 
 
@@ -106,14 +105,14 @@ def sheet(dirs: Sequence[Path]) -> Sheet:
 
     Raises InputError when a folder is no dataset or has no results.
     """
-    table = pa.concat_tables([publish.latest(one, COLUMNS).select(COLUMNS) for one in dirs])
+    table = pa.concat_tables([tables.latest(one, COLUMNS).select(COLUMNS) for one in dirs])
     return from_table(table, where=", ".join(map(str, dirs)))
 
 
 def run_table(root: Path, run_id: str) -> pa.Table:
     """Return the results one run wrote."""
     mine = pads.field("run_id") == run_id
-    return publish.open_table(root, "results").to_table(columns=list(COLUMNS), filter=mine)
+    return tables.open_table(root, "results").to_table(columns=list(COLUMNS), filter=mine)
 
 
 def from_table(table: pa.Table, where: str) -> Sheet:
@@ -121,22 +120,20 @@ def from_table(table: pa.Table, where: str) -> Sheet:
     if table.num_rows == 0:
         raise InputError(f"{where}: has no results yet; run a job into it first")
     table = table.take(pc.sort_indices(table, [("finished_at", "ascending")]))  # later rows overwrite earlier
-    columns = {name: texts_of(table[name]) for name in ("model", "item_id", "prompt_id")}
+    columns = {name: words_of(table[name]) for name in ("model", "item_id", "prompt_id")}
     models = tuple(sorted(set(columns["model"])))
-    model_at = {name: index for index, name in enumerate(models)}
+    model_at = {name: at for at, name in enumerate(models)}
     m = np.fromiter((model_at[name] for name in columns["model"]), np.int64, table.num_rows)
     questions = list(zip(columns["item_id"], columns["prompt_id"], strict=True))
-    unit_at = {key: index for index, key in enumerate(dict.fromkeys(questions))}
+    unit_at = {key: at for at, key in enumerate(dict.fromkeys(questions))}
     u = np.fromiter((unit_at[key] for key in questions), np.int64, table.num_rows)
     grid = _Grid(table, m, u, (len(models), len(unit_at)))
-    prompts = texts_of(table["prompt"])
+    prompts = words_of(table["prompt"])
     units = _units(table, u, list(unit_at), prompts)
-    media = {
-        key: index for index, key in enumerate(dict.fromkeys(one.media_uri or one.item_id for one in units))
-    }
+    media = {key: at for at, key in enumerate(dict.fromkeys(one.media_uri or one.item_id for one in units))}
     saw, status = (
         grid.texts(_saw(table)),
-        grid.ints([STATUSES.get(s, FAILED) for s in texts_of(table["status"])], 0),
+        grid.ints([STATUSES.get(s, FAILED) for s in words_of(table["status"])], 0),
     )
     return Sheet(
         models=models,
@@ -147,15 +144,15 @@ def from_table(table: pa.Table, where: str) -> Sheet:
         input_tokens=grid.ints(pc.fill_null(table["input_tokens"], UNKNOWN).to_numpy(), UNKNOWN),
         output_tokens=grid.ints(pc.fill_null(table["output_tokens"], UNKNOWN).to_numpy(), UNKNOWN),
         latency_s=grid.floats(pc.fill_null(table["latency_s"], float("nan")).to_numpy()),
-        truncated=grid.ints([(w or "").lower() in CUT_SHORT for w in texts_of(table["finish_reason"])], 0)
+        truncated=grid.ints([(w or "").lower() in CUT_SHORT for w in words_of(table["finish_reason"])], 0)
         == 1,
         saw=saw,
-        answer=grid.texts(texts_of(table["answer"])),
-        answer_json=grid.texts(texts_of(table["answer_json"])),
-        error_code=grid.texts(texts_of(table["error_code"])),
+        answer=grid.texts(words_of(table["answer"])),
+        answer_json=grid.texts(words_of(table["answer_json"])),
+        error_code=grid.texts(words_of(table["error_code"])),
         alike=_alike(grid.texts(_what(table)), grid.texts(prompts), status),
         simulated=_simulated(table, m, len(models)),
-        provider_models=_per_model(texts_of(table["provider_model"]), m, len(models)),
+        provider_models=_per_model(words_of(table["provider_model"]), m, len(models)),
     )
 
 
@@ -184,47 +181,52 @@ class _Grid:
         return out
 
 
-def texts_of(column: pa.ChunkedArray) -> list[Any]:
+def words_of(column: pa.ChunkedArray) -> list[Any]:
     """Texts as Python strings; a dictionary column gives the same string object again and again."""
     if pa.types.is_dictionary(column.type):
         column = column.unify_dictionaries().combine_chunks()
         whole = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
         names = [*whole.dictionary.to_pylist(), None]
-        return [names[index] for index in pc.fill_null(whole.indices, -1).to_pylist()]
+        return [names[at] for at in pc.fill_null(whole.indices, -1).to_pylist()]
     return list(column.to_pylist())
 
 
 def _pico(column: pa.ChunkedArray) -> Ints:
-    """Whole pico-dollars; UNKNOWN where null."""
-    amounts, known = pico_column(column.combine_chunks())
-    return np.where(known, amounts, UNKNOWN)
+    """Whole pico-dollars: the integers a decimal128(18,12) column is made of. UNKNOWN where null."""
+    parts = []
+    for chunk in column.chunks:
+        words = np.frombuffer(chunk.buffers()[1], np.int64).reshape(-1, 2)[:, 0]
+        values = words[chunk.offset : chunk.offset + len(chunk)].copy()
+        values[pc.is_null(chunk).to_numpy(zero_copy_only=False)] = UNKNOWN
+        parts.append(values)
+    return np.concatenate(parts)
 
 
 def _units(
     table: pa.Table, u: Ints, keys: list[tuple[str, str]], prompts: list[str | None]
 ) -> tuple[Unit, ...]:
-    """Describe each question by its latest row that says something."""
+    """Describe each question by its latest row that has a value."""
     names = ("media_uri", "media_kind", "duration_s", "truth")
-    columns: dict[str, list[Any]] = {name: texts_of(table[name]) for name in names} | {"prompt": prompts}
-    found: list[dict[str, Any]] = [dict.fromkeys(columns) for _ in keys]
+    columns: dict[str, list[Any]] = {name: words_of(table[name]) for name in names} | {"prompt": prompts}
+    latest: list[dict[str, Any]] = [dict.fromkeys(columns) for _ in keys]
     for name, values in columns.items():
-        for index, value in zip(u.tolist(), values, strict=True):
+        for at, value in zip(u.tolist(), values, strict=True):
             if value is not None:
-                found[index][name] = value
+                latest[at][name] = value
     return tuple(
-        Unit(item_id=item, prompt_id=prompt, **fields)
-        for (item, prompt), fields in zip(keys, found, strict=True)
+        Unit(item_id=item, prompt_id=prompt, **values)
+        for (item, prompt), values in zip(keys, latest, strict=True)
     )
 
 
-def _seen(table: pa.Table, say: Callable[[str, str | None, int | None], str]) -> list[str]:
-    modes, kinds = texts_of(table["input_mode"]), texts_of(table["media_kind"])
+def _seen(table: pa.Table, describe: Callable[[str, str | None, int | None], str]) -> list[str]:
+    modes, kinds = words_of(table["input_mode"]), words_of(table["media_kind"])
     frames = table["frames_sent"].to_pylist()
     cache: dict[tuple[Any, ...], str] = {}
     out = []
     for key in zip(modes, kinds, frames, strict=True):
         if key not in cache:
-            cache[key] = say(key[0] or "unknown", key[1], key[2])
+            cache[key] = describe(key[0] or "unknown", key[1], key[2])
         out.append(cache[key])
     return out
 
@@ -232,16 +234,16 @@ def _seen(table: pa.Table, say: Callable[[str, str | None, int | None], str]) ->
 def _saw(table: pa.Table) -> list[str]:
     """What was sent, for people: "whole video", "8 frames"."""
 
-    def say(mode: str, kind: str | None, frames: int | None) -> str:
+    def describe(mode: str, kind: str | None, frames: int | None) -> str:
         if mode == "frames":
             return f"{frames} frames" if frames else "frames"
         return mode if mode in ("text", "unknown") else f"whole {kind or 'media'}"
 
-    return _seen(table, say)
+    return _seen(table, describe)
 
 
 def _what(table: pa.Table) -> list[str]:
-    """What was seen, so that like can be told from unlike: a URL and the same medium inline are alike."""
+    """What was seen, to separate like from unlike: a URL and the same medium inline are alike."""
     return _seen(
         table,
         lambda mode, _, frames: f"frames {frames}" if mode == "frames" else ("", "text")[mode == "text"],
@@ -269,13 +271,13 @@ def _is_none(texts: Texts) -> Bools:
 
 
 def _simulated(table: pa.Table, m: Ints, models: int) -> tuple[bool, ...]:
-    sandboxed = np.fromiter((name == "sandbox" for name in texts_of(table["gateway"])), bool, table.num_rows)
-    return tuple(bool(sandboxed[m == index].any()) for index in range(models))
+    sandboxed = np.fromiter((name == "sandbox" for name in words_of(table["gateway"])), bool, table.num_rows)
+    return tuple(bool(sandboxed[m == at].any()) for at in range(models))
 
 
 def _per_model(values: Sequence[str | None], m: Ints, models: int) -> tuple[tuple[str, ...], ...]:
     out: list[set[str]] = [set() for _ in range(models)]
-    for index, value in zip(m.tolist(), values, strict=True):
+    for at, value in zip(m.tolist(), values, strict=True):
         if value:
-            out[index].add(value)
+            out[at].add(value)
     return tuple(tuple(sorted(one)) for one in out)

@@ -60,9 +60,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """Return Holm's corrected p-values, in the order given."""
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     corrected, floor = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
-        floor = max(floor, min(1.0, (len(p_values) - rank) * p_values[index]))
-        corrected[index] = floor
+    for rank, at in enumerate(order):
+        floor = max(floor, min(1.0, (len(p_values) - rank) * p_values[at]))
+        corrected[at] = floor
     return corrected
 
 
@@ -98,9 +98,9 @@ def kappa(table: Floats) -> Estimate | None:
 def label_counts(codes: Ints, size: int) -> Floats:
     """Count each label per item: codes [models, items] become [items, labels]."""
     items = codes.shape[1]
-    index = np.broadcast_to(np.arange(items), codes.shape)
+    at = np.broadcast_to(np.arange(items), codes.shape)
     known = codes != MISSING
-    flat = np.bincount(index[known] * size + codes[known], minlength=items * size)
+    flat = np.bincount(at[known] * size + codes[known], minlength=items * size)
     return flat.reshape(items, size).astype(float)
 
 

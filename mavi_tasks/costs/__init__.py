@@ -3,9 +3,9 @@
     report = cost_report(["out/pets"], by=("day", "model"), tz="Europe/Berlin")
     to_json(report)["total_usd"]         # "1.204100000000"
 
-columns -> grid -> cube (attempts) and answers (results) -> report -> present, export, focus, and the page.
-Spend is the sum of attempts.cost_usd. What it bought stands in results: useful (answered), invalid (invalid
-or failed); what is left over went to attempts without a row (retried). In-doubt calls are a band, not spend.
+sources -> scan -> aggregate (results, attempts) -> cube -> report -> JSON, export, FOCUS, terminal and page.
+Spend is the sum of attempts.cost_usd. What it bought is in results: useful (answered), invalid (invalid or
+failed); what is left over went to attempts without a row (retried). In-doubt calls are a band, not spend.
 """
 
 from mavi_tasks.costs.cell import SpendCell

@@ -1,4 +1,4 @@
-"""Days that cost far more than their history, by one stated rule, in exact integers."""
+"""Days that are outliers against their own history, by one stated rule, in exact integers."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Anomaly:
 
 
 def rule(least_excess_pico: int = LEAST_EXCESS_PICO) -> str:
-    """The rule as text."""
+    """The rule as a sentence."""
     return (
         f"A day is flagged when its spend exceeds the median of its history by more than {SPREADS} times the "
         "median absolute deviation, by more than a quarter of the median, and by at least "

@@ -1,4 +1,4 @@
-"""Arrow columns to numpy: numbers for texts, pico-dollars, days of instants, keys of texts. Exact."""
+"""Arrow columns to numpy: numbers of texts, days of instants, hashes of texts, exact sums."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,23 +30,23 @@ UNKNOWN = "(unknown)"
 
 @dataclass(slots=True)
 class StringDictionary:
-    """Numbers for texts, the same in every batch; a null becomes `(unknown)`."""
+    """Numbers for strings, the same in every batch; a null becomes `(unknown)`."""
 
-    values: list[str] = field(default_factory=list)
+    strings: list[str] = field(default_factory=list)
     numbers: dict[str, int] = field(default_factory=dict)
 
-    def number(self, word: str | None) -> int:
-        """The number of a word, a new one when it was not seen before."""
-        known = UNKNOWN if word is None else word
+    def number(self, text: str | None) -> int:
+        """The number of a text, a new one when it was not seen before."""
+        known = UNKNOWN if text is None else text
         if known not in self.numbers:
-            self.numbers[known] = len(self.values)
-            self.values.append(known)
+            self.numbers[known] = len(self.strings)
+            self.strings.append(known)
         return self.numbers[known]
 
 
 @dataclass(frozen=True, slots=True)
 class DictionaryColumn:
-    """A column as small numbers local to its batch; `globals[local]` is the number in Words."""
+    """A column as small numbers local to its batch; `globals[local]` is the one in the StringDictionary."""
 
     local: Ints
     globals: list[int]
@@ -56,7 +56,7 @@ def dictionary_column(column: Any, dictionary: StringDictionary) -> DictionaryCo
     """A text column as numbers, by the batch's own dictionary: no text is compared row by row."""
     if not pa.types.is_dictionary(column.type):
         column = pc.dictionary_encode(column)
-    entries = [dictionary.number(word) for word in column.dictionary.to_pylist()]
+    entries = [dictionary.number(text) for text in column.dictionary.to_pylist()]
     indices = column.indices
     if indices.null_count:
         indices = pc.fill_null(indices, len(entries))

@@ -1,4 +1,4 @@
-"""The billed usage behind a report by attempt, for what needs more than sums: other prices, tiers."""
+"""The billed usage behind a report, attempt by attempt: for other prices, and for the edges of tiers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import numpy as np
 
 from mavi_tasks.common.money_columns import pico_column
 from mavi_tasks.costs import sources
+from mavi_tasks.costs.aggregate import ATTEMPT_COLUMNS
 from mavi_tasks.costs.arrow_columns import (
     Ints,
     Mask,
@@ -17,52 +18,49 @@ from mavi_tasks.costs.arrow_columns import (
 )
 from mavi_tasks.costs.cost_report import CostReport
 from mavi_tasks.costs.grouping import grid_of
-from mavi_tasks.costs.scan import ATTEMPT_COLUMNS, scan
+from mavi_tasks.costs.scan import scan
 from mavi_tasks.pricing.book import Price, Tier
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Some billed attempts of one model on one day; `tokens_known` is False where a reply gave no count."""
+    """Some billed attempts of one model on one day. has_tokens: both token counts are known."""
 
     day: date
     model: str
     input_tokens: Ints
     output_tokens: Ints
     cost_pico: Ints
-    tokens_known: Mask
+    has_tokens: Mask
     priced: Mask  # a cost was recorded
 
 
 def billed(report: CostReport) -> Iterator[Usage]:
-    """Every billed attempt of the report: one with a cost, or answered with known tokens."""
-    models, outcomes = StringDictionary(), StringDictionary()
+    """Every billed attempt of the report: with a cost, or answered with its tokens known."""
+    models, outcomes, cube = StringDictionary(), StringDictionary(), report.cube
     for source in sources.open_sources(report.paths):
-        for dated in scan(source, "attempts", ATTEMPT_COLUMNS, report.cube.period):
-            batch = dated.rows
-            run, model = (
-                dictionary_column(batch["run_id"], report.cube.runs),
-                dictionary_column(batch["model"], models),
-            )
+        for batch, _, days in scan(source, "attempts", ATTEMPT_COLUMNS, cube.period):
+            run = dictionary_column(batch["run_id"], cube.runs)
+            model = dictionary_column(batch["model"], models)
             outcome = dictionary_column(batch["outcome"], outcomes)
-            answered = np.array([outcomes.values[number] == "answered" for number in outcome.globals])
-            shown = np.array([report.cube.is_sandbox(n) == report.is_sandbox for n in run.globals])[run.local]
+            answered = np.array([outcomes.strings[number] == "answered" for number in outcome.globals])
+            shown = np.array([cube.is_sandbox(n) == report.is_sandbox for n in run.globals])[run.local]
             cost, priced = pico_column(batch["cost_usd"])
             tokens_in, in_known = int_column(batch["input_tokens"])
             tokens_out, out_known = int_column(batch["output_tokens"])
-            tokens_known = in_known & out_known
-            bought = shown & (priced | (tokens_known & answered[outcome.local]))
-            grid = grid_of(dated.days, (model,))
+            has_tokens = in_known & out_known
+            bought = shown & (priced | (has_tokens & answered[outcome.local]))
+            grid = grid_of(days, (model,))
             for place, (day, number) in enumerate(grid.combos):
                 rows = np.flatnonzero((grid.cell == place) & bought)
                 if len(rows):
                     yield Usage(
                         date.fromordinal(day),
-                        models.values[number],
+                        models.strings[number],
                         tokens_in[rows],
                         tokens_out[rows],
                         cost[rows],
-                        tokens_known[rows],
+                        has_tokens[rows],
                         priced[rows],
                     )
 

@@ -35,7 +35,7 @@ class SpendCell:
     failed: int = 0
     skipped: int = 0
     cached_tokens: int = 0
-    cached_known: int = 0  # rows that say how many tokens were cached
+    cached_known: int = 0  # rows that report cached tokens
     reasoning_tokens: int = 0
     reasoning_known: int = 0
     video_ms: int = 0
@@ -43,7 +43,7 @@ class SpendCell:
 
     @property
     def retried_pico(self) -> int:
-        """Billed attempts without a row: repairs, retries after a billed failure, answers paid twice."""
+        """Billed attempts that gave no row: repairs, retries after a billed failure, answers paid twice."""
         return self.cost_pico - self.useful_pico - self.invalid_pico
 
     @property
@@ -57,19 +57,19 @@ class SpendCell:
 
 
 FIELDS = tuple(field.name for field in fields(SpendCell))
-FIELD_INDEX = {name: number for number, name in enumerate(FIELDS)}
-CellSums = list[int]  # one int per field of SpendCell, in its order: what is added to while reading
+SLOT = {name: number for number, name in enumerate(FIELDS)}
+Sums = list[int]  # one int per field of Tally, in its order: what is added to while reading
 
 
-def empty() -> CellSums:
+def empty() -> Sums:
     """Sums of nothing."""
     return [0] * len(FIELDS)
 
 
-def add(into: CellSums, more: Iterable[int]) -> None:
+def add(into: Sums, more: Iterable[int]) -> None:
     """Add `more` to `into`, field by field."""
-    for index, value in enumerate(more):
-        into[index] += value
+    for slot, value in enumerate(more):
+        into[slot] += value
 
 
 def total(parts: Iterable[Iterable[int]]) -> SpendCell:
@@ -80,6 +80,6 @@ def total(parts: Iterable[Iterable[int]]) -> SpendCell:
     return SpendCell(*sums)
 
 
-def values(spend: SpendCell) -> CellSums:
+def values(spend: SpendCell) -> Sums:
     """The fields of a cell as sums, to be added up further."""
     return [getattr(spend, name) for name in FIELDS]

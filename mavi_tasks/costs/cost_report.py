@@ -11,7 +11,7 @@ from mavi_tasks.costs import projection as project
 from mavi_tasks.costs import sources as read
 from mavi_tasks.costs.aggregate import build
 from mavi_tasks.costs.arrow_columns import UNKNOWN, zone_of
-from mavi_tasks.costs.cell import CellSums, SpendCell, add, empty, total
+from mavi_tasks.costs.cell import SpendCell, Sums, add, empty, total
 from mavi_tasks.costs.cube import Cube, Key
 from mavi_tasks.costs.unit_costs import Unit
 from mavi_tasks.errors import InputError
@@ -20,19 +20,19 @@ DIMENSIONS: Mapping[str, Callable[[Cube, Key], str]] = {
     "day": lambda cube, key: date.fromordinal(key[0]).isoformat(),
     "week": lambda cube, key: "{}-W{:02}".format(*date.fromordinal(key[0]).isocalendar()[:2]),
     "month": lambda cube, key: f"{date.fromordinal(key[0]):%Y-%m}",
-    "model": lambda cube, key: cube.models.values[key[1]],
-    "family": lambda cube, key: cube.models.values[key[1]].partition(":")[0],
+    "model": lambda cube, key: cube.models.strings[key[1]],
+    "family": lambda cube, key: cube.models.strings[key[1]].partition(":")[0],
     "job": lambda cube, key: cube.run(key[2]).job,
     "gateway": lambda cube, key: cube.run(key[2]).gateway,
-    "run": lambda cube, key: cube.runs.values[key[2]],
-    "dataset": lambda cube, key: cube.datasets.get(cube.runs.values[key[2]], UNKNOWN),
-    "prompt": lambda cube, key: cube.prompts.values[key[3]],
+    "run": lambda cube, key: cube.runs.strings[key[2]],
+    "dataset": lambda cube, key: cube.datasets.get(cube.runs.strings[key[2]], UNKNOWN),
+    "prompt": lambda cube, key: cube.prompts.strings[key[3]],
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One line of a summary: the values of the requested dimensions, and its sums."""
+    """One line of a summary: the values of its dimensions, and its sums."""
 
     keys: tuple[str, ...]
     spend: SpendCell
@@ -51,7 +51,7 @@ class RunBudget:
 
 @dataclass(frozen=True, slots=True)
 class CostReport:
-    """Spend over datasets. `total` and all that follows are real spend; sandbox spend is kept apart.
+    """Spend over datasets. `total` and all that follows are real spend; sandbox spend stands apart.
 
     Only when there is no real call at all, `total` is the sandbox's and `is_sandbox` says so.
     """
@@ -131,7 +131,7 @@ def cost_report(
         groups=_grouped(cube, names, sandbox=is_sandbox),
         sandbox_groups=_grouped(cube, names, sandbox=True),
         units=_units(cube, by_model, is_sandbox),
-        jobs=_by_cost(_grouped(cube, ("job",), sandbox=is_sandbox)),
+        jobs=_by_cost_descending(_grouped(cube, ("job",), sandbox=is_sandbox)),
         unpriced=tuple(group for group in by_model if group.spend.unpriced_calls),
         run_budgets=_run_budgets(cube, is_sandbox),
         projection=projection,
@@ -160,7 +160,7 @@ def _section(cube: Cube, *, sandbox: bool) -> SpendCell:
 def _grouped(cube: Cube, by: Sequence[str], *, sandbox: bool) -> tuple[Group, ...]:
     """Cells added up by the dimensions, sorted by them."""
     read_keys = [DIMENSIONS[name] for name in by]
-    made: dict[tuple[str, ...], CellSums] = {}
+    made: dict[tuple[str, ...], Sums] = {}
     for key, sums in cube.cells.items():
         if cube.is_sandbox(key[2]) == sandbox:
             keys = tuple(read_key(cube, key) for read_key in read_keys)
@@ -170,7 +170,7 @@ def _grouped(cube: Cube, by: Sequence[str], *, sandbox: bool) -> tuple[Group, ..
     return tuple(Group(keys, SpendCell(*made[keys])) for keys in sorted(made))
 
 
-def _by_cost(groups: Iterable[Group]) -> tuple[Group, ...]:
+def _by_cost_descending(groups: Iterable[Group]) -> tuple[Group, ...]:
     return tuple(sorted(groups, key=lambda group: (-group.spend.cost_pico, group.keys)))
 
 
@@ -211,7 +211,7 @@ def _notes(
     """What a reader must know before trusting the sums."""
     shown = sandbox if is_sandbox else real
     waiting = {source.path: read.unpublished(source) for source in sources}
-    candidates = [
+    possible = [
         (is_sandbox, "Nothing here is real spend: every call was answered by the embedded sandbox."),
         (
             not is_sandbox and sandbox.calls > 0,
@@ -226,7 +226,7 @@ def _notes(
             "Results cost more than the recorded attempts: attempts are missing from a dataset.",
         ),
     ]
-    notes = [text for holds, text in candidates if holds]
+    notes = [text for holds, text in possible if holds]
     notes += [
         f"{path}: journal segments not published yet: {count} (a run is going on, or was killed). "
         "Their spend is not in these sums."

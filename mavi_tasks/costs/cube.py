@@ -1,13 +1,12 @@
-"""The cube: exact spend per day, model, run and prompt, as `aggregate` fills it."""
+"""The cube: exact spend per day, model, run and prompt."""
 
 from dataclasses import dataclass, field
-from typing import Final
 
-from mavi_tasks.costs import sources as read
 from mavi_tasks.costs.arrow_columns import UNKNOWN, StringDictionary
-from mavi_tasks.costs.cell import CellSums, empty
+from mavi_tasks.costs.cell import Sums, empty
+from mavi_tasks.costs.sources import Period, Run
 
-SANDBOX: Final = "sandbox"
+SANDBOX = "sandbox"
 Key = tuple[int, int, int, int]  # day ordinal, numbers of model, run and prompt
 
 
@@ -15,28 +14,28 @@ Key = tuple[int, int, int, int]  # day ordinal, numbers of model, run and prompt
 class Cube:
     """Every cell of spend. `items` counts distinct items by (is sandbox, model or None for all models)."""
 
-    period: read.Period
+    period: Period
     with_prompts: bool = False
     models: StringDictionary = field(default_factory=StringDictionary)
     runs: StringDictionary = field(default_factory=StringDictionary)
     prompts: StringDictionary = field(default_factory=StringDictionary)
     jobs: StringDictionary = field(default_factory=StringDictionary)
     outcomes: StringDictionary = field(default_factory=StringDictionary)
-    cells: dict[Key, CellSums] = field(default_factory=dict)
-    about: dict[str, read.Run] = field(default_factory=dict)
+    cells: dict[Key, Sums] = field(default_factory=dict)
+    about: dict[str, Run] = field(default_factory=dict)
     datasets: dict[str, str] = field(default_factory=dict)  # run_id -> folder it was read from
     items: dict[tuple[bool, str | None], int] = field(default_factory=dict)
 
-    def cell(self, key: Key) -> CellSums:
+    def cell(self, key: Key) -> Sums:
         """The sums of a cell, new ones when nothing was added yet."""
         if key not in self.cells:
             self.cells[key] = empty()
         return self.cells[key]
 
-    def run(self, number: int) -> read.Run:
+    def run(self, number: int) -> Run:
         """The run of a number; job and gateway `(unknown)` when no table has them."""
-        run_id = self.runs.values[number]
-        return self.about.get(run_id) or read.Run(run_id, UNKNOWN, UNKNOWN)
+        run_id = self.runs.strings[number]
+        return self.about.get(run_id) or Run(run_id, UNKNOWN, UNKNOWN)
 
     def is_sandbox(self, run: int) -> bool:
         """Whether a run was answered by the embedded gateway, and so cost nothing real."""

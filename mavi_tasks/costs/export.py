@@ -23,7 +23,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def groups_table(report: CostReport) -> pa.Table:
-    """The groups, one row each: the requested dimensions, exact dollars as decimals, counts and rates."""
+    """The groups, one row each: its dimensions, exact dollars as decimals, counts and rates."""
     rows = []
     for group in report.groups:
         spend = group.spend

@@ -16,7 +16,7 @@ from mavi_tasks.costs.invoice_csv import Bill
 from mavi_tasks.pricing.book import Price, PriceBook
 
 ALL = "(all)"
-NEAR_BOUND = 50  # a call within 1/50 (2 %) of a tier's bound may have been counted on its other side
+EDGE = 50  # a call within 1/50 (2 %) of a tier's bound may have been counted on its other side
 NOISE = frozenset(
     {
         "audio", "cached", "completion", "image", "input", "output", "prompt",
@@ -49,7 +49,7 @@ class Uncertainty:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One period and model. `drift_pico` is bill minus ledger; `why` says what explains it."""
+    """One period and model. `drift_pico` is bill minus ledger; `why` explains it."""
 
     when: str
     model: str
@@ -115,10 +115,10 @@ def reconcile(
     tolerance: Tolerance | None = None,
     models: Mapping[str, str] | None = None,
 ) -> Reconciled:
-    """Compare the report with a bill, by the finest periods and models the bill has.
+    """Compare the report with a bill, by the finest periods and models of the bill.
 
-    A bill's model matches ours with or without the family, in any case, with words like "input tokens" left
-    aside; `models` says what other names mean. Days count as the bill prints them, ours are cut in the
+    A bill's model matches ours with or without the family, in any case, with text like "input tokens" left
+    aside; `models` maps other names. Days count as the bill prints them, ours are cut in the
     report's zone. Only the periods the bill covers are compared.
     """
     grain = _grain(bill)
@@ -158,7 +158,7 @@ def _period(when: str | None, grain: str) -> str:
 
 
 def _names(models: Iterable[str]) -> dict[str, str]:
-    """Ways to write each model; a short name that two families share is nobody's."""
+    """Ways to write each model; a short name that two families share belongs to neither."""
     found: dict[str, str] = {}
     shared: set[str] = set()
     for model in models:
@@ -194,29 +194,29 @@ def _ledger(
         ledger[place] += group.spend.cost_pico
         doubts[place].exposure_pico += group.spend.exposure_pico
         doubts[place].unpriced_calls += group.spend.unpriced_calls
-    for called_on, model, up, down in _across_bounds(report, prices):
-        place = _period(called_on.isoformat(), grain), model if has_models else ALL
+    for day_at, model, up, down in _edges(report, prices):
+        place = _period(day_at.isoformat(), grain), model if has_models else ALL
         doubts[place].edge_up_pico += up
         doubts[place].edge_down_pico += down
     return ledger, doubts, outside
 
 
-def _across_bounds(report: CostReport, prices: PriceBook) -> Iterable[tuple[date, str, int, int]]:
+def _edges(report: CostReport, prices: PriceBook) -> Iterable[tuple[date, str, int, int]]:
     """What the calls near a tier's bound would cost more, or less, on its other side."""
     for usage in billed(report):
         price = prices.price(usage.model, usage.day)
         if price is not None and len(price.tiers) > 1:
-            rows = usage.tokens_known & usage.priced
-            up, down = _across_bound(price, usage.input_tokens[rows], usage.output_tokens[rows])
+            rows = usage.has_tokens & usage.priced
+            up, down = _swing(price, usage.input_tokens[rows], usage.output_tokens[rows])
             if up or down:
                 yield usage.day, usage.model, up, down
 
 
-def _across_bound(price: Price, input_tokens: Any, output_tokens: Any) -> tuple[int, int]:
+def _swing(price: Price, input_tokens: Any, output_tokens: Any) -> tuple[int, int]:
     up = down = 0
     for low, high in zip(price.tiers, price.tiers[1:], strict=False):
         bound = low.up_to_input_tokens or 0  # only the last tier has none
-        near = np.abs(input_tokens - bound) * NEAR_BOUND <= bound
+        near = np.abs(input_tokens - bound) * EDGE <= bound
         for inside, sign in ((near & (input_tokens <= bound), 1), (near & (input_tokens > bound), -1)):
             change = sign * (
                 int(input_tokens[inside].sum()) * (high.input_pico_per_token - low.input_pico_per_token)
@@ -274,7 +274,7 @@ def _notes(bill: Bill, names: Mapping[str, str], outside: int) -> tuple[str, ...
     notes = [f"the bill's '{name}' matches no model of the ledger; say which one it is" for name in strange]
     if outside:
         notes.append(
-            f"${exact_text(outside)} of the ledger lies before or after the bill's dates and is not compared"
+            f"${exact_text(outside)} of the ledger lies before or after the bill's dates and is left aside"
         )
     return tuple(notes)
 

@@ -55,10 +55,10 @@ class Line:
     repriced_pico: int = 0
     newly_priced_calls: int = 0  # had no price when they were made
     newly_priced_pico: int = 0
-    unpriced_calls: int = 0  # no price on the requested day
+    unpriced_calls: int = 0  # no price on that day
     unpriced_pico: int = 0  # what was recorded for them
-    tokens_unknown_calls: int = 0  # billed, but their tokens are not known
-    tokens_unknown_pico: int = 0
+    no_token_calls: int = 0  # billed, but their tokens are not known
+    no_token_pico: int = 0
     factor: Factor = field(default_factory=Factor)
 
 
@@ -100,21 +100,21 @@ def reprice(
     """Price the report's usage again, attempt by attempt, each at the tier its own input tokens fall into.
 
     Without `as_of` every attempt is priced as of its own day. `what_if` prices all usage as that model's.
-    Raises InputError when `what_if` has no price on any requested day.
+    Raises InputError when `what_if` has no price on any of these days.
     """
     factors = _factors(report, what_if) if what_if else {}
     lines: dict[str, Line] = {}
     for usage in billed(report):
         line = lines.setdefault(usage.model, Line(usage.model, factor=factors.get(usage.model, Factor())))
         price = prices.price(what_if or usage.model, as_of or usage.day)
-        tokens_known = usage.tokens_known
-        line.tokens_unknown_calls += int((~tokens_known).sum())
-        line.tokens_unknown_pico += _total(usage.cost_pico[~tokens_known])
+        known = usage.has_tokens
+        line.no_token_calls += int((~known).sum())
+        line.no_token_pico += _total(usage.cost_pico[~known])
         if price is None:
-            line.unpriced_calls += int(tokens_known.sum())
-            line.unpriced_pico += _total(usage.cost_pico[tokens_known])
+            line.unpriced_calls += int(known.sum())
+            line.unpriced_pico += _total(usage.cost_pico[known])
             continue
-        ours, fresh = tokens_known & usage.priced, tokens_known & ~usage.priced
+        ours, fresh = known & usage.priced, known & ~usage.priced
         line.calls += int(ours.sum())
         line.recorded_pico += _total(usage.cost_pico[ours])
         line.repriced_pico += _cost(price, usage.input_tokens[ours], usage.output_tokens[ours], line.factor)
@@ -124,7 +124,7 @@ def reprice(
         )
     if what_if and lines and not any(line.calls or line.newly_priced_calls for line in lines.values()):
         hint = prices.hint(what_if)
-        raise InputError(hint or f"{what_if} has no price in force on the requested days")
+        raise InputError(hint or f"{what_if} has no price in force on these days")
     ordered = sorted(lines.values(), key=lambda line: (-line.recorded_pico, line.model))
     return Repriced(_basis(as_of, what_if), what_if, as_of, tuple(ordered), CAVEAT if what_if else None)
 
@@ -191,21 +191,21 @@ def _collect(
         )
         run = dictionary_column(batch["run_id"], report.cube.runs)
         shown = np.array([report.cube.is_sandbox(n) == report.is_sandbox for n in run.globals])[run.local]
-        good = np.array([statuses.values[n] == "answered" for n in status.globals])[status.local]
+        good = np.array([statuses.strings[n] == "answered" for n in status.globals])[status.local]
         tokens_in, in_known = int_column(batch["input_tokens"])
         tokens_out, out_known = int_column(batch["output_tokens"])
         kept = shown & good & in_known & out_known
-        question = _question(
+        request_keys = _asked(
             batch, dictionary_column(batch["job"], jobs), dictionary_column(batch["prompt_id"], prompts)
         )
         for local, number in enumerate(model.globals):
             rows = np.flatnonzero(kept & (model.local == local))
             if len(rows):
-                part = (question[rows], tokens_in[rows], tokens_out[rows])
-                seen.setdefault(models.values[number], []).append(part)
+                part = (request_keys[rows], tokens_in[rows], tokens_out[rows])
+                seen.setdefault(models.strings[number], []).append(part)
 
 
-def _question(batch: Any, job: Any, prompt: Any) -> Keys:
+def _asked(batch: Any, job: Any, prompt: Any) -> Keys:
     """One key per job, item and prompt."""
     where = np.array(job.globals, dtype=np.uint64)[job.local] * np.uint64(1_000_003)
     which = np.array(prompt.globals, dtype=np.uint64)[prompt.local]
@@ -214,8 +214,8 @@ def _question(batch: Any, job: Any, prompt: Any) -> Keys:
 
 def _joined(parts: list[tuple[Keys, Ints, Ints]]) -> tuple[Keys, Ints, Ints]:
     """One line per key: the first of several."""
-    question, tokens_in, tokens_out = (np.concatenate(column) for column in zip(*parts, strict=True))
-    known, first = np.unique(question, return_index=True)
+    request_keys, tokens_in, tokens_out = (np.concatenate(column) for column in zip(*parts, strict=True))
+    known, first = np.unique(request_keys, return_index=True)
     return known, tokens_in[first], tokens_out[first]
 
 
@@ -231,7 +231,7 @@ def _factor(mine: tuple[Keys, Ints, Ints], target: tuple[Keys, Ints, Ints]) -> F
 
 
 def _line_json(line: Line, what_if: str | None) -> Mapping[str, Any]:
-    row = {
+    line_json = {
         "model": line.model,
         "calls": line.calls,
         "recorded_usd": exact_text(line.recorded_pico),
@@ -240,12 +240,12 @@ def _line_json(line: Line, what_if: str | None) -> Mapping[str, Any]:
         "newly_priced_usd": exact_text(line.newly_priced_pico),
         "unpriced_calls": line.unpriced_calls,
         "unpriced_recorded_usd": exact_text(line.unpriced_pico),
-        "tokens_untold_calls": line.tokens_unknown_calls,
-        "tokens_untold_recorded_usd": exact_text(line.tokens_unknown_pico),
+        "tokens_untold_calls": line.no_token_calls,
+        "tokens_untold_recorded_usd": exact_text(line.no_token_pico),
     }
     if what_if is None:
-        return row
-    return row | {
+        return line_json
+    return line_json | {
         "input_token_factor": line.factor.input_ppm / MILLION,
         "output_token_factor": line.factor.output_ppm / MILLION,
         "factor_items": line.factor.items,

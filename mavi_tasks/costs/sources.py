@@ -1,9 +1,4 @@
-"""Where the spend is read from: dataset folders, their runs, and batches of only the needed columns.
-
-A reader of its own, beside `storage.publish.open_table`: that one opens a local folder, and copies a bucket
-there first. Here any file system of fsspec is read in place (gs://, memory:// too), a few columns of a few
-files at a time, so that a report over a large bucket needs no disk and little memory.
-"""
+"""Where the spend is read from: dataset folders, their runs, and batches of only the needed columns."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +21,7 @@ FILES_AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run, as its row says; a run without a row (still going, or killed) is known by its results."""
+    """One run, from its row; a run without a row (still going, or killed) is known by its results."""
 
     run_id: str
     job: str
@@ -46,7 +41,7 @@ class Source:
     runs: dict[str, Run] = field(default_factory=dict)
 
     def run(self, run_id: str) -> Run:
-        """The run of an id; its job and gateway are `(unknown)` when no table has them."""
+        """The run of an id; its job and gateway are `(unknown)` when they are not recorded."""
         return self.runs.get(run_id) or Run(run_id, UNKNOWN, UNKNOWN)
 
 
@@ -151,7 +146,7 @@ class Period:
 
 
 def batches(found: ds.Dataset, columns: Sequence[str], period: Period) -> Iterator[pa.RecordBatch]:
-    """Batches of the columns, in the order of the files; only a few are in memory at a time.
+    """Batches of the columns, in the order of the files; only a few are held at a time.
 
     Files are scanned some at a time and little is read ahead: a scan over all of them keeps every footer
     and runs ahead of its reader (measured on 10 million rows: 1.1 GB against 0.6 GB, no faster).

@@ -1,4 +1,4 @@
-"""The report as plain JSON: dollars are texts, so that no digit is lost."""
+"""The report as plain JSON."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -12,7 +12,7 @@ from mavi_tasks.costs.unit_costs import Unit
 
 
 def to_json(report: CostReport) -> dict[str, Any]:
-    """One object; sums are texts with twelve decimals, quotients and rates are rounded."""
+    """One object; dollars are texts with twelve decimals, quotients and rates are rounded."""
     return {
         "total_usd": exact_text(report.total.cost_pico),
         "useful_usd": exact_text(report.total.useful_pico),
@@ -69,40 +69,40 @@ def to_json(report: CostReport) -> dict[str, Any]:
 
 def group_json(by: Sequence[str], group: Group) -> dict[str, Any]:
     """One group: its dimensions by name, its dollars, its counts."""
-    spend = group.spend
+    cell = group.spend
     return {
         **dict(zip(by, group.keys, strict=True)),
-        "cost_usd": exact_text(spend.cost_pico),
-        "useful_usd": exact_text(spend.useful_pico),
-        "invalid_usd": exact_text(spend.invalid_pico),
-        "retried_usd": exact_text(spend.retried_pico),
-        "exposure_usd": exact_text(spend.exposure_pico),
-        **counts_json(spend),
+        "cost_usd": exact_text(cell.cost_pico),
+        "useful_usd": exact_text(cell.useful_pico),
+        "invalid_usd": exact_text(cell.invalid_pico),
+        "retried_usd": exact_text(cell.retried_pico),
+        "exposure_usd": exact_text(cell.exposure_pico),
+        **counts_json(cell),
     }
 
 
-def counts_json(spend: SpendCell) -> dict[str, Any]:
-    """The counts of a cell. Cached and reasoning tokens are null where no reply gave them."""
+def counts_json(cell: SpendCell) -> dict[str, Any]:
+    """The counts of a cell. Cached and reasoning tokens are null where no reply has them."""
     return {
-        "calls": spend.calls,
-        "answered_calls": spend.answered_calls,
-        "throttled_calls": spend.throttled_calls,
-        "rejected_calls": spend.rejected_calls,
-        "failed_calls": spend.failed_calls,
-        "in_doubt_calls": spend.in_doubt_calls,
-        "unpriced_calls": spend.unpriced_calls,
-        "error_rate": _rounded(spend.share(spend.error_calls)),
-        "throttled_rate": _rounded(spend.share(spend.throttled_calls)),
-        "requests": spend.requests,
-        "answered": spend.answered,
-        "invalid": spend.invalid,
-        "failed": spend.failed,
-        "skipped": spend.skipped,
-        "input_tokens": spend.input_tokens,
-        "output_tokens": spend.output_tokens,
-        "cached_tokens": spend.cached_tokens if spend.cached_known else None,
-        "reasoning_tokens": spend.reasoning_tokens if spend.reasoning_known else None,
-        "video_hours": round(spend.video_ms / 3_600_000, 6),
+        "calls": cell.calls,
+        "answered_calls": cell.answered_calls,
+        "throttled_calls": cell.throttled_calls,
+        "rejected_calls": cell.rejected_calls,
+        "failed_calls": cell.failed_calls,
+        "in_doubt_calls": cell.in_doubt_calls,
+        "unpriced_calls": cell.unpriced_calls,
+        "error_rate": _rounded(cell.share(cell.error_calls)),
+        "throttled_rate": _rounded(cell.share(cell.throttled_calls)),
+        "requests": cell.requests,
+        "answered": cell.answered,
+        "invalid": cell.invalid,
+        "failed": cell.failed,
+        "skipped": cell.skipped,
+        "input_tokens": cell.input_tokens,
+        "output_tokens": cell.output_tokens,
+        "cached_tokens": cell.cached_tokens if cell.cached_known else None,
+        "reasoning_tokens": cell.reasoning_tokens if cell.reasoning_known else None,
+        "video_hours": round(cell.video_ms / 3_600_000, 6),
     }
 
 

@@ -12,7 +12,7 @@ class Unit:
 
     All billed dollars are spread over the items and answers, retries and invalid answers included. An hour of
     video bears the cost of the rows whose video length is known. Tokens are those of calls with a known
-    price. `lower_bound` says that calls without a known price are missing from the dollars.
+    price. `lower_bound`:  calls without a known price are missing from the dollars.
     """
 
     model: str | None

@@ -15,7 +15,7 @@ from mavi_tasks.reports.html.svg_charts import colour_of
 
 LONGEST_ANSWER = 600  # characters of an answer on the page; the dataset has all of it
 MOST_TEXT = 4_000_000  # characters of all answers on the page, so that it stays under 5 MB
-STATUS_TEXTS = {
+STATUS_WORDS = {
     NOT_ASKED: "not asked",
     ANSWERED: "",
     FAILED: "failed",
@@ -30,32 +30,28 @@ def payload(comparison: Comparison, order: list[str]) -> dict[str, object]:
     rows = [sheet.models.index(name) for name in order]
     texts = _Texts()
     items = _shown(comparison, worst_first(sheet, labels), texts, rows)
-    uris = [sheet.units[index].media_uri for index in items]
+    uris = [sheet.units[at].media_uri for at in items]
     names = short(order)
     pictures = thumbnails.embed(uris)
     return {
-        "models": [
-            {"name": m, "short": names[m], "colour": colour_of(index)} for index, m in enumerate(order)
-        ],
+        "models": [{"name": m, "short": names[m], "colour": colour_of(at)} for at, m in enumerate(order)],
         "labels": list(labels.names),
-        "status": {str(code): word for code, word in STATUS_TEXTS.items()},
+        "status": {str(code): word for code, word in STATUS_WORDS.items()},
         "truth": labels.has_truth,
         "total": len(sheet.units),
         "texts": texts.all,
         "thumbs": pictures,
         "items": {
-            "id": [sheet.units[index].item_id for index in items],
-            "prompt": [sheet.units[index].prompt_id for index in items],
+            "id": [sheet.units[at].item_id for at in items],
+            "prompt": [sheet.units[at].prompt_id for at in items],
             "uri": uris,
-            "truth": [
-                texts.index(sheet.units[index].truth) if labels.judged[index] else -1 for index in items
-            ],
-            "alike": [int(sheet.alike[index]) for index in items],
+            "truth": [texts.index(sheet.units[at].truth) if labels.judged[at] else -1 for at in items],
+            "alike": [int(sheet.alike[at]) for at in items],
             "spread": [round(float(one), 3) for one in disagreement(labels.codes, len(labels.names))[items]],
             "code": labels.codes[rows][:, items].T.tolist(),
             "right": np.where(labels.judged, labels.right, -1)[rows][:, items].T.astype(int).tolist(),
             "state": sheet.status[rows][:, items].T.tolist(),
-            "said": [[texts.index(_text(comparison, m, index)) for m in rows] for index in items],
+            "said": [[texts.index(_told(comparison, m, at)) for m in rows] for at in items],
             "usd": _dollars(sheet.cost_pico[rows][:, items].T.tolist()),
             "s": _seconds(sheet.latency_s[rows][:, items].T),
         },
@@ -68,37 +64,37 @@ class _Texts:
     def __init__(self) -> None:
         self.all: list[str] = []
         self.size = 0
-        self._position: dict[str, int] = {}
+        self._at: dict[str, int] = {}
 
     def index(self, text: str | None) -> int:
         if text is None:
             return -1
-        if text not in self._position:
-            self._position[text] = len(self.all)
+        if text not in self._at:
+            self._at[text] = len(self.all)
             self.all.append(text)
             self.size += len(text)
-        return self._position[text]
+        return self._at[text]
 
 
 def _shown(comparison: Comparison, order: list[int], texts: _Texts, rows: list[int]) -> list[int]:
     """Take items until the page is full of text."""
-    for taken, index in enumerate(order):
+    for taken, at in enumerate(order):
         for model in rows:
-            texts.index(_text(comparison, model, index))
+            texts.index(_told(comparison, model, at))
         if texts.size > MOST_TEXT:
             return order[: taken + 1]
     return order
 
 
-def _text(comparison: Comparison, model: int, index: int) -> str | None:
+def _told(comparison: Comparison, model: int, at: int) -> str | None:
     """The answer's text where it says more than its label; an error's code where there is no answer."""
     sheet, labels = comparison.sheet, comparison.answers
-    if sheet.status[model, index] in (FAILED, SKIPPED):
-        return str(sheet.error_code[model, index] or "") or None
-    text: str | None = sheet.answer[model, index] or sheet.answer_json[model, index]
+    if sheet.status[model, at] in (FAILED, SKIPPED):
+        return str(sheet.error_code[model, at] or "") or None
+    text: str | None = sheet.answer[model, at] or sheet.answer_json[model, at]
     if text is None:
         return None
-    code = labels.codes[model, index]
+    code = labels.codes[model, at]
     if code != MISSING and text.strip().casefold() == labels.names[code]:
         return None
     return text if len(text) <= LONGEST_ANSWER else text[:LONGEST_ANSWER] + " …"
@@ -115,4 +111,4 @@ def _seconds(values: Floats) -> list[list[float | None]]:
 
 def colours(order: list[str]) -> Mapping[str, int]:
     """Return each model's colour, the same all over the page."""
-    return {name: colour_of(index) for index, name in enumerate(order)}
+    return {name: colour_of(at) for at, name in enumerate(order)}

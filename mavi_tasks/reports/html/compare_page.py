@@ -1,4 +1,4 @@
-"""The bake-off page: the verdict first, then the figures behind it, down to the single answer."""
+"""The bake-off page: the verdict in words, then everything that carries it, down to the single answer."""
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -45,7 +45,7 @@ class _View:
         self.order = [one.model for one in comparison.models]
         self.name = short(self.order)
         self.colour = answers_payload.colours(self.order)
-        self.has_truth = comparison.items_with_truth > 0
+        self.by_truth = comparison.items_with_truth > 0
 
     def part(self, template: str, **values: object) -> Markup:
         return fragment(
@@ -53,7 +53,7 @@ class _View:
             c=self.c,
             name=self.name,
             colour=self.colour,
-            has_truth=self.has_truth,
+            by_truth=self.by_truth,
             quality=self.quality,
             interval=self.interval,
             limits=self.limits,
@@ -61,7 +61,7 @@ class _View:
         )
 
     def subtitle(self) -> str:
-        with_truth = f", {self.c.items_with_truth:,} with an expected answer" if self.has_truth else ""
+        with_truth = f", {self.c.items_with_truth:,} with an expected answer" if self.by_truth else ""
         return f"{len(self.order)} models, {self.c.items:,} items{with_truth}"
 
     def quality(self, one: ModelScore) -> float | None:
@@ -95,7 +95,7 @@ class _View:
         asked = sum(one.answered + one.failed + one.invalid + one.skipped for one in self.c.models)
         failed = sum(one.failed + one.invalid + one.skipped for one in self.c.models)
         out = [
-            ("Answers", format.count(asked - failed), f"of {asked:,} requested"),
+            ("Answers", format.count(asked - failed), f"of {asked:,} asked for"),
             ("Cost of these answers", format.usd(total), "" if len(known) == len(costs) else "where known"),
         ]
         if self.c.alpha:
@@ -126,18 +126,18 @@ def _sections(view: _View) -> Iterator[Section]:
 
 
 def _models_intro(view: _View) -> str:
-    if view.has_truth:
+    if view.by_truth:
         return "Share of items answered right with its 95% interval; an unanswered item counts as wrong."
     return "Agreement with the majority of the other models, with its 95% interval: no truth was given."
 
 
 def _quality_intro(view: _View) -> str:
-    what = "right answers" if view.has_truth else "agreement"
+    what = "right answers" if view.by_truth else "agreement"
     return f"Up is more {what}, left is cheaper. The dashed line joins the choices that nothing beats."
 
 
 def _pairs_intro(view: _View) -> str:
-    if view.has_truth:
+    if view.by_truth:
         return (
             "The row's accuracy minus the column's, in points, on the same items; ● means sure (p < 0.05, "
             "Holm). Darker: they differ more often. A cell filters the answers below."
@@ -160,7 +160,7 @@ def _quality(view: _View) -> Markup:
         "US dollars per 1,000 items (log scale)", lambda v: format.usd(Decimal(f"{v:.6g}"), 2), log=True
     )
     axis_y = svg_charts.Axis(
-        "Right answers" if view.has_truth else "Agreement", lambda v: format.percent(v, 0)
+        "Right answers" if view.by_truth else "Agreement", lambda v: format.percent(v, 0)
     )
     picture = svg_charts.scatter(
         "Cost against quality of each model", [*points, *letters], axis_x, axis_y, _rising(front)
@@ -210,17 +210,17 @@ def _pairs(view: _View) -> Markup:
 
 
 def _pair_cell(view: _View, pair: Pair, sign: int, row: str, column: str, most: float) -> svg_charts.Cell:
-    index = (("a", str(view.order.index(row))), ("b", str(view.order.index(column))))
+    at = (("a", str(view.order.index(row))), ("b", str(view.order.index(column))))
     share = pair.agreement.value if pair.agreement else None
     level = None if share is None else (1 - share) / most
     who = f"{view.name[row]} against {view.name[column]}"
     same = f"{format.percent(share)} the same answers"
     if pair.difference is None:
-        return svg_charts.Cell(format.percent(share, 0), level, f"{who}: {same}", index)
+        return svg_charts.Cell(format.percent(share, 0), level, f"{who}: {same}", at)
     sure = " ●" if pair.decided else ""
     value = sign * pair.difference.value
     tip = f"{who}: {format.points(value)} points, p = {format.p_value(pair.p_holm)}; {same}"
-    return svg_charts.Cell(format.points(value) + sure, level, tip, index)
+    return svg_charts.Cell(format.points(value) + sure, level, tip, at)
 
 
 def _labels(view: _View) -> Markup:

@@ -7,9 +7,10 @@ from typing import Any
 from markupsafe import Markup
 
 from mavi_tasks.common import format
+from mavi_tasks.common.money import usd as dollars
 from mavi_tasks.costs import projection
 from mavi_tasks.costs.arrow_columns import zone_of
-from mavi_tasks.costs.cell import FIELD_INDEX, CellSums, add, empty, values
+from mavi_tasks.costs.cell import SLOT, Sums, add, empty, values
 from mavi_tasks.costs.cost_report import CostReport
 from mavi_tasks.costs.reconciliation import Reconciled
 from mavi_tasks.costs.repricing import Repriced
@@ -75,16 +76,24 @@ MODELS_INTRO = (
     "answers included; an hour of video bears the rows whose length is known. ≥ marks models with calls of "
     "unknown price."
 )
-JOBS_INTRO = "The most expensive first, over the whole period of this page."
+JOBS_INTRO = "Most expensive first, over the whole period of this page."
+
+
+def pico_words(pico: int) -> str:
+    """Whole pico-dollars as people read dollars."""
+    return format.usd(dollars(pico))
+
+
+def exact_words(pico: int) -> str:
+    """Whole pico-dollars to the last digit."""
+    return f"{'−' if pico < 0 else ''}${dollars(abs(pico)):,f}"
 
 
 def _part(name: str, **known: object) -> Markup:
-    return fragment(
-        f"costs/{name}.html", exact=format.exact_pico_usd, pico=format.pico_usd, calls=calls_text, **known
-    )
+    return fragment(f"costs/{name}.html", exact=exact_words, pico=pico_words, calls=calls_words, **known)
 
 
-def calls_text(count: int) -> str:
+def calls_words(count: int) -> str:
     """1 call, 2,000 calls."""
     return "1 call" if count == 1 else f"{count:,} calls"
 
@@ -112,15 +121,10 @@ def _lead(report: CostReport) -> Markup:
     parts = [
         ("Useful", total.useful_pico, "answered"),
         ("Invalid", total.invalid_pico, "billed, but no usable answer"),
-        ("Retried", total.retried_pico, "billed attempts without a row"),
+        ("Retried", total.retried_pico, "billed attempts that gave no row"),
     ]
     shares = [
-        (
-            name,
-            format.pico_usd(pico),
-            format.percent(pico / total.cost_pico if total.cost_pico else None),
-            why,
-        )
+        (name, pico_words(pico), format.percent(pico / total.cost_pico if total.cost_pico else None), why)
         for name, pico, why in parts
     ]
     return _part("lead", report=report, shares=shares)
@@ -130,13 +134,13 @@ def cube_of(report: CostReport) -> Mapping[str, Any]:
     """Cells by day, model, job and gateway for the filters; amounts are whole pico-dollars as texts."""
     groups = report.grouped("day", "model", "job", "gateway")
     jobs = _kept_jobs(report)
-    merged: dict[tuple[str, str, str, str], CellSums] = {}
+    merged: dict[tuple[str, str, str, str], Sums] = {}
     for group in groups:
         day, model, job, gateway = group.keys
         key = (day, model, jobs.get(job, _others(report)), gateway)
         add(merged.setdefault(key, empty()), values(group.spend))
     days = _days(sorted({key[0] for key in merged}))
-    tables = [days, *(sorted({key[index] for key in merged}) for index in (1, 2, 3))]
+    tables = [days, *(sorted({key[slot] for key in merged}) for slot in (1, 2, 3))]
     places = [{name: number for number, name in enumerate(table)} for table in tables]
     cells = sorted(merged.items())
     return {
@@ -146,8 +150,8 @@ def cube_of(report: CostReport) -> Mapping[str, Any]:
         "weeks": ["{}-W{:02}".format(*date.fromisoformat(day).isocalendar()[:2]) for day in days],
         "names": {"model": tables[1], "job": tables[2], "gateway": tables[3]},
         "at": [[place[name] for place, name in zip(places, key, strict=True)] for key, _ in cells],
-        "pico": {name: [str(sums[FIELD_INDEX[name]]) for _, sums in cells] for name in SENT},
-        "count": {name: [sums[FIELD_INDEX[name]] for _, sums in cells] for name in COUNTED},
+        "pico": {name: [str(sums[SLOT[name]]) for _, sums in cells] for name in SENT},
+        "count": {name: [sums[SLOT[name]] for _, sums in cells] for name in COUNTED},
     }
 
 

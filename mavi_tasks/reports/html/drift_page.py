@@ -1,4 +1,4 @@
-"""The page of two runs: which labels changed, and what that did to cost, speed and accuracy."""
+"""The page of two runs: what flipped, with the media, and what the change did to cost, speed and accuracy."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from mavi_tasks.compare.result import Pair
 from mavi_tasks.reports.html import svg_charts, thumbnails
 from mavi_tasks.reports.html.page import Section, asset, fragment, render
 
-SHOWN = 300  # changed labels per model on the page; --json has all
+SHOWN = 300  # flips per model on the page; --json has all
 MOST_LABELS = 15  # in the picture of moves
 
 
@@ -50,7 +50,7 @@ def headline(drift: Drift) -> str:
             f"No label changed on {compared:,} items (at most {format.percent(flips.high)} would, 95% sure)."
         )
     span = f"{format.percent(flips.low)} to {format.percent(flips.high)}"
-    return f"{flipped:,} of {compared:,} labels changed: {format.percent(flips.value)} ({span})."
+    return f"{flipped:,} of {compared:,} labels flipped: {format.percent(flips.value)} ({span})."
 
 
 def changes(one: ModelDrift) -> Iterator[str]:
@@ -77,7 +77,7 @@ def _sections(drift: Drift) -> Iterator[Section]:
     uris = [flip.media_uri for one in drift.models for flip in one.flipped_items[:SHOWN]]
     pictures = thumbnails.embed(uris)
     name = short(one.model for one in drift.models)
-    for index, one in enumerate(drift.models):
+    for at, one in enumerate(drift.models):
         if not one.flipped_items:
             continue
         body = _moves(one) + fragment(
@@ -87,9 +87,7 @@ def _sections(drift: Drift) -> Iterator[Section]:
             pictures=pictures,
             web=_is_web,
         )
-        yield Section(
-            f"flips-{index}", f"Changed labels of {name[one.model]}", body, "Rows: before. Columns: after."
-        )
+        yield Section(f"flips-{at}", f"Flips of {name[one.model]}", body, "Rows: before. Columns: after.")
 
 
 def _change(pair: Pair, what: str) -> str:

@@ -76,7 +76,7 @@ def line(title: str, labels: Sequence[str], series: Sequence[Series], y: Axis) -
 
 def stacked_bars(title: str, labels: Sequence[str], series: Sequence[Series], y: Axis) -> Markup:
     """Return a stacked bar per category, with a legend."""
-    sums = [sum(one.values[position] or 0.0 for one in series) for position in range(len(labels))]
+    sums = [sum(one.values[at] or 0.0 for one in series) for at in range(len(labels))]
     return _figure(
         lambda width: _bars(width, title, labels, series, y, max(sums, default=0.0)), _legend(series)
     )
@@ -114,7 +114,7 @@ def interval(
     """Return a small bar for a table cell: a dot at the value, a band over its interval."""
     width, span = 130, (end - start) or 1.0
 
-    def position(number: float) -> str:
+    def at(number: float) -> str:
         return _n(4 + (width - 8) * min(max((number - start) / span, 0), 1))
 
     return Markup(
@@ -124,7 +124,7 @@ def interval(
         '<circle class="fill" cx="{}" cy="8" r="4.5"/></svg>'
     ).format(
         colour, width, width, f"{percent(value)}, interval {percent(low)} to {percent(high)}",
-        width, position(low), position(high), position(value),
+        width, at(low), at(high), at(value),
     )  # fmt: skip
 
 
@@ -155,11 +155,11 @@ def _line(
     last = max(len(labels) - 1, 1)
     for one in series:
         runs: list[list[str]] = [[]]
-        for position, value in enumerate(one.values):
+        for at, value in enumerate(one.values):
             if value is None:
                 runs.append([])
             else:
-                runs[-1].append(f"{_n(plane.x(position / last))},{_n(plane.y(value / high))}")
+                runs[-1].append(f"{_n(plane.x(at / last))},{_n(plane.y(value / high))}")
         for run in runs:
             if len(run) == 1:
                 cx, cy = run[0].split(",")
@@ -181,10 +181,10 @@ def _bars(
     parts = [*_y_axis(plane, marks, 0.0, high, y), *_categories(plane, labels, inset=True)]
     slot = (plane.x(1) - plane.x(0)) / max(len(labels), 1)
     bar = min(slot * 0.72, 46)
-    for position, label in enumerate(labels):
-        base, left = 0.0, plane.x(0) + (position + 0.5) * slot - bar / 2
+    for at, label in enumerate(labels):
+        base, left = 0.0, plane.x(0) + (at + 0.5) * slot - bar / 2
         for one in series:
-            value = one.values[position] or 0.0
+            value = one.values[at] or 0.0
             if value <= 0:
                 continue
             y1, y0 = plane.y((base + value) / high), plane.y(base / high)
@@ -308,17 +308,17 @@ def _y_axis(plane: _Plane, marks: Sequence[float], low: float, high: float, y: A
 
 
 def _y_tick(plane: _Plane, share: float, text: str) -> Markup:
-    position = plane.y(share)
+    at = plane.y(share)
     rule = Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>')
-    return rule.format(_n(plane.x(0)), _n(plane.x(1)), _n(position), _n(position)) + _words(
-        plane.left - 7, position + 4, text, "end"
+    return rule.format(_n(plane.x(0)), _n(plane.x(1)), _n(at), _n(at)) + _words(
+        plane.left - 7, at + 4, text, "end"
     )
 
 
 def _x_tick(plane: _Plane, share: float, text: str) -> Markup:
-    position, floor = plane.x(share), plane.y(0)
+    at, floor = plane.x(share), plane.y(0)
     rule = Markup('<line class="axis" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>')
-    return rule.format(_n(position), _n(floor), _n(floor + 5)) + _words(position, floor + 19, text, "middle")
+    return rule.format(_n(at), _n(floor), _n(floor + 5)) + _words(at, floor + 19, text, "middle")
 
 
 def _categories(plane: _Plane, labels: Sequence[str], *, inset: bool) -> list[Markup]:
@@ -330,8 +330,8 @@ def _categories(plane: _Plane, labels: Sequence[str], *, inset: bool) -> list[Ma
     last = len(labels) - 1
     shown = range(last % step, len(labels), step)
     if inset:
-        return [_x_tick(plane, (position + 0.5) / len(labels), labels[position]) for position in shown]
-    return [_x_tick(plane, position / max(last, 1), labels[position]) for position in shown]
+        return [_x_tick(plane, (at + 0.5) / len(labels), labels[at]) for at in shown]
+    return [_x_tick(plane, at / max(last, 1), labels[at]) for at in shown]
 
 
 def _thinned(marks: Sequence[float], width: int, axis: Axis) -> list[float]:
@@ -393,7 +393,7 @@ def _ticks(low: float, high: float, about: int = 5) -> list[float]:
     power = 10.0 ** math.floor(math.log10(raw))
     step = next((m * power for m in (1, 2, 2.5, 5) if m * power >= raw), 10 * power)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(position * step, 12) for position in range(first, last + 1)]
+    return [round(at * step, 12) for at in range(first, last + 1)]
 
 
 def _n(value: float) -> str:

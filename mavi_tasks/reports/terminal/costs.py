@@ -1,18 +1,21 @@
-"""The spend on a terminal: the exact total first, then the tables, rounded for reading."""
+"""The report on spend on a terminal: the exact total first, the rest rounded for reading."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-from mavi_tasks.common.format import UNKNOWN, count, percent, pico_usd, usd
+from mavi_tasks.common.format import UNKNOWN, count, percent, usd
 from mavi_tasks.common.money import exact_text
+from mavi_tasks.common.money import usd as dollars
 from mavi_tasks.costs.cell import SpendCell
-from mavi_tasks.costs.cost_report import CostReport, Group
+from mavi_tasks.costs.cost_report import CostReport
 from mavi_tasks.costs.sentences import outlook
 from mavi_tasks.costs.unit_costs import Unit
-from mavi_tasks.reports.tables import Table, to_rich
 
-SHOWN_ROWS = 40
+SHOWN_ROWS: Final = 40
 
 
 def render_terminal(report: CostReport, console: Console) -> None:
@@ -23,55 +26,68 @@ def render_terminal(report: CostReport, console: Console) -> None:
     console.print(
         f"{kind} ${exact_text(report.total.cost_pico)}  ({report.total.calls:,} calls, days in {report.tz})"
     )
-    console.print(_split(report.total))
-    console.print(to_rich(groups(report)))
+    console.print(_bought(report.total))
+    console.print(_groups_table(report))
     if len(report.groups) > SHOWN_ROWS:
         console.print(
             f"{len(report.groups) - SHOWN_ROWS:,} more groups: --json or an export has all of them."
         )
-    console.print(to_rich(unit_costs(report.units)))
+    console.print(_units_table(report.units))
     for line in outlook(report):
         console.print(line, markup=False, highlight=False)
 
 
-def _split(total: SpendCell) -> str:
-    parts = (
-        ("useful", total.useful_pico),
-        ("invalid", total.invalid_pico),
-        ("retried", total.retried_pico),
+def _bought(total: SpendCell) -> str:
+    parts = {
+        "useful": total.useful_pico,
+        "invalid": total.invalid_pico,
+        "retried": total.retried_pico,
+    }
+    text = ", ".join(f"{name} {usd(dollars(pico))}" for name, pico in parts.items())
+    return f"{text}; in doubt up to {usd(dollars(total.exposure_pico))} more"
+
+
+def _groups_table(report: CostReport) -> Table:
+    table = _table(
+        report.by, ("cost", "useful", "invalid", "retried", "in doubt", "calls", "errors", "throttled")
     )
-    amounts = ", ".join(f"{name} {pico_usd(pico)}" for name, pico in parts)
-    return f"{amounts}; in doubt up to {pico_usd(total.exposure_pico)} more"
+    shown = sorted(report.groups, key=lambda g: -g.spend.cost_pico)[:SHOWN_ROWS]
+    for group in sorted(shown, key=lambda g: g.keys):
+        spend = group.spend
+        money = (
+            spend.cost_pico,
+            spend.useful_pico,
+            spend.invalid_pico,
+            spend.retried_pico,
+            spend.exposure_pico,
+        )
+        rates = (spend.share(spend.error_calls), spend.share(spend.throttled_calls))
+        _row(
+            table, [*group.keys, *(usd(dollars(p)) for p in money), count(spend.calls), *map(percent, rates)]
+        )
+    return table
 
 
-def groups(report: CostReport) -> Table:
-    """One row per group: the SHOWN_ROWS that cost most, in the order of their dimensions."""
-    shown = sorted(report.groups, key=lambda group: -group.spend.cost_pico)[:SHOWN_ROWS]
-    return Table(
-        report.by,
-        ("cost", "useful", "invalid", "retried", "in doubt", "calls", "errors", "throttled"),
-        tuple(_group(group) for group in sorted(shown, key=lambda group: group.keys)),
+def _units_table(units: Iterable[Unit]) -> Table:
+    table = _table(
+        ("unit costs",), ("items", "per 1,000 items", "per answer", "per video hour", "per M tokens")
     )
+    for unit in units:
+        mark = "≥ " if unit.lower_bound else ""
+        costs = (unit.per_1000_items_usd, unit.per_answered_usd, unit.per_video_hour_usd, unit.per_mtok_usd)
+        shown = [UNKNOWN if cost is None else mark + usd(cost) for cost in costs]
+        _row(table, [unit.model or "all models", count(unit.items), *shown])
+    return table
 
 
-def _group(group: Group) -> tuple[str, ...]:
-    spend = group.spend
-    money = (spend.cost_pico, spend.useful_pico, spend.invalid_pico, spend.retried_pico, spend.exposure_pico)
-    rates = (spend.share(spend.error_calls), spend.share(spend.throttled_calls))
-    return (*group.keys, *map(pico_usd, money), count(spend.calls), *map(percent, rates))
+def _table(texts: Sequence[str], numbers: Sequence[str]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in texts:
+        table.add_column(name, overflow="fold")
+    for name in numbers:
+        table.add_column(name, justify="right")
+    return table
 
 
-def unit_costs(units: Iterable[Unit]) -> Table:
-    """One row per model: what an item, an answer, an hour of video and a million tokens cost."""
-    return Table(
-        ("unit costs",),
-        ("items", "per 1,000 items", "per answer", "per video hour", "per M tokens"),
-        tuple(map(_unit, units)),
-    )
-
-
-def _unit(unit: Unit) -> tuple[str, ...]:
-    mark = "≥ " if unit.lower_bound else ""
-    costs = (unit.per_1000_items_usd, unit.per_answered_usd, unit.per_video_hour_usd, unit.per_mtok_usd)
-    texts = (UNKNOWN if cost is None else mark + usd(cost) for cost in costs)
-    return (unit.model or "all models", count(unit.items), *texts)
+def _row(table: Table, cells: Sequence[str]) -> None:
+    table.add_row(*(Text(cell) for cell in cells))  # Text: a job named "[bold]" is no markup

@@ -17,6 +17,40 @@ from mavi_tasks.errors import InputError, StorageError
 from mavi_tasks.reports.terminal.costs import render_terminal
 from tests.support.costs_data import FLASH, MINI, Ledger
 
+# The same sums for people who have SQL: one DuckDB query over the files themselves.
+SQL = """\
+-- duckdb: put the dataset's folder for DIR. `set timezone` decides where days are cut.
+set timezone = 'UTC';
+with runs as (
+    select run_id, any_value(job) as job, any_value(gateway) as gateway
+    from read_parquet(['DIR/runs/**/*.parquet', 'DIR/results/**/*.parquet'], union_by_name = true)
+    group by run_id
+), tries as (
+    select coalesce(finished_at, started_at)::date as day, model, job, gateway,
+           cost_usd, exposure_usd, 0::decimal(18, 12) as useful_usd, 0::decimal(18, 12) as invalid_usd,
+           1 as calls
+    from 'DIR/attempts/**/*.parquet' left join runs using (run_id)
+), bought as (
+    select coalesce(finished_at, started_at)::date as day, model, job, gateway,
+           0::decimal(18, 12), 0::decimal(18, 12),
+           case when status = 'answered' then cost_usd end, case when status <> 'answered' then cost_usd end,
+           0
+    from 'DIR/results/**/*.parquet'
+)
+select day, model,
+       coalesce(sum(cost_usd), 0) as cost_usd,
+       coalesce(sum(useful_usd), 0) as useful_usd,
+       coalesce(sum(invalid_usd), 0) as invalid_usd,
+       coalesce(sum(cost_usd), 0) - coalesce(sum(useful_usd), 0) - coalesce(sum(invalid_usd), 0)
+           as retried_usd,
+       coalesce(sum(exposure_usd), 0) as exposure_usd,
+       sum(calls)::bigint as calls
+from (from tries union all from bought)
+where coalesce(gateway, '') <> 'sandbox'
+group by day, model
+order by day, model
+"""
+
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
@@ -205,7 +239,7 @@ def test_cached_and_reasoning_tokens_are_null_where_nobody_told_them(ledger):
     assert (said["cached_tokens"], said["reasoning_tokens"]) == (None, 7)
 
 
-def test_the_dearest_job_comes_first(ledger):
+def test_the_most_expensive_job_comes_first(ledger):
     ledger.run("r1", "small").run("r2", "large").run("r3", "middle")
     for run, amount in (("r1", "0.1"), ("r2", "3"), ("r3", "0.5")):
         ledger.both(run, amount, run_id=run)
@@ -301,48 +335,13 @@ def test_the_terminal_prints_the_exact_total_and_no_markup_of_a_job(ledger):
     assert "[bold]pets" in text
 
 
-# The same sums by DuckDB, over the files themselves.
-SQL = """\
--- duckdb: put the dataset's folder for DIR. `set timezone` decides where days are cut.
-set timezone = 'UTC';
-with runs as (
-    select run_id, any_value(job) as job, any_value(gateway) as gateway
-    from read_parquet(['DIR/runs/**/*.parquet', 'DIR/results/**/*.parquet'], union_by_name = true)
-    group by run_id
-), tries as (
-    select coalesce(finished_at, started_at)::date as day, model, job, gateway,
-           cost_usd, exposure_usd, 0::decimal(18, 12) as useful_usd, 0::decimal(18, 12) as invalid_usd,
-           1 as calls
-    from 'DIR/attempts/**/*.parquet' left join runs using (run_id)
-), bought as (
-    select coalesce(finished_at, started_at)::date as day, model, job, gateway,
-           0::decimal(18, 12), 0::decimal(18, 12),
-           case when status = 'answered' then cost_usd end, case when status <> 'answered' then cost_usd end,
-           0
-    from 'DIR/results/**/*.parquet'
-)
-select day, model,
-       coalesce(sum(cost_usd), 0) as cost_usd,
-       coalesce(sum(useful_usd), 0) as useful_usd,
-       coalesce(sum(invalid_usd), 0) as invalid_usd,
-       coalesce(sum(cost_usd), 0) - coalesce(sum(useful_usd), 0) - coalesce(sum(invalid_usd), 0)
-           as retried_usd,
-       coalesce(sum(exposure_usd), 0) as exposure_usd,
-       sum(calls)::bigint as calls
-from (from tries union all from bought)
-where coalesce(gateway, '') <> 'sandbox'
-group by day, model
-order by day, model
-"""
-
-
 def sums_of_sql(path):
     with duckdb.connect() as connection:
         rows = connection.sql(SQL.replace("DIR", path)).fetchall()
     return {(str(day), model): tuple(f"{amount:f}" for amount in rest[:5]) for day, model, *rest in rows}
 
 
-def test_a_query_over_the_files_gives_the_same_sums(ledger):
+def test_the_query_of_the_readme_gives_the_same_sums(ledger):
     ledger.run().run("s1", gateway="sandbox")
     ledger.both("k1", "0.000000000001").attempt("k1", "0.25").both("k2", "7", status="invalid", model=MINI)
     ledger.both("k3", "99", run_id="s1", gateway="sandbox")

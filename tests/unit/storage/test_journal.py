@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mavi_tasks.errors import StorageError
 from mavi_tasks.storage import journal
-from mavi_tasks.storage.journal import Columns, Journal
+from mavi_tasks.storage.journal import Columns, Intent, Journal, Outcome
 from tests.support.gateways import REPOSITORY
 
 COLUMNS = Columns(results=("request_key",), attempts=("attempt_id",), intents=("attempt_id", "exposure_usd"))
@@ -28,6 +28,11 @@ def read(path):
         return reader.header, list(reader)
 
 
+def carried(path):
+    with journal.reading(path) as reader:
+        return reader.carried
+
+
 def test_what_was_recorded_reads_back_in_order(tmp_path):
     book = open_journal(tmp_path)
     for number in range(5):
@@ -37,7 +42,8 @@ def test_what_was_recorded_reads_back_in_order(tmp_path):
     (path,) = journal.segments(tmp_path)
     assert path.suffix == ".sealed"
     _, records = read(path)
-    assert [r["r"] for r in records if r["t"] == "o"] == [[f"key{n}"] for n in range(5)]
+    assert [r.result.request_key for r in records if isinstance(r, Outcome)] == [f"key{n}" for n in range(5)]
+    assert [r.attempt.exposure_pico for r in records if isinstance(r, Intent)] == [7] * 5
 
 
 @given(cut=st.integers(0, 10_000), count=st.integers(1, 20))
@@ -53,7 +59,7 @@ def test_a_file_cut_anywhere_reads_back_a_prefix(tmp_path_factory, cut, count):
     with journal.reading(path) as reader:
         records = [] if reader is None else list(reader)
     assert None not in records
-    assert [r["r"] for r in records] == [[f"key{n}"] for n in range(len(records))]
+    assert [r.result.request_key for r in records] == [f"key{n}" for n in range(len(records))]
 
 
 @given(at=st.integers(0, 5_000), byte=st.integers(0, 255))
@@ -73,9 +79,8 @@ def test_a_damaged_byte_costs_its_line_and_no_other(tmp_path_factory, at, byte):
     path.write_bytes(raw)
     _, records = read(path)
     assert len(records) == 20
-    assert [r for r in records if r is not None] == [
-        {"t": "o", "a": [f"a{n}"], "r": [f"key{n}"]} for n in range(20) if records[n] is not None
-    ]
+    for number, record in enumerate(records):
+        assert record is None or record == Outcome([f"a{number}"], [f"key{number}"])
     assert sum(r is None for r in records) <= 1
 
 
@@ -87,8 +92,8 @@ def test_a_rolled_segment_names_what_it_carries_over(tmp_path):
     book.record(["flying"], ["key2"])
     book.close()
     first, second = journal.segments(tmp_path)
-    assert read(second)[0]["carried"] == [["flying", 7]]
-    assert read(first)[0]["carried"] == []
+    assert carried(second) == [["flying", 7]]
+    assert carried(first) == []
 
 
 def test_a_second_writer_of_the_same_name_is_refused(tmp_path):
@@ -125,7 +130,7 @@ for number in range(10**9):
         for line in child.stdout:
             told = int(line)
     (path,) = journal.segments(tmp_path)
-    kept = [r["r"][0] for r in read(path)[1] if r["t"] == "o"]
+    kept = [r.result.request_key for r in read(path)[1] if isinstance(r, Outcome)]
     assert kept[: told + 1] == [f"key{n}" for n in range(told + 1)]
     assert len(kept) <= told + 2
 
@@ -166,9 +171,8 @@ def test_a_full_disk_refuses_new_sends_and_keeps_answers_in_flight(tmp_path):
         for attempt in sent[-50:]:
             book.record([attempt], [f"key-{attempt}" + "y" * 1000])
         book.close()
-        kept = [
-            r["a"][0] for path in journal.segments(disk / "_journal") for r in read(path)[1] if r["t"] == "o"
-        ]
+        records = [r for path in journal.segments(disk / "_journal") for r in read(path)[1]]
+        kept = [r.attempt.attempt_id for r in records if isinstance(r, Outcome)]
         assert kept == sent[-50:]
     finally:
         subprocess.run(["umount", str(disk)], check=True)
