@@ -38,7 +38,7 @@ from mavi_tasks.execution.rows import (
 from mavi_tasks.gateway.classify import FATAL_HINTS, Action, Reply, RetryDecision
 from mavi_tasks.limits import ModelDown, ModelLimiter, Permit
 from mavi_tasks.limits.budget import Reservation
-from mavi_tasks.media import Delivery, Refusal, StoreStopped
+from mavi_tasks.media import Delivery, LoaderStopped, Refusal
 from mavi_tasks.planning.request import Request
 from mavi_tasks.planning.target import ModelTarget
 from mavi_tasks.providers import CHAT_PATH
@@ -189,7 +189,7 @@ class RequestTask:
                     return _REFUSED
                 self.delivery = delivery
                 return await self._send(self.target.body(self.prompt, delivery.parts), delivery)
-        except StoreStopped:
+        except LoaderStopped:
             raise UnsentError from None
 
     def _refetch(self) -> None:

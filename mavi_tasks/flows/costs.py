@@ -41,8 +41,8 @@ async def report_costs(
     total = f"${short_text(report.total.cost_pico)} in all"
     if report.burn is None:
         return Completed(message=total)
-    words = f"{burn_text(report.burn)} ({total})"
-    return Failed(message=words) if report.burn.left_pico < 0 else Completed(message=words)
+    message = f"{burn_text(report.burn)} ({total})"
+    return Failed(message=message) if report.burn.left_pico < 0 else Completed(message=message)
 
 
 def folders(datasets: Sequence[str]) -> list[str]:
@@ -55,7 +55,7 @@ def folders(datasets: Sequence[str]) -> list[str]:
             paths = sorted(glob.glob(name, recursive=True))
             found += [path for path in paths if Path(path, "attempts").is_dir()]
     if not found:
-        raise InputError(f"datasets: there is none at {', '.join(datasets)}")
+        raise InputError(f"datasets: none found at {', '.join(datasets)}")
     return list(dict.fromkeys(found))
 
 

@@ -25,11 +25,11 @@ def gateway(job: Job, endpoint: Endpoint) -> Iterator[tuple[Endpoint, MediaOptio
     The sandbox serves the manifest's folder on loopback, so that local videos have a URL there. With the
     extra `vision` a local classifier answers, else the answers are simulated; see `answers()`.
     """
-    options = MediaOptions.of(job.media)
+    options = job.media
     if not endpoint.is_sandbox:
         yield endpoint, options
         return
-    options = replace(options, allow_private_urls=True)
+    options = options.model_copy(update={"allow_private_urls": True})
     if endpoint.base_url is not None:
         yield endpoint, options
         return
@@ -39,7 +39,7 @@ def gateway(job: Job, endpoint: Endpoint) -> Iterator[tuple[Endpoint, MediaOptio
     with Sandbox(answerer=classifier) as sandbox:
         folder = _folder(job.manifest)
         if options.base_url is None and folder is not None:
-            options = replace(options, base_url=sandbox.media_url(folder), root=str(folder))
+            options = options.model_copy(update={"base_url": sandbox.media_url(folder), "root": str(folder)})
         yield replace(endpoint, base_url=sandbox.base_url, answers=answers()), options
     for remark in classifier.remarks() if classifier is not None else ():
         log.warning("local classifier: %s", remark)

@@ -55,21 +55,21 @@ async def deliver_all(paths: list[str], in_flight: int, shrink_every: int) -> tu
     semaphore = asyncio.Semaphore(in_flight)
     delivered = 0
 
-    async def one(store: MediaLoader, path: str, family: Family) -> None:
+    async def one(loader: MediaLoader, path: str, family: Family) -> None:
         nonlocal delivered
         async with semaphore:
-            media = await store.identify(path)
-            async with store.delivery(route_for([media], family)) as done:
+            media = await loader.identify(path)
+            async with loader.delivery(route_for([media], family)) as done:
                 assert isinstance(done, Delivery), done
                 body = orjson.dumps({"messages": [{"image_url": {"url": part.data}} for part in done.parts]})
                 await asyncio.sleep(0.01)
                 delivered += len(body) > 0
 
-    async with MediaLoader() as store:
+    async with MediaLoader() as loader:
         requests = [(path, AS_IT_IS) for path in paths] + [(path, SHRUNK) for path in paths[::shrink_every]]
         random.Random(2).shuffle(requests)
-        await asyncio.gather(*(one(store, path, family) for path, family in requests))
-        return delivered, store.encoded
+        await asyncio.gather(*(one(loader, path, family) for path, family in requests))
+        return delivered, loader.encoded
 
 
 def microseconds_per_url(count: int = 20_000) -> float:

@@ -4,8 +4,8 @@
 
 Deploys prefect.yaml with a schedule of every minute, and checks: the scheduled run completes; its artifacts
 are in the UI; a run is cancelled in the UI; the process of a run is killed (kill -9), and the next scheduled
-run continues where it stopped; `python -m flows.serve` runs a deployment without a worker. Prints each step
-with its duration, then one JSON line. Loopback only.
+run continues where it stopped; `python -m mavi_tasks.flows.serve` runs a deployment without a worker. Prints
+each step with its duration, then one JSON line. Loopback only.
 """
 
 import argparse
@@ -280,9 +280,9 @@ class NightlyScenario:
         costs["schedules"] = [{"cron": "* * * * *", "slug": "daily"}]
         costs["parameters"] |= {"datasets": [str(self.out)], "page": str(self.keep / "costs.html")}
         (self.folder / "served.yaml").write_text(yaml.safe_dump({"deployments": [costs]}))
-        serve = ("flows.serve", str(self.folder / "served.yaml"))
+        serve = ("mavi_tasks.flows.serve", str(self.folder / "served.yaml"))
         with process(self.keep / "serve.log", self.prefect.env, *serve):
-            run = until("the costs are reported by flows.serve", self.costs_reported, 180)
+            run = until("the costs are reported by mavi_tasks.flows.serve", self.costs_reported, 180)
         self.figures["served"] = run["state"]["message"]
         print(f"         {run['state']['message']}")
 

@@ -17,7 +17,6 @@ from mavi_tasks.execution.run import Run
 from mavi_tasks.execution.stop_signal import StopSignal
 from mavi_tasks.job import load_job
 from mavi_tasks.job.endpoint import SANDBOX_KEY, Endpoint
-from mavi_tasks.media import MediaOptions
 from mavi_tasks.planning.context import open_context
 from mavi_tasks.planning.planner import make_plan
 from mavi_tasks.storage import run_totals
@@ -247,7 +246,7 @@ def test_a_remote_cluster_needs_a_store_that_its_machines_share(tmp_path, gatewa
     monkeypatch.setenv("MAVI_DASK_ADDRESS", "tcp://10.0.0.7:8786")
     job = load_job(job_of(tmp_path, gateway, runner="dask"))
     with pytest.raises(InputError, match="shared_limits: file is for one machine"):
-        task_runners.runner(job, 2)
+        task_runners.task_runner(job, 2)
 
 
 # -- a shard in a worker of a cluster
@@ -259,7 +258,7 @@ def planned(tmp_path, gateway):
     gateway.reset()
     job = load_job(job_of(tmp_path, gateway, 40, runner="dask"))
     endpoint = Endpoint("sandbox", gateway.base_url, SANDBOX_KEY)
-    options = MediaOptions.of(job.media)
+    options = job.media
     context = open_context(job, endpoint, options=options)
     run = Run.prepare(context, lambda: make_plan(context))
     yield run, WorkerConfig.of(run).without_key()

@@ -30,7 +30,7 @@ def _redis(env: Mapping[str, str]) -> Any:
     try:
         from mavi_tasks.limits.shared.redis_store import connect
     except ImportError as error:
-        raise InputError("shared_limits: redis needs: pip install 'mavi[redis]'") from error
+        raise InputError("shared_limits: redis needs: pip install 'mavi-tasks[redis]'") from error
     try:
         return connect(env.get(REDIS_URL) or "redis://127.0.0.1:6379/0")
     except ValueError as error:  # its message does not repeat the URL, which may hold a password
