@@ -1,7 +1,7 @@
 """What the README promises, a few lines each. New here? Read this file first.
 
-`mavi(...)` runs the command line as its users do and returns its exit `code`, `out` and `err`. The gateway is the
-embedded sandbox: no key, no network.
+`mavi(...)` runs the command line as its users do and returns its exit `code`, `out` and `err`. The gateway is
+the embedded sandbox: no key, no network.
 """
 
 import csv
