@@ -47,8 +47,9 @@ def options(sub: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> int:
-    from mavi_tasks.costs import cost_report, render_terminal
+    from mavi_tasks.costs import cost_report, to_json
     from mavi_tasks.reports.terminal import run
+    from mavi_tasks.reports.terminal.costs import render_terminal
 
     _publish(args.dirs)
     report = cost_report(
@@ -66,7 +67,7 @@ def command(args: argparse.Namespace) -> int:
     _write(args, report, repriced, reconciled)
     if args.json:
         told = {"repriced": repriced and repriced.to_json(), "invoice": reconciled and reconciled.to_json()}
-        _print_json(report.to_json() | told)
+        _print_json(to_json(report) | told)
     return reconciled.exit_status if reconciled is not None else 0
 
 

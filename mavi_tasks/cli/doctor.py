@@ -1,31 +1,48 @@
-"""Is everything in place? A line each: versions, key, gateway, Prefect, disk, extras, sandbox."""
+"""`mavi doctor`: is everything in place? Versions, key, gateway, Prefect, disk, extras, sandbox."""
 
+import argparse
 import importlib.util
+import os
 import shutil
 import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
+from mavi_tasks.cli.output import print_json
+from mavi_tasks.common.version import __version__
 from mavi_tasks.errors import InputError
-from mavi_tasks.job import Gateway
-from mavi_tasks.job import endpoint as settings
 
-CONNECT_S = 5.0
-LITTLE_SPACE = 1 << 30
-EXTRAS = {
+CONNECT_S: Final = 5.0
+FREE_BYTES_NEEDED: Final = 1 << 30
+EXIT_FOUND: Final = 4
+EXTRAS: Final[Mapping[str, tuple[str, str]]] = {
     "video": ("av", "frames out of videos"),
     "stats": ("scipy", "exact tests"),
     "s3": ("s3fs", "s3:// media"),
 }
 
 
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+
+
+def command(args: argparse.Namespace) -> int:
+    found = checks(os.environ)
+    if args.json:
+        print_json({"checks": [{"name": c.name, "ok": c.ok, "text": c.text} for c in found]})
+    else:
+        for check in found:
+            print(f"{'ok ' if check.ok else '-> '} {check.name}: {check.text}")
+    return 0 if all(check.ok for check in found) else EXIT_FOUND
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at. `ok` False: `text` says what to do."""
+    """One check's result. When `ok` is False, `text` says what to do."""
 
     name: str
     ok: bool
@@ -38,12 +55,18 @@ def checks(env: Mapping[str, str]) -> list[Check]:
 
 
 def _python() -> Check:
-    names = ("mavi", "prefect", "httpx", "aiohttp", "pyarrow", "pandas")
+    from importlib import metadata
+
+    names = ("prefect", "httpx", "aiohttp", "pyarrow", "pandas")
     found = ", ".join(f"{name} {metadata.version(name)}" for name in names)
-    return Check("versions", True, f"Python {sys.version.split()[0]}, {found}")
+    text = f"mavi {__version__}, Python {sys.version.split()[0]}, {found}"
+    return Check("versions", True, text)
 
 
 def _key(env: Mapping[str, str]) -> Check:
+    from mavi_tasks.job import Gateway
+    from mavi_tasks.job import endpoint as settings
+
     try:
         endpoint = settings.resolve_endpoint(Gateway(), env)
     except InputError as error:
@@ -53,6 +76,8 @@ def _key(env: Mapping[str, str]) -> Check:
 
 
 def _gateway(env: Mapping[str, str]) -> Check:
+    from mavi_tasks.job import endpoint as settings
+
     base_url = env.get("MAVI_BASE_URL") or settings.MAVI_BASE_URL
     url = urlsplit(base_url)
     port = url.port or (443 if url.scheme == "https" else 80)
@@ -83,15 +108,17 @@ def _prefect(env: Mapping[str, str]) -> Check:
 def _disk() -> Check:
     free = shutil.disk_usage(Path.cwd()).free
     text = f"{free / 1e9:.1f} GB free here (a million answers take about 0.2 GB, and 1.5 GB while they run)"
-    return Check("disk", free > LITTLE_SPACE, text)
+    return Check("disk", free > FREE_BYTES_NEEDED, text)
 
 
 def _extras() -> list[Check]:
     found = []
     for extra, (module, purpose) in EXTRAS.items():
-        there = importlib.util.find_spec(module) is not None
+        is_installed = importlib.util.find_spec(module) is not None
         text = (
-            f"installed: {purpose}" if there else f"not installed; for {purpose}: pip install 'mavi[{extra}]'"
+            f"installed: {purpose}"
+            if is_installed
+            else f"not installed; for {purpose}: pip install 'mavi-tasks[{extra}]'"
         )
         found.append(Check(f"extra {extra}", True, text))
     return found

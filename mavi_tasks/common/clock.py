@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import UTC, date, datetime
 from typing import Protocol
 
 
@@ -27,3 +28,8 @@ class MonotonicClock:
     async def sleep(self, seconds: float) -> None:
         """Wait on the running event loop."""
         await asyncio.sleep(seconds)
+
+
+def utc_today() -> date:
+    """Today's date in UTC: prices are in force by it."""
+    return datetime.now(UTC).date()

@@ -61,3 +61,16 @@ def p_value(value: float | None) -> str:
     if value is None:
         return UNKNOWN
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def all_digits(value: Decimal) -> str:
+    """An amount to its last digit, at least cents, without a sign for dollars: 12.50, 0.000325."""
+    whole, _, decimals = f"{value:f}".partition(".")
+    return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time that need not be exact: 3.2 s, 45 s, 12 min, 1.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -42,7 +42,7 @@ def disagreement(codes: Ints, size: int) -> Floats:
 def dawid_skene(codes: Ints, size: int, rounds: int = 200, tolerance: float = 1e-7) -> Consensus | None:
     """Return the consensus by expectation maximisation (Dawid and Skene 1979).
 
-    Each model has a table of what it says per true label; tables and labels are found together, starting from
+    Each model has a table of its answers per true label; tables and labels are found together, starting from
     the votes. Counts are smoothed by 0.01, so that a label never seen does not become impossible. None of
     fewer than 3 models (they cannot be told apart), fewer than 2 labels, or too many.
     """
@@ -86,7 +86,7 @@ def _rows(counts: Floats) -> Floats:
 
 
 def _said(table: Floats, row: Ints) -> Floats:
-    """The log chance of each true label to bring what the model said; 0 where it said nothing."""
+    """The log chance of each true label to bring the model's answer; 0 where it gave none."""
     known: Bools = row != MISSING
     out = np.zeros((len(row), len(table)))
     out[known] = np.log(table)[:, row[known]].T

@@ -36,7 +36,7 @@ FEWEST_ITEMS = 20
 
 @dataclass(frozen=True, slots=True)
 class _Bench:
-    """What a replay needs, over items all models were asked: [models, items]."""
+    """What a replay needs, over items all models have: [models, items]."""
 
     right: Floats
     cost: Floats
@@ -266,8 +266,8 @@ def _steps(plan: _Plan, names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
 
 def _named(plan: _Plan, steps: Sequence[Sequence[str]], limits: Sequence[float]) -> str:
     """Say a policy in one line: "a + b → c when they differ"."""
-    say = short(name for step in steps for name in step)
-    path = " → ".join(" + ".join(say[name] for name in step) for step in steps)
+    shown = short(name for step in steps for name in step)
+    path = " → ".join(" + ".join(shown[name] for name in step) for step in steps)
     when = {"fallback": "without an answer", "confidence": "when less sure than "}.get(
         plan.kind, "when they differ"
     )

@@ -14,9 +14,9 @@ FEW = 30  # items with an expected answer
 
 def not_theirs(sheet: Sheet) -> str:
     """Where the sandbox's answers come from: made up, or from the pixels by a classifier of its own."""
-    said = [name for names in sheet.provider_models for name in names]
-    if said and all(name.startswith("local/") for name in said):
-        return f"come from the SANDBOX's small local classifier ({said[0]})"
+    versions = [name for names in sheet.provider_models for name in names]
+    if versions and all(name.startswith("local/") for name in versions):
+        return f"come from the SANDBOX's small local classifier ({versions[0]})"
     return "are SIMULATED by the sandbox"
 
 
@@ -35,10 +35,10 @@ def warnings(
     if unlike:
         left = "were left out" if like_for_like else "are in; compare like for like to leave them out"
         out.append(f"{unlike:,} items were not shown to all models in the same way and {left}.")
-    asked = {one.n for one in models}
-    if len(asked) > 1:
-        counts = f"{min(asked):,} to {max(asked):,}"
-        out.append(f"The models were not asked the same number of items ({counts}); pairs use common ones.")
+    sizes = {one.n for one in models}
+    if len(sizes) > 1:
+        counts = f"{min(sizes):,} to {max(sizes):,}"
+        out.append(f"The models did not get the same number of items ({counts}); pairs use common ones.")
     out += [
         f"{name[one.model]}: {one.cost_unknown:,} answers have no known price; its costs leave them out."
         for one in models
@@ -60,7 +60,7 @@ def method(labels: Labels, cascades: Cascades | None, pairs: int, *, with_classe
         out += [
             "Accuracy counts failed, invalid and skipped items as wrong; “of answered” leaves them out.",
             "Intervals of shares are 95% Wilson intervals.",
-            "Pairs use the items both models were asked: exact two-sided McNemar test, p-values corrected by "
+            "Pairs use the items both models have: exact two-sided McNemar test, p-values corrected by "
             f"Holm over {pairs} pairs; 95% intervals of differences by 2,000 bootstrap draws of media.",
             "“More items” takes the difference seen for the true one: McNemar's sample size, power 80%.",
         ]
@@ -82,7 +82,7 @@ def method(labels: Labels, cascades: Cascades | None, pairs: int, *, with_classe
             "learned on four fifths of the media and applied to the fifth left out."
         )
     out += [
-        "Costs are exact sums of whole pico-dollars over the rows that count; “spent” adds every other try.",
+        "Costs are exact sums of whole pico-dollars over the rows that count; “spent” adds other attempts.",
         "A model is on the front when no other is both as cheap and as good.",
     ]
     return tuple(out)

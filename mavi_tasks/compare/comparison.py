@@ -55,8 +55,8 @@ def compare(
     if baseline is not None and baseline not in sheet.models:
         raise InputError(f"baseline {baseline!r}: not one of the models, {', '.join(sheet.models)}")
     labels = field_labels.read(sheet, matching, reference)
-    told = CompareOptions(unlike, like_for_like, baseline, _spent(dirs))
-    return _compared(sheet, labels, told)
+    options = CompareOptions(unlike, like_for_like, baseline, _spent(dirs))
+    return _compared(sheet, labels, options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +67,11 @@ class CompareOptions:
     spent_pico: Mapping[str, int]
 
 
-def _compared(sheet: Sheet, labels: Labels, told: CompareOptions) -> Comparison:
+def _compared(sheet: Sheet, labels: Labels, options: CompareOptions) -> Comparison:
     classes = scoring.Classes(labels, sheet) if scoring.Classes.fit(labels) else None
     f1 = classes.drawn_f1(len(sheet.models)) if classes else None
     quality = _quality(labels)
-    models = _ranked(_scores(sheet, labels, classes, f1, told))
+    models = _ranked(_scores(sheet, labels, classes, f1, options))
     found = pairwise.compare(sheet, labels, f1)
     alpha = _alpha(labels, sheet)
     cascades = cascade.simulate(sheet, labels)
@@ -83,11 +83,11 @@ def _compared(sheet: Sheet, labels: Labels, told: CompareOptions) -> Comparison:
         quality=quality,
         items=len(sheet.units),
         items_with_truth=int(np.count_nonzero(labels.judged)),
-        unlike_items=told.unlike,
+        unlike_items=options.unlike,
         cascades=cascades,
-        verdict=recommendation.judge(models, found, alpha, cascades, quality, told.baseline),
+        verdict=recommendation.judge(models, found, alpha, cascades, quality, options.baseline),
         warnings=caveats.warnings(
-            sheet, labels, models, unlike=told.unlike, like_for_like=told.like_for_like
+            sheet, labels, models, unlike=options.unlike, like_for_like=options.like_for_like
         ),
         method=caveats.method(labels, cascades, len(found), with_classes=classes is not None),
         confusion={name: classes.confusion(at) for at, name in enumerate(sheet.models)} if classes else {},
@@ -109,7 +109,7 @@ def _scores(
     labels: Labels,
     classes: scoring.Classes | None,
     f1: Sequence[Floats] | None,
-    told: CompareOptions,
+    options: CompareOptions,
 ) -> list[ModelScore]:
     consensus = agreement.dawid_skene(labels.codes, len(labels.names))
     out = []
@@ -147,7 +147,7 @@ def _scores(
                 cost_per_video_hour_usd=scoring.per(video_pico, round(hours, 9))
                 if pico is not None
                 else None,
-                spent_usd=scoring.usd(told.spent_pico[name]) if name in told.spent_pico else None,
+                spent_usd=scoring.usd(options.spent_pico[name]) if name in options.spent_pico else None,
                 latency_p50_s=scoring.quantile(sheet.latency_s[at], 0.5),
                 latency_p95_s=scoring.quantile(sheet.latency_s[at], 0.95),
                 saw=dict(zip(said.tolist(), times.tolist(), strict=True)),
@@ -235,7 +235,7 @@ def _field(field: Field, labels: Labels, sheet: Sheet) -> FieldScore:
 
 
 def _spent(dirs: Sequence[Path]) -> dict[str, int]:
-    """Pico-dollars billed per model over every try, retries and lost answers too."""
+    """Pico-dollars billed per model over every attempt, retries and lost answers too."""
     tables = [
         publish.open_table(one, "attempts").to_table(columns=["model", "cost_usd"])
         for one in dirs

@@ -1,4 +1,4 @@
-"""Model names as people say them: without the family where that leaves no doubt."""
+"""Short model names: without the family where that leaves no doubt."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""The items that tell most about the models: where they are wrong together, or disagree."""
+"""The items that separate the models best: where they are wrong together, or disagree."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ LISTED = 20
 
 @dataclass(frozen=True, slots=True)
 class Disputed:
-    """One item with what each model said; None where a model gave no usable answer."""
+    """One item with each model's answer; None where a model gave no usable answer."""
 
     item_id: str
     prompt_id: str
@@ -43,8 +43,8 @@ def most(sheet: Sheet, labels: Labels) -> tuple[Disputed, ...]:
 
 def _disputed(sheet: Sheet, labels: Labels, at: int, split: float) -> Disputed:
     unit = sheet.units[at]
-    said = {
+    answers = {
         name: labels.names[code] if (code := labels.codes[model, at]) != MISSING else None
         for model, name in enumerate(sheet.models)
     }
-    return Disputed(unit.item_id, unit.prompt_id, unit.media_uri, unit.truth, split, said)
+    return Disputed(unit.item_id, unit.prompt_id, unit.media_uri, unit.truth, split, answers)

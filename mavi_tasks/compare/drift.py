@@ -263,8 +263,8 @@ def _warnings(models: Sequence[ModelDrift], made: Mapping[str, tuple[Sheet, Labe
     for one in models:
         if one.versions_before != one.versions_after:
             was, now = (
-                ", ".join(one.versions_before) or "not said",
-                ", ".join(one.versions_after) or "not said",
+                ", ".join(one.versions_before) or "unknown",
+                ", ".join(one.versions_after) or "unknown",
             )
             out.append(f"{one.model}: the provider answered as {was} before and as {now} after.")
         if not one.compared:

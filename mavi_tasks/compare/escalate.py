@@ -23,7 +23,7 @@ def open_items(
     below: Sequence[float] = (),
     fields: Mapping[str, str] | None = None,
 ) -> tuple[Unit, ...]:
-    """Return the items all `models` were asked and have not settled.
+    """Return the items that all `models` have and have not settled.
 
     Several models settle an item when two of them agree; one settles it by answering. With `below` (one
     number per
@@ -57,7 +57,7 @@ def _settling(
 def write_manifest(units: Sequence[Unit], path: Path) -> int:
     """Write items as a JSONL manifest with the default columns; return how many there are.
 
-    An item asked under several prompts is written once.
+    An item with several prompts is written once.
     """
     rows = {unit.item_id: _row(unit) for unit in units}
     path.parent.mkdir(parents=True, exist_ok=True)

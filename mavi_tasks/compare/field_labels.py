@@ -109,8 +109,8 @@ Values = list[list[object]]  # [models][items], parsed; None where there is no a
 def _values(sheet: Sheet) -> Values:
     parsed: dict[str, object] = {}
 
-    def value(said: str | None, as_json: str | None) -> object:
-        text = as_json if as_json is not None else said
+    def value(given: str | None, as_json: str | None) -> object:
+        text = as_json if as_json is not None else given
         if text is None:
             return None
         if text not in parsed:
@@ -118,8 +118,8 @@ def _values(sheet: Sheet) -> Values:
             parsed[text] = text if held is None else held
         return parsed[text]
 
-    def row(said: Texts, as_json: Texts, answered: Bools) -> list[object]:
-        return [value(a, j) if ok else None for a, j, ok in zip(said, as_json, answered, strict=True)]
+    def row(given: Texts, as_json: Texts, answered: Bools) -> list[object]:
+        return [value(a, j) if ok else None for a, j, ok in zip(given, as_json, answered, strict=True)]
 
     return [row(*one) for one in zip(sheet.answer, sheet.answer_json, sheet.answered, strict=True)]
 
@@ -173,8 +173,8 @@ def _label_key(values: Values, truths: Sequence[object], matching: Mapping[str, 
     The only one, the one declared, one named as a label, or the one that holds such values. Raises InputError
     when there are several and none of them does: a guess would call right answers wrong.
     """
-    said = [value for row in values for value in row if value is not None]
-    maps = [value for value in said if isinstance(value, dict)]
+    given = [value for row in values for value in row if value is not None]
+    maps = [value for value in given if isinstance(value, dict)]
     seen: dict[str, None] = {key: None for one in maps for key in one}
     keys = [key for key in seen if key.casefold() not in match_rules.AIDES]
     declared = [key for key in keys if key in matching]
@@ -185,7 +185,7 @@ def _label_key(values: Values, truths: Sequence[object], matching: Mapping[str, 
     held = {key: sum(match_rules.plain(one.get(key)) in plain for one in maps) for key in keys}
     if any(held.values()):
         return max(held, key=lambda key: held[key])
-    if plain and len(maps) * 2 > len(said):
+    if plain and len(maps) * 2 > len(given):
         raise InputError(
             f"the expected answers are text, and the answers have the fields {', '.join(keys)}: say which of "
             f"them is meant (--match {keys[0]}=normalised), or write the expected answers as JSON, "
@@ -213,9 +213,9 @@ def _of(value: object, name: str) -> object:
 def _field(
     name: str, rule: Rule | None, cells: Values, expected: Sequence[object], *, from_text: bool
 ) -> Field:
-    said = [value for row in cells for value in row if value is not None]
+    given = [value for row in cells for value in row if value is not None]
     truths = [value for value in expected if value is not None]
-    rule = rule or match_rules.choose(truths, said, from_text=from_text)
+    rule = rule or match_rules.choose(truths, given, from_text=from_text)
     canon = _Canon(rule, truths)
     index: dict[str, int] = {}
     truth = np.array([canon.code(value, index) for value in expected], np.int64)
@@ -234,7 +234,7 @@ def _field(
         right=right,
         numbers=numbers,
         mentioned=canon.mentioned,
-        free_text=not truths and rule.kind != "numeric" and _is_free(said, len(index)),
+        free_text=not truths and rule.kind != "numeric" and _is_free(given, len(index)),
     )
 
 
@@ -287,11 +287,11 @@ def _near(numbers: Floats, aims: Floats, rule: Rule) -> Bools:
     return near
 
 
-def _is_free(said: Sequence[object], distinct: int) -> bool:
-    if not said:
+def _is_free(given: Sequence[object], distinct: int) -> bool:
+    if not given:
         return False
-    mean_length = sum(len(value) for value in said if isinstance(value, str)) / len(said)
-    return distinct > MOST_LABELS or mean_length > 80 or (len(said) >= 40 and distinct * 2 > len(said))
+    mean_length = sum(len(value) for value in given if isinstance(value, str)) / len(given)
+    return distinct > MOST_LABELS or mean_length > 80 or (len(given) >= 40 and distinct * 2 > len(given))
 
 
 def _together(fields: Sequence[Field], shape: tuple[int, ...]) -> tuple[Ints, tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""The bake-off in words: what to choose, how sure that is, and what would settle the rest."""
+"""The recommendation: what to choose, how sure that is, and what would settle the rest."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -8,7 +8,7 @@ from mavi_tasks.compare.display_names import listed, short
 from mavi_tasks.compare.result import Cascades, ModelScore, Pair, Recommendation
 from mavi_tasks.compare.statistics import Estimate
 
-WORTH_SAYING = 0.01  # failures above this share are told
+WORTH_SAYING = 0.01  # failures above this share are mentioned
 
 
 def judge(
@@ -20,27 +20,28 @@ def judge(
     baseline: str | None = None,
 ) -> Recommendation:
     """Return the verdict; with expected answers by accuracy, without by agreement, else by cost alone."""
-    words = _Words(models, pairs, quality)
+    sentences = _Sentences(models, pairs, quality)
     if len(models) == 1:
-        return Recommendation(words.alone(), tuple(words.troubles()))
+        return Recommendation(sentences.alone(), tuple(sentences.troubles()))
     if quality in ("accuracy", "agreement with the reference"):
-        said = [
-            *words.runner_up(),
-            *words.dominated(),
-            *words.open_questions(),
+        points = [
+            *sentences.runner_up(),
+            *sentences.dominated(),
+            *sentences.open_questions(),
             *_cascade(cascades),
         ]
         if baseline:
-            said = [*words.against(baseline), *said]
-        return Recommendation(words.choice(), (*said, *words.troubles()))
+            points = [*sentences.against(baseline), *points]
+        return Recommendation(sentences.choice(), (*points, *sentences.troubles()))
     if quality == "agreement":
         return Recommendation(
-            words.closest(alpha), (*words.dominated(), *words.odd_one_out(), *words.troubles())
+            sentences.closest(alpha),
+            (*sentences.dominated(), *sentences.odd_one_out(), *sentences.troubles()),
         )
-    return Recommendation(words.cheapest(), tuple(words.troubles()))
+    return Recommendation(sentences.cheapest(), tuple(sentences.troubles()))
 
 
-class _Words:
+class _Sentences:
     def __init__(self, models: Sequence[ModelScore], pairs: Sequence[Pair], quality: str) -> None:
         self.models = models
         self.pairs = {frozenset((pair.a, pair.b)): pair for pair in pairs}
@@ -101,14 +102,14 @@ class _Words:
 
     def _against(self, one: ModelScore, other: ModelScore) -> str:
         gap = _quality(one) - _quality(other)
-        words = f"{self.name[one.model]} scores {points(gap)} points against {self.name[other.model]}"
+        sentence = f"{self.name[one.model]} scores {points(gap)} points against {self.name[other.model]}"
         if one.cost_per_1000_usd is not None and other.cost_per_1000_usd:
-            words += f" at {_times(one.cost_per_1000_usd / other.cost_per_1000_usd)} the cost"
+            sentence += f" at {_times(one.cost_per_1000_usd / other.cost_per_1000_usd)} the cost"
         pair = self.pair(one, other)
         if pair is None or pair.p_holm is None:
-            return words
+            return sentence
         sure = "this is sure" if pair.decided else "this may be chance"
-        return f"{words}; {sure} (p = {p_value(pair.p_holm)})".replace("p = <", "p <")
+        return f"{sentence}; {sure} (p = {p_value(pair.p_holm)})".replace("p = <", "p <")
 
     def against(self, baseline: str) -> list[str]:
         base = next((one for one in self.models if one.model == baseline), None)
@@ -152,11 +153,11 @@ class _Words:
             rows = max(one.answered + one.failed + one.invalid + one.skipped, 1)
             shares = [
                 (one.failed, "failed"), (one.invalid, "gave invalid answers"),
-                (one.skipped, "was not asked"), (one.truncated, "was cut short"),
+                (one.skipped, "was skipped"), (one.truncated, "was cut short"),
             ]  # fmt: skip
-            told = [f"{word} on {percent(n / rows)}" for n, word in shares if n / rows > WORTH_SAYING]
-            if told:
-                out.append(f"{self.name[one.model]} {listed(told)} of the items.")
+            failures = [f"{what} on {percent(n / rows)}" for n, what in shares if n / rows > WORTH_SAYING]
+            if failures:
+                out.append(f"{self.name[one.model]} {listed(failures)} of the items.")
         return out
 
     def closest(self, alpha: Estimate | None) -> str:
@@ -195,11 +196,11 @@ class _Words:
 
 
 def strength(alpha: Estimate | None) -> str:
-    """Krippendorff's own reading of alpha, in words."""
+    """Krippendorff's own reading of alpha."""
     if alpha is None:
         return "The models' agreement cannot be measured here."
-    word = "strongly" if alpha.value >= 0.8 else "moderately" if alpha.value >= 0.667 else "weakly"
-    return f"The models agree {word} (alpha {alpha.value:.2f})."
+    degree = "strongly" if alpha.value >= 0.8 else "moderately" if alpha.value >= 0.667 else "weakly"
+    return f"The models agree {degree} (alpha {alpha.value:.2f})."
 
 
 def _cascade(cascades: Cascades | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a comparison says, and how it prints as JSON. Dollars leave as text, so that no digit is lost."""
+"""What a comparison found, and its JSON. Dollars are text there, so that no digit is lost."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -58,7 +58,7 @@ class ModelScore:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two models on the items both were asked. Differences are a minus b."""
+    """Two models on the items both have. Differences are a minus b."""
 
     a: str
     b: str
@@ -123,7 +123,7 @@ class Cascades:
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """The answer in words: one sentence, then what else matters."""
+    """The recommendation: one sentence, then what else matters."""
 
     headline: str
     points: tuple[str, ...]

@@ -20,7 +20,7 @@ from mavi_tasks.compare.statistics import (
 )
 
 PICO = Decimal(1).scaleb(-12)
-MOST_CLASSES = 40  # beyond, per-class tables and macro F1 say little
+MOST_CLASSES = 40  # beyond, per-class tables and macro F1 mean little
 
 
 def usd(pico: int) -> Decimal:
@@ -107,14 +107,14 @@ class Classes:
 
     def scores(self, model: int) -> tuple[ClassScore, ...]:
         """Return precision, recall and F1 per true label."""
-        hit, said, true = self._counts(model).sum(0).reshape(3, -1)
+        hit, predicted, true = self._counts(model).sum(0).reshape(3, -1)
         return tuple(
             ClassScore(
                 label=self.field.labels[at],
                 support=int(true[i]),
-                precision=float(hit[i] / said[i]) if said[i] else None,
+                precision=float(hit[i] / predicted[i]) if predicted[i] else None,
                 recall=float(hit[i] / true[i]) if true[i] else None,
-                f1=float(2 * hit[i] / (said[i] + true[i])) if said[i] + true[i] else 0.0,
+                f1=float(2 * hit[i] / (predicted[i] + true[i])) if predicted[i] + true[i] else 0.0,
             )
             for i, at in enumerate(self.kept)
         )
@@ -145,16 +145,16 @@ class Classes:
 
     def _counts(self, model: int) -> Floats:
         among = self.asked[model][:, None]
-        said = (self.field.codes[model][:, None] == self.kept) & among
+        predicted = (self.field.codes[model][:, None] == self.kept) & among
         true = (self.field.truth[:, None] == self.kept) & among
-        return np.concatenate([said & true, said, true], axis=1).astype(float)
+        return np.concatenate([predicted & true, predicted, true], axis=1).astype(float)
 
 
 def _macro(counts: Floats) -> Floats:
-    hit, said, true = np.split(counts, 3, axis=1)
-    bottom = said + true
+    hit, predicted, true = np.split(counts, 3, axis=1)
+    bottom = predicted + true
     f1 = np.divide(2 * hit, bottom, out=np.zeros_like(hit), where=bottom > 0)
-    present = true > 0  # a class that was not drawn has no say
+    present = true > 0  # a class that was not drawn does not count
     macro: Floats = (f1 * present).sum(1) / np.maximum(present.sum(1), 1)
     return macro
 

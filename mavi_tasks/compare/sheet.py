@@ -20,7 +20,7 @@ Texts = NDArray[np.object_]
 NOT_ASKED, ANSWERED, FAILED, INVALID, SKIPPED = range(5)
 STATUSES = {"answered": ANSWERED, "failed": FAILED, "invalid": INVALID, "skipped": SKIPPED}
 CUT_SHORT = ("length", "max_tokens", "max_output_tokens")  # finish reasons of a truncated answer
-UNKNOWN = -1  # a count or an amount of money that was not said
+UNKNOWN = -1  # a count or an amount of money that is not known
 
 COLUMNS = (
     "run_id", "gateway", "item_id", "prompt_id", "model", "media_uri", "media_kind", "input_mode",
@@ -51,9 +51,9 @@ class Unit:
 class Sheet:
     """All rows of a bake-off. Arrays are [models, items]; `clusters` numbers each item's medium.
 
-    cost_pico and tokens are UNKNOWN, latency_s NaN and text None where a row does not say. `alike` tells, per
-    item, whether all models that answered saw the same thing under the same prompt; `saw` says what, in
-    words.
+    cost_pico and tokens are UNKNOWN, latency_s NaN and text None where a row does not say. `alike` says, per
+    item, whether all models that answered saw the same thing under the same prompt; `saw` names it
+    in plain text.
     """
 
     models: tuple[str, ...]
@@ -205,27 +205,28 @@ def _pico(column: pa.ChunkedArray) -> Ints:
 def _units(
     table: pa.Table, u: Ints, keys: list[tuple[str, str]], prompts: list[str | None]
 ) -> tuple[Unit, ...]:
-    """Describe each question by its latest row that says something."""
+    """Describe each question by its latest row that has a value."""
     names = ("media_uri", "media_kind", "duration_s", "truth")
     columns: dict[str, list[Any]] = {name: words_of(table[name]) for name in names} | {"prompt": prompts}
-    told: list[dict[str, Any]] = [dict.fromkeys(columns) for _ in keys]
+    latest: list[dict[str, Any]] = [dict.fromkeys(columns) for _ in keys]
     for name, values in columns.items():
         for at, value in zip(u.tolist(), values, strict=True):
             if value is not None:
-                told[at][name] = value
+                latest[at][name] = value
     return tuple(
-        Unit(item_id=item, prompt_id=prompt, **said) for (item, prompt), said in zip(keys, told, strict=True)
+        Unit(item_id=item, prompt_id=prompt, **values)
+        for (item, prompt), values in zip(keys, latest, strict=True)
     )
 
 
-def _seen(table: pa.Table, say: Callable[[str, str | None, int | None], str]) -> list[str]:
+def _seen(table: pa.Table, describe: Callable[[str, str | None, int | None], str]) -> list[str]:
     modes, kinds = words_of(table["input_mode"]), words_of(table["media_kind"])
     frames = table["frames_sent"].to_pylist()
     cache: dict[tuple[Any, ...], str] = {}
     out = []
     for key in zip(modes, kinds, frames, strict=True):
         if key not in cache:
-            cache[key] = say(key[0] or "unknown", key[1], key[2])
+            cache[key] = describe(key[0] or "unknown", key[1], key[2])
         out.append(cache[key])
     return out
 
@@ -233,16 +234,16 @@ def _seen(table: pa.Table, say: Callable[[str, str | None, int | None], str]) ->
 def _saw(table: pa.Table) -> list[str]:
     """What was sent, for people: "whole video", "8 frames"."""
 
-    def say(mode: str, kind: str | None, frames: int | None) -> str:
+    def describe(mode: str, kind: str | None, frames: int | None) -> str:
         if mode == "frames":
             return f"{frames} frames" if frames else "frames"
         return mode if mode in ("text", "unknown") else f"whole {kind or 'media'}"
 
-    return _seen(table, say)
+    return _seen(table, describe)
 
 
 def _what(table: pa.Table) -> list[str]:
-    """What was seen, so that like can be told from unlike: a URL and the same medium inline are alike."""
+    """What was seen, to separate like from unlike: a URL and the same medium inline are alike."""
     return _seen(
         table,
         lambda mode, _, frames: f"frames {frames}" if mode == "frames" else ("", "text")[mode == "text"],

@@ -1,4 +1,4 @@
-"""Days out of line with their own history, by one stated rule; in exact integers, so that none wobbles."""
+"""Days that are outliers against their own history, by one stated rule, in exact integers."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Anomaly:
 
 
 def rule(least_excess_pico: int = LEAST_EXCESS_PICO) -> str:
-    """The rule in words."""
+    """The rule as a sentence."""
     return (
         f"A day is flagged when its spend exceeds the median of its history by more than {SPREADS} times the "
         "median absolute deviation, by more than a quarter of the median, and by at least "
@@ -39,7 +39,7 @@ def rule(least_excess_pico: int = LEAST_EXCESS_PICO) -> str:
 def find(
     spend: Iterable[tuple[str, str, Mapping[date, int]]], least_excess_pico: int = LEAST_EXCESS_PICO
 ) -> tuple[Anomaly, ...]:
-    """The flagged days of each (scope, name, spend by day): the latest first, then the dearest."""
+    """The flagged days of each (scope, name, spend by day): the latest first, then the most expensive."""
     found = [
         anomaly
         for scope, name, daily in spend

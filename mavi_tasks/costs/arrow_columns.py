@@ -1,4 +1,4 @@
-"""Arrow columns to numpy: codes of words, whole picos of dollars, days of instants, keys of texts. Exact."""
+"""Arrow columns to numpy: numbers of texts, days of instants, hashes of texts, exact sums."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,49 +30,49 @@ UNKNOWN = "(unknown)"
 
 @dataclass(slots=True)
 class StringDictionary:
-    """Numbers for words, the same in every batch; a null becomes `(unknown)`."""
+    """Numbers for strings, the same in every batch; a null becomes `(unknown)`."""
 
-    words: list[str] = field(default_factory=list)
+    strings: list[str] = field(default_factory=list)
     numbers: dict[str, int] = field(default_factory=dict)
 
-    def number(self, word: str | None) -> int:
-        """The number of a word, a new one when it was not seen before."""
-        known = UNKNOWN if word is None else word
+    def number(self, text: str | None) -> int:
+        """The number of a text, a new one when it was not seen before."""
+        known = UNKNOWN if text is None else text
         if known not in self.numbers:
-            self.numbers[known] = len(self.words)
-            self.words.append(known)
+            self.numbers[known] = len(self.strings)
+            self.strings.append(known)
         return self.numbers[known]
 
 
 @dataclass(frozen=True, slots=True)
 class DictionaryColumn:
-    """A column as small numbers local to its batch; `globals[local]` is the number in Words."""
+    """A column as small numbers local to its batch; `globals[local]` is the one in the StringDictionary."""
 
     local: Ints
     globals: list[int]
 
 
-def dictionary_column(column: Any, words: StringDictionary) -> DictionaryColumn:
+def dictionary_column(column: Any, dictionary: StringDictionary) -> DictionaryColumn:
     """A text column as numbers, by the batch's own dictionary: no text is compared row by row."""
     if not pa.types.is_dictionary(column.type):
         column = pc.dictionary_encode(column)
-    entries = [words.number(word) for word in column.dictionary.to_pylist()]
+    entries = [dictionary.number(text) for text in column.dictionary.to_pylist()]
     indices = column.indices
     if indices.null_count:
         indices = pc.fill_null(indices, len(entries))
-        entries.append(words.number(None))
-    return DictionaryColumn(np.asarray(indices, dtype=np.int64), entries or [words.number(None)])
+        entries.append(dictionary.number(None))
+    return DictionaryColumn(np.asarray(indices, dtype=np.int64), entries or [dictionary.number(None)])
 
 
 def int_column(column: Any) -> tuple[Ints, Mask]:
-    """An integer column as (values, told): a null is 0 and not told."""
-    told = np.asarray(column.is_valid())
+    """An integer column as (values, known): a null is 0 and not known."""
+    known = np.asarray(column.is_valid())
     filled = pc.fill_null(column, 0) if column.null_count else column
-    return np.asarray(filled, dtype=np.int64), told
+    return np.asarray(filled, dtype=np.int64), known
 
 
 def instants(finished: Any, started: Any) -> Ints:
-    """Microseconds since 1970 of when a try ended, or began when its end is not known."""
+    """Microseconds since 1970 of when an attempt ended, or began when its end is not known."""
     when = pc.coalesce(finished, started) if finished.null_count else finished
     if when.type != INSTANT:
         when = when.cast(INSTANT)

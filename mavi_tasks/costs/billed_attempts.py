@@ -1,4 +1,4 @@
-"""The billed usage behind a report, try by try, for what needs more than sums: other prices, tier edges."""
+"""The billed usage behind a report, attempt by attempt: for other prices, and for the edges of tiers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,71 +8,59 @@ import numpy as np
 
 from mavi_tasks.common.money_columns import pico_column
 from mavi_tasks.costs import sources
+from mavi_tasks.costs.aggregate import ATTEMPT_COLUMNS
 from mavi_tasks.costs.arrow_columns import (
     Ints,
     Mask,
     StringDictionary,
-    day_cutter,
     dictionary_column,
-    instants,
     int_column,
 )
 from mavi_tasks.costs.cost_report import CostReport
-from mavi_tasks.costs.cube import ATTEMPT_COLUMNS
-from mavi_tasks.costs.grouping import grid_of, in_period, where_kept
+from mavi_tasks.costs.grouping import grid_of
+from mavi_tasks.costs.scan import scan
 from mavi_tasks.pricing.book import Price, Tier
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Some billed tries of one model on one day. Rows whose tokens are not told have `told` False."""
+    """Some billed attempts of one model on one day. has_tokens: both token counts are known."""
 
     day: date
     model: str
     input_tokens: Ints
     output_tokens: Ints
     cost_pico: Ints
-    told: Mask
+    has_tokens: Mask
     priced: Mask  # a cost was recorded
 
 
 def billed(report: CostReport) -> Iterator[Usage]:
-    """Every billed try of the report: one with a cost, or answered with its tokens told."""
-    models, outcomes = StringDictionary(), StringDictionary()
-    cut = day_cutter(report.tz)
-    period = report.cube.period
+    """Every billed attempt of the report: with a cost, or answered with its tokens known."""
+    models, outcomes, cube = StringDictionary(), StringDictionary(), report.cube
     for source in sources.open_sources(report.paths):
-        found = sources.table(source, "attempts")
-        for batch in sources.batches(found, ATTEMPT_COLUMNS, period) if found is not None else ():
-            days = cut(instants(batch["finished_at"], batch["started_at"]))
-            kept = in_period(days, period)
-            if kept is not None:
-                batch, days = where_kept(batch, kept), days[kept]
-            if not batch.num_rows:
-                continue
-            run, model = (
-                dictionary_column(batch["run_id"], report.cube.runs),
-                dictionary_column(batch["model"], models),
-            )
+        for batch, _, days in scan(source, "attempts", ATTEMPT_COLUMNS, cube.period):
+            run = dictionary_column(batch["run_id"], cube.runs)
+            model = dictionary_column(batch["model"], models)
             outcome = dictionary_column(batch["outcome"], outcomes)
-            answered = np.array([outcomes.words[number] == "answered" for number in outcome.globals])
-            shown = np.array([report.cube.is_sandbox(n) == report.is_sandbox for n in run.globals])[run.local]
+            answered = np.array([outcomes.strings[number] == "answered" for number in outcome.globals])
+            shown = np.array([cube.is_sandbox(n) == report.is_sandbox for n in run.globals])[run.local]
             cost, priced = pico_column(batch["cost_usd"])
-            tokens_in, in_told = int_column(batch["input_tokens"])
-            tokens_out, out_told = int_column(batch["output_tokens"])
-            told = in_told & out_told
-            bought = shown & (priced | (told & answered[outcome.local]))
+            tokens_in, in_known = int_column(batch["input_tokens"])
+            tokens_out, out_known = int_column(batch["output_tokens"])
+            has_tokens = in_known & out_known
+            bought = shown & (priced | (has_tokens & answered[outcome.local]))
             grid = grid_of(days, (model,))
             for place, (day, number) in enumerate(grid.combos):
                 rows = np.flatnonzero((grid.cell == place) & bought)
                 if len(rows):
                     yield Usage(
                         date.fromordinal(day),
-                        models.words[number],
+                        models.strings[number],
                         tokens_in[rows],
                         tokens_out[rows],
                         cost[rows],
-                        told[rows],
+                        has_tokens[rows],
                         priced[rows],
                     )
 

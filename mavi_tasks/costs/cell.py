@@ -35,15 +35,15 @@ class SpendCell:
     failed: int = 0
     skipped: int = 0
     cached_tokens: int = 0
-    cached_told: int = 0  # rows that said how many tokens were cached
+    cached_known: int = 0  # rows that report cached tokens
     reasoning_tokens: int = 0
-    reasoning_told: int = 0
+    reasoning_known: int = 0
     video_ms: int = 0
     video_pico: int = 0  # cost of the rows whose video length is known
 
     @property
     def retried_pico(self) -> int:
-        """Billed tries that gave no row: repairs, retries after a billed failure, answers paid twice."""
+        """Billed attempts that gave no row: repairs, retries after a billed failure, answers paid twice."""
         return self.cost_pico - self.useful_pico - self.invalid_pico
 
     @property
@@ -80,6 +80,6 @@ def total(parts: Iterable[Iterable[int]]) -> SpendCell:
     return SpendCell(*sums)
 
 
-def values(tally: SpendCell) -> Sums:
-    """The fields of a tally as sums, to be added up further."""
-    return [getattr(tally, name) for name in FIELDS]
+def values(spend: SpendCell) -> Sums:
+    """The fields of a cell as sums, to be added up further."""
+    return [getattr(spend, name) for name in FIELDS]

@@ -4,15 +4,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any
 
 from mavi_tasks.common.money import pico
 from mavi_tasks.costs import anomaly
 from mavi_tasks.costs import projection as project
 from mavi_tasks.costs import sources as read
+from mavi_tasks.costs.aggregate import build
 from mavi_tasks.costs.arrow_columns import UNKNOWN, zone_of
 from mavi_tasks.costs.cell import SpendCell, Sums, add, empty, total
-from mavi_tasks.costs.cube import Cube, Key, build
+from mavi_tasks.costs.cube import Cube, Key
 from mavi_tasks.costs.unit_costs import Unit
 from mavi_tasks.errors import InputError
 
@@ -20,22 +20,22 @@ DIMENSIONS: Mapping[str, Callable[[Cube, Key], str]] = {
     "day": lambda cube, key: date.fromordinal(key[0]).isoformat(),
     "week": lambda cube, key: "{}-W{:02}".format(*date.fromordinal(key[0]).isocalendar()[:2]),
     "month": lambda cube, key: f"{date.fromordinal(key[0]):%Y-%m}",
-    "model": lambda cube, key: cube.models.words[key[1]],
-    "family": lambda cube, key: cube.models.words[key[1]].partition(":")[0],
+    "model": lambda cube, key: cube.models.strings[key[1]],
+    "family": lambda cube, key: cube.models.strings[key[1]].partition(":")[0],
     "job": lambda cube, key: cube.run(key[2]).job,
     "gateway": lambda cube, key: cube.run(key[2]).gateway,
-    "run": lambda cube, key: cube.runs.words[key[2]],
-    "dataset": lambda cube, key: cube.datasets.get(cube.runs.words[key[2]], UNKNOWN),
-    "prompt": lambda cube, key: cube.prompts.words[key[3]],
+    "run": lambda cube, key: cube.runs.strings[key[2]],
+    "dataset": lambda cube, key: cube.datasets.get(cube.runs.strings[key[2]], UNKNOWN),
+    "prompt": lambda cube, key: cube.prompts.strings[key[3]],
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One line of a summary: the values of the dimensions asked for, and its sums."""
+    """One line of a summary: the values of its dimensions, and its sums."""
 
     keys: tuple[str, ...]
-    tally: SpendCell
+    spend: SpendCell
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +83,9 @@ class CostReport:
         """The same spend (of `total`) by other dimensions."""
         return _grouped(self.cube, by, sandbox=self.is_sandbox)
 
-    def to_json(self) -> dict[str, Any]:
-        """The report as plain JSON: dollars are texts, so that no digit is lost."""
-        from mavi_tasks.costs.to_json import as_json  # it shows reports, so it imports this module
-
-        return as_json(self)
-
     def daily(self) -> dict[date, int]:
         """Whole pico-dollars billed on each day that had a call."""
-        return {date.fromisoformat(group.keys[0]): group.tally.cost_pico for group in self.grouped("day")}
+        return {date.fromisoformat(group.keys[0]): group.spend.cost_pico for group in self.grouped("day")}
 
 
 def cost_report(
@@ -137,8 +131,8 @@ def cost_report(
         groups=_grouped(cube, names, sandbox=is_sandbox),
         sandbox_groups=_grouped(cube, names, sandbox=True),
         units=_units(cube, by_model, is_sandbox),
-        jobs=_dearest(_grouped(cube, ("job",), sandbox=is_sandbox)),
-        unpriced=tuple(group for group in by_model if group.tally.unpriced_calls),
+        jobs=_by_cost_descending(_grouped(cube, ("job",), sandbox=is_sandbox)),
+        unpriced=tuple(group for group in by_model if group.spend.unpriced_calls),
         run_budgets=_run_budgets(cube, is_sandbox),
         projection=projection,
         projection_note=note,
@@ -176,13 +170,13 @@ def _grouped(cube: Cube, by: Sequence[str], *, sandbox: bool) -> tuple[Group, ..
     return tuple(Group(keys, SpendCell(*made[keys])) for keys in sorted(made))
 
 
-def _dearest(groups: Iterable[Group]) -> tuple[Group, ...]:
-    return tuple(sorted(groups, key=lambda group: (-group.tally.cost_pico, group.keys)))
+def _by_cost_descending(groups: Iterable[Group]) -> tuple[Group, ...]:
+    return tuple(sorted(groups, key=lambda group: (-group.spend.cost_pico, group.keys)))
 
 
 def _daily(cube: Cube, sandbox: bool) -> dict[date, int]:
     days = _grouped(cube, ("day",), sandbox=sandbox)
-    return {date.fromisoformat(group.keys[0]): group.tally.cost_pico for group in days}
+    return {date.fromisoformat(group.keys[0]): group.spend.cost_pico for group in days}
 
 
 def _histories(cube: Cube, sandbox: bool) -> Iterable[tuple[str, str, Mapping[date, int]]]:
@@ -190,18 +184,18 @@ def _histories(cube: Cube, sandbox: bool) -> Iterable[tuple[str, str, Mapping[da
     for scope in ("model", "job"):
         named: dict[str, dict[date, int]] = {}
         for group in _grouped(cube, (scope, "day"), sandbox=sandbox):
-            named.setdefault(group.keys[0], {})[date.fromisoformat(group.keys[1])] = group.tally.cost_pico
+            named.setdefault(group.keys[0], {})[date.fromisoformat(group.keys[1])] = group.spend.cost_pico
         yield from ((scope, name, daily) for name, daily in named.items())
 
 
 def _units(cube: Cube, by_model: Sequence[Group], sandbox: bool) -> tuple[Unit, ...]:
-    per_model = [Unit(g.keys[0], cube.items.get((sandbox, g.keys[0]), 0), g.tally) for g in by_model]
+    per_model = [Unit(g.keys[0], cube.items.get((sandbox, g.keys[0]), 0), g.spend) for g in by_model]
     whole = Unit(None, cube.items.get((sandbox, None), 0), _section(cube, sandbox=sandbox))
     return (whole, *per_model)
 
 
 def _run_budgets(cube: Cube, sandbox: bool) -> tuple[RunBudget, ...]:
-    spent = {group.keys[0]: group.tally.cost_pico for group in _grouped(cube, ("run",), sandbox=sandbox)}
+    spent = {group.keys[0]: group.spend.cost_pico for group in _grouped(cube, ("run",), sandbox=sandbox)}
     runs = [cube.about[run_id] for run_id in spent if run_id in cube.about]
     with_budget = [
         RunBudget(run.run_id, run.job, run.status, run.budget_pico, spent[run.run_id])
@@ -217,7 +211,7 @@ def _notes(
     """What a reader must know before trusting the sums."""
     shown = sandbox if is_sandbox else real
     waiting = {source.path: read.unpublished(source) for source in sources}
-    said = [
+    possible = [
         (is_sandbox, "Nothing here is real spend: every call was answered by the embedded sandbox."),
         (
             not is_sandbox and sandbox.calls > 0,
@@ -232,7 +226,7 @@ def _notes(
             "Results cost more than the recorded attempts: attempts are missing from a dataset.",
         ),
     ]
-    notes = [text for holds, text in said if holds]
+    notes = [text for holds, text in possible if holds]
     notes += [
         f"{path}: journal segments not published yet: {count} (a run is going on, or was killed). "
         "Their spend is not in these sums."

@@ -23,29 +23,29 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def groups_table(report: CostReport) -> pa.Table:
-    """The groups, one row each: the dimensions asked for, exact dollars as decimals, counts and rates."""
+    """The groups, one row each: its dimensions, exact dollars as decimals, counts and rates."""
     rows = []
     for group in report.groups:
-        tally = group.tally
+        spend = group.spend
         amounts = (
-            tally.cost_pico,
-            tally.useful_pico,
-            tally.invalid_pico,
-            tally.retried_pico,
-            tally.exposure_pico,
+            spend.cost_pico,
+            spend.useful_pico,
+            spend.invalid_pico,
+            spend.retried_pico,
+            spend.exposure_pico,
         )
         rows.append(
             {
                 **dict(zip(report.by, group.keys, strict=True)),
                 **dict(zip(MONEY, map(usd, amounts), strict=True)),
-                **counts_json(tally),
+                **counts_json(spend),
             }
         )
     fields = [(name, pa.string()) for name in report.by]
     fields += [(name, pa.decimal128(38, 12)) for name in MONEY]
     fields += [(name, COUNT_KINDS.get(name, pa.int64())) for name in counts_json(report.total)]
-    told = {"currency": "USD", "time_zone": report.tz, "sandbox": str(report.is_sandbox).lower()}
-    return pa.Table.from_pylist(rows, schema=pa.schema(fields, metadata=told))
+    metadata = {"currency": "USD", "time_zone": report.tz, "sandbox": str(report.is_sandbox).lower()}
+    return pa.Table.from_pylist(rows, schema=pa.schema(fields, metadata=metadata))
 
 
 def export(report: CostReport, path: Path, *, focus: bool = False) -> int:

@@ -110,7 +110,7 @@ def _what(group: Group) -> Mapping[str, Any]:
         "BillingAccountName": gateway,
         "BillingCurrency": "USD",
         "ChargeCategory": "Usage",
-        "ChargeDescription": f"{model} by {gateway}: {group.tally.calls} calls of job {job}",
+        "ChargeDescription": f"{model} by {gateway}: {group.spend.calls} calls of job {job}",
         "ChargeFrequency": "Usage-Based",
         "InvoiceIssuerName": gateway,
         "PricingCategory": "Standard",
@@ -128,9 +128,9 @@ def _what(group: Group) -> Mapping[str, Any]:
 
 
 def _cost(group: Group) -> Mapping[str, Any]:
-    tally = group.tally
-    billed = usd(tally.cost_pico)
-    tokens = tally.input_tokens + tally.output_tokens
+    spend = group.spend
+    billed = usd(spend.cost_pico)
+    tokens = spend.input_tokens + spend.output_tokens
     return {
         "BilledCost": billed,
         "ContractedCost": billed,
@@ -140,12 +140,12 @@ def _cost(group: Group) -> Mapping[str, Any]:
         "ConsumedUnit": "Tokens",
         "PricingQuantity": Decimal(tokens).scaleb(-6),
         "PricingUnit": "1000000 Tokens",
-        "x_Calls": tally.calls,
-        "x_ExposureInDoubt": usd(tally.exposure_pico),
-        "x_InputTokens": tally.input_tokens,
-        "x_InvalidCost": usd(tally.invalid_pico),
-        "x_OutputTokens": tally.output_tokens,
-        "x_RetriedCost": usd(tally.retried_pico),
-        "x_UnpricedCalls": tally.unpriced_calls,
-        "x_UsefulCost": usd(tally.useful_pico),
+        "x_Calls": spend.calls,
+        "x_ExposureInDoubt": usd(spend.exposure_pico),
+        "x_InputTokens": spend.input_tokens,
+        "x_InvalidCost": usd(spend.invalid_pico),
+        "x_OutputTokens": spend.output_tokens,
+        "x_RetriedCost": usd(spend.retried_pico),
+        "x_UnpricedCalls": spend.unpriced_calls,
+        "x_UsefulCost": usd(spend.useful_pico),
     }

@@ -2,13 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from mavi_tasks.costs.arrow_columns import DictionaryColumn, Ints, Mask
-from mavi_tasks.costs.sources import Period
+from mavi_tasks.costs.arrow_columns import DictionaryColumn, Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +37,3 @@ def grid_of(days: Ints, parts: Sequence[DictionaryColumn]) -> Grid:
     columns = [(places[0] + first).tolist()]
     columns += [np.array(part.globals)[place].tolist() for part, place in zip(parts, places[1:], strict=True)]
     return Grid(cell, list(zip(*columns, strict=True)), counts.tolist())
-
-
-def in_period(days: Ints, period: Period) -> Mask | None:
-    """Which rows lie in the period; None when all do."""
-    if period.since is None and period.until is None:
-        return None
-    since = period.since.toordinal() if period.since else 0
-    until = period.until.toordinal() if period.until else 10**9
-    kept: Mask = (days >= since) & (days <= until)
-    return None if kept.all() else kept
-
-
-def where_kept(batch: Any, kept: Mask) -> Any:
-    """The kept rows of a batch."""
-    return batch.filter(pa.array(kept))

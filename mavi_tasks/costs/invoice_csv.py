@@ -1,4 +1,4 @@
-"""A provider's or gateway's bill as CSV: columns found by name, amounts exact, problems told by line."""
+"""A provider's or gateway's bill as CSV: columns found by name, amounts exact, problems by line."""
 
 import csv
 import re

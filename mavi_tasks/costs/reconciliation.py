@@ -49,7 +49,7 @@ class Uncertainty:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One period and model. `drift_pico` is bill minus ledger; `why` says what explains it."""
+    """One period and model. `drift_pico` is bill minus ledger; `why` explains it."""
 
     when: str
     model: str
@@ -115,10 +115,10 @@ def reconcile(
     tolerance: Tolerance | None = None,
     models: Mapping[str, str] | None = None,
 ) -> Reconciled:
-    """Compare the report with a bill, by the finest periods and models the bill tells.
+    """Compare the report with a bill, by the finest periods and models of the bill.
 
-    A bill's model matches ours with or without the family, in any case, with words like "input tokens" left
-    aside; `models` says what other names mean. Days count as the bill prints them, ours are cut in the
+    A bill's model matches ours with or without the family, in any case, with text like "input tokens" left
+    aside; `models` maps other names. Days count as the bill prints them, ours are cut in the
     report's zone. Only the periods the bill covers are compared.
     """
     grain = _grain(bill)
@@ -158,7 +158,7 @@ def _period(when: str | None, grain: str) -> str:
 
 
 def _names(models: Iterable[str]) -> dict[str, str]:
-    """Ways to write each model; a short name that two families share is nobody's."""
+    """Ways to write each model; a short name that two families share belongs to neither."""
     found: dict[str, str] = {}
     shared: set[str] = set()
     for model in models:
@@ -172,10 +172,10 @@ def _names(models: Iterable[str]) -> dict[str, str]:
 
 
 def _plain(name: str) -> str:
-    words = "".join(letter if letter.isalnum() else " " for letter in name.lower()).split()
-    while words and words[-1] in NOISE:
-        words.pop()
-    return " ".join(words)
+    parts = "".join(letter if letter.isalnum() else " " for letter in name.lower()).split()
+    while parts and parts[-1] in NOISE:
+        parts.pop()
+    return " ".join(parts)
 
 
 def _ledger(
@@ -189,11 +189,11 @@ def _ledger(
         day, model = group.keys
         place = _period(day, grain), model if has_models else ALL
         if not first <= place[0] <= last:
-            outside += group.tally.cost_pico
+            outside += group.spend.cost_pico
             continue
-        ledger[place] += group.tally.cost_pico
-        doubts[place].exposure_pico += group.tally.exposure_pico
-        doubts[place].unpriced_calls += group.tally.unpriced_calls
+        ledger[place] += group.spend.cost_pico
+        doubts[place].exposure_pico += group.spend.exposure_pico
+        doubts[place].unpriced_calls += group.spend.unpriced_calls
     for day_at, model, up, down in _edges(report, prices):
         place = _period(day_at.isoformat(), grain), model if has_models else ALL
         doubts[place].edge_up_pico += up
@@ -206,7 +206,7 @@ def _edges(report: CostReport, prices: PriceBook) -> Iterable[tuple[date, str, i
     for usage in billed(report):
         price = prices.price(usage.model, usage.day)
         if price is not None and len(price.tiers) > 1:
-            rows = usage.told & usage.priced
+            rows = usage.has_tokens & usage.priced
             up, down = _swing(price, usage.input_tokens[rows], usage.output_tokens[rows])
             if up or down:
                 yield usage.day, usage.model, up, down

@@ -55,16 +55,16 @@ class Line:
     repriced_pico: int = 0
     newly_priced_calls: int = 0  # had no price when they were made
     newly_priced_pico: int = 0
-    unpriced_calls: int = 0  # no price on the day asked for
+    unpriced_calls: int = 0  # no price on that day
     unpriced_pico: int = 0  # what was recorded for them
-    untold_calls: int = 0  # billed, but their tokens were not told
-    untold_pico: int = 0
+    no_token_calls: int = 0  # billed, but their tokens are not known
+    no_token_pico: int = 0
     factor: Factor = field(default_factory=Factor)
 
 
 @dataclass(frozen=True, slots=True)
 class Repriced:
-    """What the usage would have cost; `lines` per model, the dearest first."""
+    """What the usage would have cost; `lines` per model, the most expensive first."""
 
     basis: str
     what_if: str | None
@@ -97,24 +97,24 @@ class Repriced:
 def reprice(
     report: CostReport, prices: PriceBook, *, as_of: date | None = None, what_if: str | None = None
 ) -> Repriced:
-    """Price the report's usage again, try by try, each at the tier its own input tokens fall into.
+    """Price the report's usage again, attempt by attempt, each at the tier its own input tokens fall into.
 
-    Without `as_of` every try is priced as of its own day. `what_if` prices all usage as that model's.
-    Raises InputError when `what_if` has no price on any day asked for.
+    Without `as_of` every attempt is priced as of its own day. `what_if` prices all usage as that model's.
+    Raises InputError when `what_if` has no price on any of these days.
     """
     factors = _factors(report, what_if) if what_if else {}
     lines: dict[str, Line] = {}
     for usage in billed(report):
         line = lines.setdefault(usage.model, Line(usage.model, factor=factors.get(usage.model, Factor())))
         price = prices.price(what_if or usage.model, as_of or usage.day)
-        told = usage.told
-        line.untold_calls += int((~told).sum())
-        line.untold_pico += _total(usage.cost_pico[~told])
+        known = usage.has_tokens
+        line.no_token_calls += int((~known).sum())
+        line.no_token_pico += _total(usage.cost_pico[~known])
         if price is None:
-            line.unpriced_calls += int(told.sum())
-            line.unpriced_pico += _total(usage.cost_pico[told])
+            line.unpriced_calls += int(known.sum())
+            line.unpriced_pico += _total(usage.cost_pico[known])
             continue
-        ours, fresh = told & usage.priced, told & ~usage.priced
+        ours, fresh = known & usage.priced, known & ~usage.priced
         line.calls += int(ours.sum())
         line.recorded_pico += _total(usage.cost_pico[ours])
         line.repriced_pico += _cost(price, usage.input_tokens[ours], usage.output_tokens[ours], line.factor)
@@ -124,7 +124,7 @@ def reprice(
         )
     if what_if and lines and not any(line.calls or line.newly_priced_calls for line in lines.values()):
         hint = prices.hint(what_if)
-        raise InputError(hint or f"{what_if} has no price in force on the days asked for")
+        raise InputError(hint or f"{what_if} has no price in force on these days")
     ordered = sorted(lines.values(), key=lambda line: (-line.recorded_pico, line.model))
     return Repriced(_basis(as_of, what_if), what_if, as_of, tuple(ordered), CAVEAT if what_if else None)
 
@@ -191,18 +191,18 @@ def _collect(
         )
         run = dictionary_column(batch["run_id"], report.cube.runs)
         shown = np.array([report.cube.is_sandbox(n) == report.is_sandbox for n in run.globals])[run.local]
-        good = np.array([statuses.words[n] == "answered" for n in status.globals])[status.local]
-        tokens_in, in_told = int_column(batch["input_tokens"])
-        tokens_out, out_told = int_column(batch["output_tokens"])
-        kept = shown & good & in_told & out_told
-        asked = _asked(
+        good = np.array([statuses.strings[n] == "answered" for n in status.globals])[status.local]
+        tokens_in, in_known = int_column(batch["input_tokens"])
+        tokens_out, out_known = int_column(batch["output_tokens"])
+        kept = shown & good & in_known & out_known
+        request_keys = _asked(
             batch, dictionary_column(batch["job"], jobs), dictionary_column(batch["prompt_id"], prompts)
         )
         for local, number in enumerate(model.globals):
             rows = np.flatnonzero(kept & (model.local == local))
             if len(rows):
-                part = (asked[rows], tokens_in[rows], tokens_out[rows])
-                seen.setdefault(models.words[number], []).append(part)
+                part = (request_keys[rows], tokens_in[rows], tokens_out[rows])
+                seen.setdefault(models.strings[number], []).append(part)
 
 
 def _asked(batch: Any, job: Any, prompt: Any) -> Keys:
@@ -214,8 +214,8 @@ def _asked(batch: Any, job: Any, prompt: Any) -> Keys:
 
 def _joined(parts: list[tuple[Keys, Ints, Ints]]) -> tuple[Keys, Ints, Ints]:
     """One line per key: the first of several."""
-    asked, tokens_in, tokens_out = (np.concatenate(column) for column in zip(*parts, strict=True))
-    known, first = np.unique(asked, return_index=True)
+    request_keys, tokens_in, tokens_out = (np.concatenate(column) for column in zip(*parts, strict=True))
+    known, first = np.unique(request_keys, return_index=True)
     return known, tokens_in[first], tokens_out[first]
 
 
@@ -231,7 +231,7 @@ def _factor(mine: tuple[Keys, Ints, Ints], target: tuple[Keys, Ints, Ints]) -> F
 
 
 def _line_json(line: Line, what_if: str | None) -> Mapping[str, Any]:
-    said = {
+    line_json = {
         "model": line.model,
         "calls": line.calls,
         "recorded_usd": exact_text(line.recorded_pico),
@@ -240,12 +240,12 @@ def _line_json(line: Line, what_if: str | None) -> Mapping[str, Any]:
         "newly_priced_usd": exact_text(line.newly_priced_pico),
         "unpriced_calls": line.unpriced_calls,
         "unpriced_recorded_usd": exact_text(line.unpriced_pico),
-        "tokens_untold_calls": line.untold_calls,
-        "tokens_untold_recorded_usd": exact_text(line.untold_pico),
+        "tokens_untold_calls": line.no_token_calls,
+        "tokens_untold_recorded_usd": exact_text(line.no_token_pico),
     }
     if what_if is None:
-        return said
-    return said | {
+        return line_json
+    return line_json | {
         "input_token_factor": line.factor.input_ppm / MILLION,
         "output_token_factor": line.factor.output_ppm / MILLION,
         "factor_items": line.factor.items,

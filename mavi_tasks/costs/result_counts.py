@@ -1,8 +1,8 @@
-"""What the dollars bought: results, counted once per row for money and once per request for answers."""
+"""What the dollars bought: results, counted once per row for money and once per request for results."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,19 +17,16 @@ from mavi_tasks.costs.arrow_columns import (
     Keys,
     Mask,
     StringDictionary,
-    day_cutter,
     dictionary_column,
     exact_sums,
-    instants,
     int_column,
     keys,
     stir,
 )
 from mavi_tasks.costs.cell import SLOT
-from mavi_tasks.costs.grouping import Grid, grid_of, in_period, where_kept
-
-if TYPE_CHECKING:
-    from mavi_tasks.costs.cube import Cube
+from mavi_tasks.costs.cube import Cube
+from mavi_tasks.costs.grouping import Grid, grid_of
+from mavi_tasks.costs.scan import scan
 
 RESULT_COLUMNS = (
     "run_id",
@@ -52,8 +49,8 @@ STATUSES = ("answered", "invalid", "failed", "skipped")
 
 
 @dataclass(slots=True)
-class Answers:
-    """One line per result row: who it answers, when, and the number of its (cell, status) pair.
+class ResultRows:
+    """One line per result row: who it results, when, and the number of its (cell, status) pair.
 
     28 bytes a row: this, and not the rows themselves, is what a large dataset costs in memory. The columns
     grow in place; collecting pieces and joining them at the end was measured to cost half as much again.
@@ -61,25 +58,30 @@ class Answers:
 
     request: Keys = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
     item: Keys = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
-    at_us: Ints = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    instant_us: Ints = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     pair: npt.NDArray[np.int32] = field(default_factory=lambda: np.empty(0, dtype=np.int32))
     filled: int = 0
     pairs: list[tuple[int, ...]] = field(default_factory=list)  # day, model, run, prompt, status
     numbers: dict[tuple[int, ...], int] = field(default_factory=dict)
     lookup: tuple[Keys, npt.NDArray[np.int32]] | None = None  # requests, sorted, and their prompts
 
-    def append(self, request: Keys, item: Keys, at_us: Ints, pair: npt.NDArray[np.int32]) -> None:
+    def append(self, request: Keys, item: Keys, instant_us: Ints, pair: npt.NDArray[np.int32]) -> None:
         """Add the rows of a batch."""
         end = self.filled + len(pair)
         if end > len(self.pair):
             self.cut_to(end + GROWTH_ROWS)
-        for name, values in (("request", request), ("item", item), ("at_us", at_us), ("pair", pair)):
+        for name, values in (
+            ("request", request),
+            ("item", item),
+            ("instant_us", instant_us),
+            ("pair", pair),
+        ):
             getattr(self, name)[self.filled : end] = values
         self.filled = end
 
     def cut_to(self, rows: int) -> None:
         """Make the columns just so long."""
-        for name in ("request", "item", "at_us", "pair"):
+        for name in ("request", "item", "instant_us", "pair"):
             getattr(self, name).resize(rows, refcheck=False)
 
     def number(self, combo: tuple[int, ...]) -> int:
@@ -98,45 +100,36 @@ class Answers:
             prompts = np.array([combo[3] for combo in self.pairs], dtype=np.int32)
             self.lookup = self.request[order], prompts[self.pair][order]
         known, prompts = self.lookup
-        # Sorted questions walk through the table once; unsorted ones miss the cache at every step.
+        # Sorted look-ups walk through the table once; unsorted ones miss the cache at every step.
         order = np.argsort(requests)
-        asked = requests[order]
-        place = np.minimum(np.searchsorted(known, asked), len(known) - 1)
-        found = np.empty(len(asked), dtype=np.int64)
-        found[order] = np.where(known[place] == asked, prompts[place], 0)
+        wanted = requests[order]
+        place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+        found = np.empty(len(wanted), dtype=np.int64)
+        found[order] = np.where(known[place] == wanted, prompts[place], 0)
         return found
 
 
-def count_answers(source: sources.Source, cube: "Cube") -> Answers:
+def count_results(source: sources.Source, cube: Cube) -> ResultRows:
     """Add the results of one dataset to the cube; the runs they name become known to the source."""
     cube.prompts.number(None)
-    answers = Answers()
-    found = sources.table(source, "results")
-    if found is None:
-        return answers
-    statuses, cut = StringDictionary(), day_cutter(cube.period.tz)
+    results = ResultRows()
+    statuses = StringDictionary()
     columns = (*RESULT_COLUMNS, "prompt_id") if cube.with_prompts else RESULT_COLUMNS
-    for batch in sources.batches(found, columns, cube.period):
-        at_us = instants(batch["finished_at"], batch["started_at"])
-        days = cut(at_us)
-        kept = in_period(days, cube.period)
-        if kept is not None:
-            batch, at_us, days = where_kept(batch, kept), at_us[kept], days[kept]
-        if batch.num_rows:
-            _add_batch(source, cube, answers, statuses, batch, at_us, days)
-    answers.cut_to(answers.filled)
-    _keep_latest(cube, answers, statuses)
-    _count_items(source, cube, answers)
-    return answers
+    for batch, instant_us, days in scan(source, "results", columns, cube.period):
+        _add_batch(source, cube, results, statuses, batch, instant_us, days)
+    results.cut_to(results.filled)
+    _keep_latest(cube, results, statuses)
+    _count_items(source, cube, results)
+    return results
 
 
 def _add_batch(
     source: sources.Source,
-    cube: "Cube",
-    answers: Answers,
+    cube: Cube,
+    results: ResultRows,
     statuses: StringDictionary,
     batch: Any,
-    at_us: Ints,
+    instant_us: Ints,
     days: Ints,
 ) -> None:
     run, model = dictionary_column(batch["run_id"], cube.runs), dictionary_column(batch["model"], cube.models)
@@ -147,18 +140,18 @@ def _add_batch(
     _learn_runs(source, cube.runs, run, batch)
     grid = grid_of(days, (model, run, prompt, status))
     _add_sums(cube, grid, batch, statuses, status)
-    numbers = np.array([answers.number(combo) for combo in grid.combos], dtype=np.int32)
+    numbers = np.array([results.number(combo) for combo in grid.combos], dtype=np.int32)
     jobs = np.array(
-        [cube.jobs.number(source.run(cube.runs.words[n]).job) for n in run.globals], dtype=np.uint64
+        [cube.jobs.number(source.run(cube.runs.strings[n]).job) for n in run.globals], dtype=np.uint64
     )
     items = keys(batch["item_id"]) ^ stir(jobs + np.uint64(1))[run.local]
-    answers.append(keys(batch["request_key"]), items, at_us, numbers[grid.cell])
+    results.append(keys(batch["request_key"]), items, instant_us, numbers[grid.cell])
 
 
 def _learn_runs(source: sources.Source, runs: StringDictionary, run: DictionaryColumn, batch: Any) -> None:
     """Take job and gateway of a run that has no row of its own (yet) from its results."""
     for local, number in enumerate(run.globals):
-        run_id = runs.words[number]
+        run_id = runs.strings[number]
         if run_id in source.runs:
             continue
         places = np.flatnonzero(run.local == local)
@@ -169,7 +162,7 @@ def _learn_runs(source: sources.Source, runs: StringDictionary, run: DictionaryC
 
 
 def _add_sums(
-    cube: "Cube", grid: Grid, batch: Any, statuses: StringDictionary, status: DictionaryColumn
+    cube: Cube, grid: Grid, batch: Any, statuses: StringDictionary, status: DictionaryColumn
 ) -> None:
     sums = {
         SLOT[name]: exact_sums(grid.cell, len(grid.combos), column)
@@ -177,7 +170,7 @@ def _add_sums(
     }
     for place, combo in enumerate(grid.combos):
         cell = cube.cell((combo[0], combo[1], combo[2], combo[3]))
-        _count(cell, statuses.words[combo[4]], grid.counts[place])
+        _count(cell, statuses.strings[combo[4]], grid.counts[place])
         cell[SLOT["rows"]] += grid.counts[place]
         for slot, column in sums.items():
             cell[slot] += column[place]
@@ -185,17 +178,17 @@ def _add_sums(
 
 def _amounts(batch: Any, statuses: StringDictionary, status: DictionaryColumn) -> Mapping[str, Ints]:
     cost, _ = pico_column(batch["cost_usd"])
-    good: Mask = np.array([statuses.words[number] == "answered" for number in status.globals])[status.local]
-    cached, cached_told = int_column(batch["cached_tokens"])
-    reasoning, reasoning_told = int_column(batch["reasoning_tokens"])
+    good: Mask = np.array([statuses.strings[number] == "answered" for number in status.globals])[status.local]
+    cached, cached_known = int_column(batch["cached_tokens"])
+    reasoning, reasoning_known = int_column(batch["reasoning_tokens"])
     length_ms, is_video = _video(batch)
     return {
         "useful_pico": np.where(good, cost, 0),
         "invalid_pico": np.where(good, 0, cost),
         "cached_tokens": cached,
-        "cached_told": cached_told.astype(np.int64),
+        "cached_known": cached_known.astype(np.int64),
         "reasoning_tokens": reasoning,
-        "reasoning_told": reasoning_told.astype(np.int64),
+        "reasoning_known": reasoning_known.astype(np.int64),
         "video_ms": length_ms,
         "video_pico": np.where(is_video, cost, 0),
     }
@@ -218,46 +211,46 @@ def _count(cell: list[int], status: str, count: int) -> None:
         cell[SLOT[status]] += count
 
 
-def _keep_latest(cube: "Cube", answers: Answers, statuses: StringDictionary) -> None:
+def _keep_latest(cube: Cube, results: ResultRows, statuses: StringDictionary) -> None:
     """Take back the counts of rows that a later row of the same request replaces; their money stays."""
-    requests = answers.request
+    requests = results.request
     ordered = np.sort(requests)
     repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
     if not len(repeated):
         return
     place = np.minimum(np.searchsorted(repeated, requests), len(repeated) - 1)
     rows = np.flatnonzero(repeated[place] == requests)
-    rows = rows[np.lexsort((answers.at_us[rows], requests[rows]))]
+    rows = rows[np.lexsort((results.instant_us[rows], requests[rows]))]
     replaced = rows[:-1][requests[rows][1:] == requests[rows][:-1]]
-    counts = np.bincount(answers.pair[replaced], minlength=len(answers.pairs))
+    counts = np.bincount(results.pair[replaced], minlength=len(results.pairs))
     for number in np.flatnonzero(counts):
-        combo = answers.pairs[number]
+        combo = results.pairs[number]
         _count(
             cube.cell((combo[0], combo[1], combo[2], combo[3])),
-            statuses.words[combo[4]],
+            statuses.strings[combo[4]],
             -int(counts[number]),
         )
 
 
-def _count_items(source: sources.Source, cube: "Cube", answers: Answers) -> None:
+def _count_items(source: sources.Source, cube: Cube, results: ResultRows) -> None:
     """Count the distinct items of the dataset: of each model, and of all models together."""
-    items = answers.item
-    pairs = answers.pair
-    sandbox = [source.run(cube.runs.words[combo[2]]).gateway == "sandbox" for combo in answers.pairs]
+    items = results.item
+    pairs = results.pair
+    sandbox = [source.run(cube.runs.strings[combo[2]]).gateway == "sandbox" for combo in results.pairs]
     for kind in dict.fromkeys(sandbox):
         models = np.array(
             [
                 combo[1] if is_sandbox == kind else -1
-                for combo, is_sandbox in zip(answers.pairs, sandbox, strict=True)
+                for combo, is_sandbox in zip(results.pairs, sandbox, strict=True)
             ]
         )
         model = models[pairs]
         for number in np.unique(models[models >= 0]):
-            _add_items(cube, (kind, cube.models.words[number]), items[model == number])
+            _add_items(cube, (kind, cube.models.strings[number]), items[model == number])
         _add_items(cube, (kind, None), items if (models >= 0).all() else items[model >= 0])
 
 
-def _add_items(cube: "Cube", scope: tuple[bool, str | None], items: Keys) -> None:
+def _add_items(cube: Cube, scope: tuple[bool, str | None], items: Keys) -> None:
     ordered = np.sort(items)
     distinct = int(np.count_nonzero(ordered[1:] != ordered[:-1])) + 1 if len(ordered) else 0
     cube.items[scope] = cube.items.get(scope, 0) + distinct

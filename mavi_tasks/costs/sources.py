@@ -21,7 +21,7 @@ FILES_AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run, as its row tells; a run without a row (still going, or killed) is known by its results."""
+    """One run, from its row; a run without a row (still going, or killed) is known by its results."""
 
     run_id: str
     job: str
@@ -41,7 +41,7 @@ class Source:
     runs: dict[str, Run] = field(default_factory=dict)
 
     def run(self, run_id: str) -> Run:
-        """The run of an id; its job and gateway are `(unknown)` when nothing tells them."""
+        """The run of an id; its job and gateway are `(unknown)` when they are not recorded."""
         return self.runs.get(run_id) or Run(run_id, UNKNOWN, UNKNOWN)
 
 

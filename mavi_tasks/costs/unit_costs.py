@@ -12,33 +12,33 @@ class Unit:
 
     All billed dollars are spread over the items and answers, retries and invalid answers included. An hour of
     video bears the cost of the rows whose video length is known. Tokens are those of calls with a known
-    price. `lower_bound` tells that calls without a known price are missing from the dollars.
+    price. `lower_bound`:  calls without a known price are missing from the dollars.
     """
 
     model: str | None
     items: int
-    tally: SpendCell
+    spend: SpendCell
 
     @property
     def lower_bound(self) -> bool:
-        return self.tally.unpriced_calls > 0
+        return self.spend.unpriced_calls > 0
 
     @property
     def per_1000_items_usd(self) -> Decimal | None:
-        return quotient(self.tally.cost_pico * 1000, self.items)
+        return quotient(self.spend.cost_pico * 1000, self.items)
 
     @property
     def per_answered_usd(self) -> Decimal | None:
-        return quotient(self.tally.cost_pico, self.tally.answered)
+        return quotient(self.spend.cost_pico, self.spend.answered)
 
     @property
     def per_video_hour_usd(self) -> Decimal | None:
-        return quotient(self.tally.video_pico * 3_600_000, self.tally.video_ms)
+        return quotient(self.spend.video_pico * 3_600_000, self.spend.video_ms)
 
     @property
     def per_mtok_usd(self) -> Decimal | None:
-        tokens = self.tally.input_tokens + self.tally.output_tokens - self.tally.unpriced_tokens
-        return quotient(self.tally.cost_pico * 1_000_000, tokens)
+        tokens = self.spend.input_tokens + self.spend.output_tokens - self.spend.unpriced_tokens
+        return quotient(self.spend.cost_pico * 1_000_000, tokens)
 
 
 def quotient(pico: int, parts: int) -> Decimal | None:

@@ -4,7 +4,7 @@ from typing import Final
 
 from mavi_tasks import estimate, labels
 from mavi_tasks.execution.rows import Attempt
-from mavi_tasks.gateway.client import RetryDecision
+from mavi_tasks.gateway.classify import RetryDecision
 from mavi_tasks.planning.request import Request
 from mavi_tasks.planning.target import ModelTarget
 

@@ -4,7 +4,7 @@ import logging
 from typing import Any, Final
 
 from mavi_tasks.limits import LimitChange, ModelLimiter
-from mavi_tasks.limits.shared import RateLeaseStore, SharedModelLimiter, limit_name
+from mavi_tasks.limits.shared import LeasedRateGate, RateLeaseStore, limit_name
 from mavi_tasks.planning.context import RunContext
 from mavi_tasks.planning.target import ModelTarget
 
@@ -33,22 +33,18 @@ class RunLimiters:
 
     def _make(self, model: str) -> ModelLimiter:
         limits = self._context.job.limits_for(model)
-        configured: dict[str, Any] = {
+        each = None if limits.concurrency is None else max(1, limits.concurrency // self._workers)
+        rates: dict[str, Any] = {
             "requests_per_minute": limits.requests_per_minute,
             "tokens_per_minute": limits.tokens_per_minute,
-            "concurrency": None
-            if limits.concurrency is None
-            else max(1, limits.concurrency // self._workers),
             "clock": self._context.clock,
-            "on_change": self._changed,
         }
-        if self._leases is None or not (limits.requests_per_minute or limits.tokens_per_minute):
-            return ModelLimiter(model, **configured)
-        endpoint = self._context.endpoint
-        name = limit_name(endpoint.identity, endpoint.api_key, model)
-        return SharedModelLimiter(
-            model, permits=self._leases, limit=name, workers=self._workers, **configured
-        )
+        gate = None
+        if self._leases is not None and (limits.requests_per_minute or limits.tokens_per_minute):
+            endpoint = self._context.endpoint
+            name = limit_name(endpoint.identity, endpoint.api_key, model)
+            gate = LeasedRateGate(self._leases, name, workers=self._workers, **rates)
+        return ModelLimiter(model, concurrency=each, on_change=self._changed, gate=gate, **rates)
 
     def _changed(self, change: LimitChange) -> None:
         self.changes.append(change)
@@ -58,5 +54,4 @@ class RunLimiters:
     async def close(self) -> None:
         """Give back what is leased. Raises StoreError."""
         for limiter in self.by_model.values():
-            if isinstance(limiter, SharedModelLimiter):
-                await limiter.close()
+            await limiter.close()

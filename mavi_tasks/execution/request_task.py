@@ -35,10 +35,10 @@ from mavi_tasks.execution.rows import (
     intent_row,
     result_row,
 )
-from mavi_tasks.gateway.client import FATAL_HINTS, Action, Reply, RetryDecision
+from mavi_tasks.gateway.classify import FATAL_HINTS, Action, Reply, RetryDecision
 from mavi_tasks.limits import ModelDown, ModelLimiter, Permit
 from mavi_tasks.limits.budget import Reservation
-from mavi_tasks.media import Delivery, Refusal, StoreStopped
+from mavi_tasks.media import Delivery, LoaderStopped, Refusal
 from mavi_tasks.planning.request import Request
 from mavi_tasks.planning.target import ModelTarget
 
@@ -46,7 +46,7 @@ RETRIED: Final = frozenset({"throttled", "again", "refetch"})
 REPEATED_ERROR_LIMIT: Final = 3
 PASSING_REFUSALS: Final = frozenset({"download_failed", "sign_failed", "media_timeout"})  # another day may do
 
-_LIMITER_OUTCOME: Final[Mapping[Action, limits.Outcome]] = {
+_LIMITER_OUTCOME: Final[Mapping[Action, limits.SendOutcome]] = {
     "ok": "ok",
     "throttled": "throttled",
     "again": "server_error",
@@ -127,7 +127,7 @@ class RequestTask:
                 decision = await self._retry(decision)
         except ModelDown as down:
             self.counters.stopped = self.counters.stopped or str(down)
-            decision = self.last.reply.verdict if self.last is not None else None
+            decision = self.last.reply.decision if self.last is not None else None
             if decision is None or self.dispatcher.stopping:
                 raise UnsentError from down
         if not self.recorded and decision is not None:
@@ -177,7 +177,7 @@ class RequestTask:
     async def _attempt(self) -> RetryDecision:
         if self.dispatcher.stopping:
             raise UnsentError
-        if self.last is not None and self.last.reply.verdict.action == "refetch":
+        if self.last is not None and self.last.reply.decision.action == "refetch":
             self._refetch()
         if isinstance(self.route, Refusal):
             return _REFUSED
@@ -188,7 +188,7 @@ class RequestTask:
                     return _REFUSED
                 self.delivery = delivery
                 return await self._send(self.target.body(self.prompt, delivery.parts), delivery)
-        except StoreStopped:
+        except LoaderStopped:
             raise UnsentError from None
 
     def _refetch(self) -> None:
@@ -265,9 +265,9 @@ class RequestTask:
         cost = (
             price.cost(usage.input_tokens, usage.output_tokens) if price is not None and billed else NO_COST
         )
-        if answer is not None and reply.verdict.action == "ok" and not answer.text:
-            reply = replace(reply, verdict=empty_answer(billed, answer.finish_reason))
-        decision = reply.verdict
+        if answer is not None and reply.decision.action == "ok" and not answer.text:
+            reply = replace(reply, decision=empty_answer(billed, answer.finish_reason))
+        decision = reply.decision
         completed = decision.outcome == "answered" or decision.code == "empty_answer"
         unknown_cost = completed and cost.total_pico is None  # billed, most likely, without a usage
         exposure = max_cost if unknown_cost or decision.outcome == "in_doubt" else None
@@ -327,7 +327,7 @@ class RequestTask:
             "answered", text=text, json_text=json_text, extra=self._remarks(attempt, text)
         )
         self._record_result(attempt, outcome)
-        return attempt.reply.verdict
+        return attempt.reply.decision
 
     def _take_invalid(self, attempt: Attempt, text: str, checked: labels.Checked) -> RetryDecision:
         error = checked.error or ""
@@ -342,7 +342,7 @@ class RequestTask:
             self.dispatcher.journal.record(row, None)
             return _REPAIR
         self._record_result(attempt, outcome)
-        return attempt.reply.verdict
+        return attempt.reply.decision
 
     def _remarks(self, attempt: Attempt, text: str) -> dict[str, object] | None:
         remarks = remarks_on(attempt, text, self.request, self.target, repaired=self.repaired)
@@ -422,7 +422,7 @@ def _last_result(state: RetryCallState) -> RetryDecision:
 
 
 def _alike(before: Reply, now: Reply) -> bool:
-    return (before.verdict.code, before.status) == (now.verdict.code, now.status)
+    return (before.decision.code, before.status) == (now.decision.code, now.status)
 
 
 def _sum(a: int | None, b: int | None) -> int | None:

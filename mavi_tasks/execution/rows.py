@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from mavi_tasks.gateway.client import Reply
+from mavi_tasks.gateway.classify import Reply
 from mavi_tasks.media import Delivery, Media
 from mavi_tasks.planning.request import Request
 from mavi_tasks.planning.target import ModelTarget
@@ -49,7 +49,7 @@ def intent_row(
 
 
 def attempt_row(done: Attempt, request: Request, target: ModelTarget, code: str | None = None) -> list[Any]:
-    verdict = done.reply.verdict
+    verdict = done.reply.decision
     return [
         done.attempt_id,
         request.key,

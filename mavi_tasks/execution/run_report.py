@@ -1,8 +1,7 @@
-"""How a run ended: its figures, its row, what `--json` prints, its exit status, and what to do next."""
+"""How a run ended: its figures, its row, what `--json` prints and its exit status."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from mavi_tasks.common.counters import ModelCounters
@@ -19,13 +18,6 @@ EXIT_STOPPED: Final = 4
 EXIT_INTERRUPTED: Final = 130
 
 COUNTS: Final = ("requests", "answered", "failed", "invalid", "skipped", "unsent", "already_answered")
-ERRORS_SHOWN: Final = 5
-ERROR_HINTS: Final[Mapping[str, str]] = {
-    "unreachable": "is the gateway up, and its base URL right?",
-    "not_found": "is the base URL right? /vu/chat/completions or /iu/chat/completions is appended to it",
-    "unreadable": "did something else answer, a proxy or a login page? check the base URL",
-    "bad_gateway": "try again later; a proxy on the way may be the cause",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,64 +168,3 @@ def _model_report(counters: ModelCounters, limiter: ModelLimiter | None) -> Mode
         requests_per_minute=limiter.rate_now if limiter is not None else None,
         concurrency=limiter.concurrency_now if limiter is not None else None,
     )
-
-
-def _rest(ended: RunReport) -> str:
-    """What the unsent requests would cost, by what those of the same model have cost; empty when unknown."""
-    left = [m for m in ended.models if m.unsent]
-    if any(not m.answered or m.unpriced for m in left):
-        return ""
-    rest = sum(Decimal(m.cost_usd) / m.answered * m.unsent for m in left)
-    return f" (about ${rest:,.{2 if rest >= 1 else 4}f} more, by what was answered)" if rest else ""
-
-
-def _why(ended: RunReport) -> Sequence[str]:
-    """The commonest failures, each with its first message and what may help."""
-    all_errors = [(times, code, text) for m in ended.models for code, (times, text) in m.errors.items()]
-    return [
-        f"  {times} x {code}: {text}" + (f" ({ERROR_HINTS[code]})" if code in ERROR_HINTS else "")
-        for times, code, text in sorted(all_errors, reverse=True)[:ERRORS_SHOWN]
-    ]
-
-
-def advice(ended: RunReport) -> Sequence[str]:
-    """Plain words on what is left and what to do, for under the table."""
-    words = []
-    unsent, failed = ended.total("unsent"), ended.total("failed") + ended.total("invalid")
-    if ended.message:
-        words.append(f"Stopped: {ended.message}")
-    words += [f"{m.model} was given up: {m.stopped}" for m in ended.models if m.stopped and not ended.message]
-    for m in ended.models:
-        if m.throttled:
-            pace = f"{m.requests_per_minute:,.0f} requests/min, " if m.requests_per_minute else ""
-            words.append(
-                f"{m.model} was throttled {m.throttled} times; it ended at {pace}{m.concurrency} at a time "
-                "(mavi run -v shows each change; set limits in the job to start there)."
-            )
-    if unsent:
-        first = "raise budget_usd and " if ended.stop_reason == "budget" else ""
-        words.append(
-            f"{unsent} requests were not sent{_rest(ended)}; nothing is lost: "
-            f"{first}run the same command again to go on."
-        )
-    if failed:
-        words.append(f"{failed} requests failed; see status and error_code in {ended.output}/results.")
-        words += _why(ended)
-    unfit = ended.total("invalid") + ended.total("invalid_before")
-    if unfit:
-        words.append(
-            f"{unfit} answers do not fit the answer schema; they are paid for, and asked again only with "
-            "--retry-invalid."
-        )
-    if ended.total("skipped"):
-        words.append(
-            f"{ended.total('skipped')} requests were skipped, because their model cannot take the media: "
-            f"error_message in {ended.output}/results says why, and mavi plan shows it before."
-        )
-    if ended.total("truncated"):
-        words.append(
-            f"{ended.total('truncated')} answers stop short: raise max_tokens, or lower thinking_budget."
-        )
-    if ended.total("unpriced"):
-        words.append(f"{ended.total('unpriced')} answers have no known price: their cost is null, not zero.")
-    return words

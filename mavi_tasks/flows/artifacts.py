@@ -21,7 +21,8 @@ from prefect.artifacts import (
 
 from mavi_tasks.compare import Comparison, Drift
 from mavi_tasks.costs import CostReport
-from mavi_tasks.costs.to_json import burn_text
+from mavi_tasks.costs import to_json as costs_json
+from mavi_tasks.costs.sentences import burn_text
 from mavi_tasks.execution.run import Run
 from mavi_tasks.reports.html import drift_page
 
@@ -44,27 +45,27 @@ _DRIFTED: Final = (
 )  # fmt: skip
 
 
-def key(*words: str) -> str:
+def key(*parts: str) -> str:
     """An artifact's key: Prefect takes lower-case letters, digits and dashes; other names stay apart."""
-    text = "-".join(words)
+    text = "-".join(parts)
     plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
     if re.sub(r"[ _.-]", "-", text.lower()) != plain:  # letters were lost: two names could become one
         plain = f"{plain}-{sha256(text.encode()).hexdigest()[:6]}".strip("-")
     return plain
 
 
-async def show_plan(name: str, told: Mapping[str, Any]) -> None:
+async def show_plan(name: str, plan: Mapping[str, Any]) -> None:
     """What the run will send, and what that will most likely cost and take."""
-    rows = [_planned(model) for model in told["models"]]
+    rows = [_planned(model) for model in plan["models"]]
     text = (
-        f"# {name}: the plan\n\n{told['to_send']:,} requests to send, {told['already_answered']:,} answered "
-        f"before, {told['shared']:,} share an answer, {len(told['refused']):,} refused.\n\n{_markdown(rows)}"
+        f"# {name}: the plan\n\n{plan['to_send']:,} requests to send, {plan['already_answered']:,} answered "
+        f"before, {plan['shared']:,} share an answer, {len(plan['refused']):,} refused.\n\n{_markdown(rows)}"
     )
-    notes = [told["accuracy"], *told["warnings"]]
+    notes = [plan["accuracy"], *plan["warnings"]]
     text += "".join(f"\n- {note}" for note in notes if note)
     await acreate_markdown_artifact(text, key=key("mavi", name, "plan"), description=f"Plan of {name}")
-    if told["refused"]:
-        refused = [{k: row[k] for k in ("item_id", "model", "reason")} for row in told["refused"][:MOST_ROWS]]
+    if plan["refused"]:
+        refused = [{k: row[k] for k in ("item_id", "model", "reason")} for row in plan["refused"][:MOST_ROWS]]
         await acreate_table_artifact(
             refused, key=key("mavi", name, "refused"), description="Items that a model does not take, and why"
         )
@@ -109,22 +110,22 @@ def _percent(run: Run) -> float:
     return 100.0 * done / requests if requests else 100.0
 
 
-async def show_models(name: str, ended: Mapping[str, Any], summary: str) -> None:
+async def show_models(name: str, report: Mapping[str, Any], summary: str) -> None:
     """How the run ended, model by model."""
-    rows = [{column: model[column] for column in _MODELS} for model in ended["models"]]
+    rows = [{column: model[column] for column in _MODELS} for model in report["models"]]
     await acreate_table_artifact(rows, key=key("mavi", name, "models"), description=f"Models of {name}")
-    in_doubt = Decimal(ended["exposure_usd"])
+    in_doubt = Decimal(report["exposure_usd"])
     doubt = f"At most ${_trimmed(in_doubt)} more for calls whose reply was lost.\n\n" if in_doubt else ""
     text = (
-        f"# {name}: {ended['status']}\n\n{_simulated(ended['gateway'] == 'sandbox')}{summary} "
-        f"in {ended['wall_s']:,.0f} s (run {ended['run_id']}).\n\n{doubt}"
-        f"{_markdown(_only(rows, _MODELS_BRIEF))}\nParquet: `{ended['output']}/results`\n"
+        f"# {name}: {report['status']}\n\n{_simulated(report['gateway'] == 'sandbox')}{summary} "
+        f"in {report['wall_s']:,.0f} s (run {report['run_id']}).\n\n{doubt}"
+        f"{_markdown(_only(rows, _MODELS_BRIEF))}\nParquet: `{report['output']}/results`\n"
     )
     await acreate_markdown_artifact(text, key=key("mavi", name), description=f"Run of {name}")
 
 
 async def show_comparison(name: str, found: Comparison, page: Path) -> None:
-    """Which model to choose, with the way to the whole report."""
+    """Which model to choose, with a link to the whole report."""
     rows = [_row(model, _COMPARED) for model in _plain(found)["models"]]
     points = "".join(f"- {point}\n" for point in found.verdict.points)
     text = (
@@ -153,14 +154,14 @@ async def show_drift(name: str, found: Drift, page: Path) -> None:
 
 
 async def show_costs(report: CostReport, page: Path) -> None:
-    """Spend by the dimensions asked for, the newest last."""
-    told = report.to_json()
+    """Spend by the chosen dimensions, the newest last."""
+    spend = costs_json(report)
     totals = ("total_usd", "useful_usd", "invalid_usd", "retried_usd", "exposure_usd")
-    rows = [_flat(group, report.by) for group in told["groups"]]
+    rows = [_flat(group, report.by) for group in spend["groups"]]
     brief = (*report.by, "cost_usd", "exposure_usd", "calls")
     notes = [*report.notes, *([burn_text(report.burn)] if report.burn else [])]
     text = (
-        f"# Spend\n\n{_markdown(_only([told], totals))}\n"
+        f"# Spend\n\n{_markdown(_only([spend], totals))}\n"
         + "".join(f"- {note}\n" for note in notes)
         + f"\n{_markdown(_only(rows[-50:], brief))}\nThe whole page: `{page}`\n"
     )

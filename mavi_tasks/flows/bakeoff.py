@@ -1,27 +1,28 @@
-"""bake_off(job): label_media's stages -> compare -> report; and, when asked, a check for drift.
+"""bake_off(job): label_media's stages -> compare -> report; and a check for drift when a baseline is given.
 
-A model is never paid twice for the same question, so a schedule that wants to see drift needs a new dataset
+A model is never paid twice for the same request, so a schedule that looks for drift needs a new dataset
 each time: `period: week` puts each week's under the job's output (out/pets/2026-W47), and
 `baseline: previous` compares it with the newest one before.
 """
 
 import asyncio
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from prefect import State, flow
 from prefect.states import Completed, Failed
 
-from mavi_tasks import compare
+from mavi_tasks.common.clock import utc_today
+from mavi_tasks.compare import Run, compare, compare_runs
 from mavi_tasks.errors import InputError, MaviError
 from mavi_tasks.flows import artifacts
-from mavi_tasks.flows.label import FAIL_ABOVE, Share, label, problem, summary
+from mavi_tasks.flows.label import FAIL_ABOVE, Fraction, label, problem, summary
 from mavi_tasks.flows.tasks import JobParameter
 from mavi_tasks.job import Job
 from mavi_tasks.reports.html import compare_page, drift_page
 
-PREVIOUS = "previous"
+PREVIOUS: Final = "previous"
 Period = Literal["day", "week", "month"]
 
 
@@ -30,35 +31,35 @@ async def bake_off(
     job: JobParameter,
     period: Period | None = None,
     baseline: str | None = None,
-    fail_if_flips: Share | None = None,
+    fail_if_flips: Fraction | None = None,
     matching: dict[str, str] | None = None,
-    fail_above: Share = FAIL_ABOVE,
+    fail_above: Fraction = FAIL_ABOVE,
 ) -> "State[Any]":
-    """Ask all models of a job, compare them, and tell when answers drift.
+    """Send every item to all models of a job, compare the answers, and report drift.
 
-    period: a dataset of its own for each day, week or month, under the job's output: everything is asked
-    anew. baseline: what to compare with for drift: a dataset, DIR@RUN_ID for one run of it, or "previous" for
-    the newest dataset before this period's. fail_if_flips: the share of changed labels of any model above
+    period: a dataset of its own for each day, week or month, under the job's output: everything is sent
+    again. baseline: what to compare with for drift: a dataset, DIR@RUN_ID for one run of it, or "previous"
+    for the newest dataset before this period's. fail_if_flips: the share of changed labels of any model above
     which the flow run fails. matching: how answer fields are compared, by name (exact, normalised, numeric,
     set). fail_above: as in label_media.
     """
     try:
         if "://" in job.output:
             raise InputError(f"output {job.output!r}: the pages of a bake-off need a local folder")
-        job = job.model_copy(update={"output": str(folder_of(job, period, _today()))})
+        job = job.model_copy(update={"output": str(folder_of(job, period, utc_today()))})
         before = _baseline(job, period, baseline)
-        ended = await label(job)
-        why = problem(ended, fail_above)
-        if why is not None:
-            return Failed(message=f"{why} ({summary(ended)})", data=ended)
+        report = await label(job)
+        reason = problem(report, fail_above)
+        if reason is not None:
+            return Failed(message=f"{reason} ({summary(report)})", data=report)
         await _compare(job, matching)
         if before is None:
             note = "; no dataset before this one to compare with" if baseline else ""
-            return Completed(message=summary(ended) + note, data=ended)
+            return Completed(message=summary(report) + note, data=report)
         flipped, message = await _check_drift(job, before, fail_if_flips, matching)
     except MaviError as error:
         return Failed(message=str(error), data=error)
-    return Failed(message=message, data=ended) if flipped else Completed(message=message, data=ended)
+    return Failed(message=message, data=report) if flipped else Completed(message=message, data=report)
 
 
 def folder_of(job: Job, period: Period | None, today: date) -> Path:
@@ -66,14 +67,10 @@ def folder_of(job: Job, period: Period | None, today: date) -> Path:
     return Path(job.output, today.strftime(_NAMES[period])) if period else Path(job.output)
 
 
-_NAMES: dict[str, str] = {"day": "%Y-%m-%d", "week": "%G-W%V", "month": "%Y-%m"}
+_NAMES: Final[dict[str, str]] = {"day": "%Y-%m-%d", "week": "%G-W%V", "month": "%Y-%m"}
 
 
-def _today() -> date:
-    return datetime.now(UTC).date()
-
-
-def _baseline(job: Job, period: Period | None, baseline: str | None) -> Path | compare.Run | None:
+def _baseline(job: Job, period: Period | None, baseline: str | None) -> Path | Run | None:
     if baseline is None:
         return None
     if baseline == PREVIOUS:
@@ -82,7 +79,7 @@ def _baseline(job: Job, period: Period | None, baseline: str | None) -> Path | c
         return previous(Path(job.output))
     folder, found, run_id = baseline.rpartition("@")
     if found and not Path(baseline).exists():
-        return compare.Run(Path(folder), run_id)
+        return Run(Path(folder), run_id)
     return Path(baseline)
 
 
@@ -94,7 +91,7 @@ def previous(folder: Path) -> Path | None:
 
 async def _compare(job: Job, matching: dict[str, str] | None) -> None:
     root = Path(job.output)
-    found = await asyncio.to_thread(compare.compare, [root], fields=matching)
+    found = await asyncio.to_thread(compare, [root], fields=matching)
     page = await asyncio.to_thread(
         compare_page.write, found, root / "reports" / "bakeoff.html", title=f"Bake-off of {job.name}"
     )
@@ -102,11 +99,11 @@ async def _compare(job: Job, matching: dict[str, str] | None) -> None:
 
 
 async def _check_drift(
-    job: Job, before: Path | compare.Run, fail_if_flips: float | None, matching: dict[str, str] | None
+    job: Job, before: Path | Run, fail_if_flips: float | None, matching: dict[str, str] | None
 ) -> tuple[bool, str]:
-    """Whether more flipped than is allowed, and the sentence that tells it."""
+    """Whether more flipped than is allowed, and the sentence that says so."""
     root = Path(job.output)
-    found = await asyncio.to_thread(compare.compare_runs, before, root, fields=matching)
+    found = await asyncio.to_thread(compare_runs, before, root, fields=matching)
     page = await asyncio.to_thread(
         drift_page.write, found, root / "reports" / "drift.html", title=f"Drift of {job.name}"
     )

@@ -21,7 +21,8 @@ from mavi_tasks.execution.distributed.recovery import copy_counters, reclaim_dea
 from mavi_tasks.execution.distributed.subprocess_pool import send_by_processes
 from mavi_tasks.execution.run import RequestFilter, Run, ShardExecutor
 from mavi_tasks.flows import task_runners
-from mavi_tasks.flows.tasks import SHARDS_AT_ONCE, environment, send_by_tasks
+from mavi_tasks.flows.environment import environment
+from mavi_tasks.flows.tasks import SHARDS_AT_ONCE, send_by_tasks
 
 RECLAIM_EVERY_S: Final = 5.0
 
@@ -29,7 +30,7 @@ RECLAIM_EVERY_S: Final = 5.0
 @task(task_run_name="{model}-{number}", retries=1, cache_policy=NO_CACHE)
 def send_shard_on_cluster(config: bytes, shard: str, model: str, number: int) -> CounterSnapshot:
     """One shard of one model, in whatever process this runs; safe to run again there or elsewhere."""
-    given: WorkerConfig = pickle.loads(config)  # noqa: S301 - of the flow that submitted it
+    given: WorkerConfig = pickle.loads(config)  # noqa: S301 - from the flow that submitted it
     return worker.send_shard(given, model, Path(shard), asyncio.run(environment(given.job)))
 
 
@@ -40,12 +41,12 @@ async def send_by_cluster(run: Run, only: RequestFilter | None = None) -> None:
     if config is None:
         return
     job, before = run.context.job, copy_counters(run)
-    at_once = config.workers if task_runners.is_there(job) else 2 * config.workers * SHARDS_AT_ONCE
+    at_once = config.workers if task_runners.has_cluster() else 2 * config.workers * SHARDS_AT_ONCE
     reclaim_loop = asyncio.create_task(_reclaim_regularly(run, config))
     try:
         with (
             temporary_settings({PREFECT_API_URL: await _api_url()}),  # else each worker starts a server
-            task_runners.runner(job, config.workers) as runner,
+            task_runners.task_runner(job, config.workers) as runner,
             ThreadPoolExecutor(at_once) as pool,
         ):
             await _submit_all(run, config, runner, pool, asyncio.Semaphore(at_once))
@@ -81,16 +82,16 @@ async def _submit_all(
 
 
 async def _api_url() -> str:
-    """Where this flow's Prefect API answers, a temporary one too."""
+    """The URL of this flow's Prefect API, also of a temporary one."""
     async with get_client() as client:
         return str(client.api_url)
 
 
 async def _reclaim_regularly(run: Run, config: WorkerConfig) -> None:
-    """Give back what dead workers had of the budget, while the others go on."""
+    """Return the budget that dead workers held, while the others go on."""
     while config.has_budget:
         await asyncio.sleep(RECLAIM_EVERY_S)
-        with suppress(MaviError):  # the store is out: what the dead had stays counted as spent
+        with suppress(MaviError):  # the store cannot be reached: what they held stays counted as spent
             await reclaim_dead_workers(run, config)
 
 
@@ -98,5 +99,4 @@ EXECUTORS: Final[Mapping[str, ShardExecutor]] = {
     "threads": send_by_tasks,
     "processes": send_by_processes,
     "dask": send_by_cluster,
-    "ray": send_by_cluster,
 }

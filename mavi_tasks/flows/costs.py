@@ -10,8 +10,9 @@ from typing import Any
 from prefect import State, flow
 from prefect.states import Completed, Failed
 
+from mavi_tasks.common.money import short_text
 from mavi_tasks.costs import CostReport, cost_report
-from mavi_tasks.costs.to_json import burn_text
+from mavi_tasks.costs.sentences import burn_text
 from mavi_tasks.errors import InputError, MaviError
 from mavi_tasks.flows import artifacts
 from mavi_tasks.reports.html.costs_page import costs_page
@@ -37,11 +38,11 @@ async def report_costs(
     except MaviError as error:
         return Failed(message=str(error), data=error)
     await artifacts.show_costs(report, path)
-    total = f"${Decimal(report.to_json()['total_usd']).normalize():f} in all"
+    total = f"${short_text(report.total.cost_pico)} in all"
     if report.burn is None:
         return Completed(message=total)
-    words = f"{burn_text(report.burn)} ({total})"
-    return Failed(message=words) if report.burn.left_pico < 0 else Completed(message=words)
+    message = f"{burn_text(report.burn)} ({total})"
+    return Failed(message=message) if report.burn.left_pico < 0 else Completed(message=message)
 
 
 def folders(datasets: Sequence[str]) -> list[str]:
@@ -54,7 +55,7 @@ def folders(datasets: Sequence[str]) -> list[str]:
             paths = sorted(glob.glob(name, recursive=True))
             found += [path for path in paths if Path(path, "attempts").is_dir()]
     if not found:
-        raise InputError(f"datasets: there is none at {', '.join(datasets)}")
+        raise InputError(f"datasets: none found at {', '.join(datasets)}")
     return list(dict.fromkeys(found))
 
 

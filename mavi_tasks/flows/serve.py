@@ -1,7 +1,8 @@
 """Serve the deployments of prefect.yaml from this process: schedules on one machine, without a work pool.
 
-    python -m flows.serve [prefect.yaml]       # needs a Prefect API: prefect server start
+    python -m mavi_tasks.flows.serve [prefect.yaml]       # needs a Prefect API: prefect server start
 
+An entrypoint is mavi_tasks.flows.label.label_media, or a flow of your own: flows/label.py:label_media.
 Runs are processes of their own, in this folder; Ctrl-C pauses the schedules and stops.
 """
 
@@ -24,27 +25,29 @@ from mavi_tasks.errors import InputError, MaviError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until stopped; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m flows.serve", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m mavi_tasks.flows.serve", description=__doc__.partition("\n")[0]
+    )
     parser.add_argument("file", nargs="?", type=Path, default=Path("prefect.yaml"), metavar="prefect.yaml")
     parser.add_argument("--only", action="append", metavar="NAME", help="of these deployments; repeat")
     args = parser.parse_args(argv)
     try:
-        found = deployments(args.file, args.only)
+        served = deployments(args.file, args.only)
     except MaviError as error:
         print(f"mavi: {error}", file=sys.stderr)
         return error.exit_status
-    serve(*found)
+    serve(*served)
     return 0
 
 
 def deployments(file: Path, only: Sequence[str] | None = None) -> list[RunnerDeployment]:
     """The deployments of a prefect.yaml, as `flow.serve` takes them. Raises InputError."""
-    written = _read(file)
-    names = [one["name"] for one in written]
+    entries = _read(file)
+    names = [entry["name"] for entry in entries]
     unknown = sorted(set(only or ()) - set(names))
     if unknown:
         raise InputError(f"--only {unknown[0]}: {file} has {', '.join(names)}")
-    return [_deployment(one) for one in written if only is None or one["name"] in only]
+    return [_deployment(entry) for entry in entries if only is None or entry["name"] in only]
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
@@ -59,7 +62,7 @@ def _read(file: Path) -> list[dict[str, Any]]:
     return list(found["deployments"])
 
 
-def _deployment(written: Mapping[str, Any]) -> RunnerDeployment:
+def _deployment(entry: Mapping[str, Any]) -> RunnerDeployment:
     schedules = [
         Cron(
             one["cron"],
@@ -67,15 +70,15 @@ def _deployment(written: Mapping[str, Any]) -> RunnerDeployment:
             slug=one.get("slug", f"schedule-{number}"),  # without one the server does not take a change
             active=one.get("active", True),
         )
-        for number, one in enumerate(written.get("schedules", ()), 1)
+        for number, one in enumerate(entry.get("schedules", ()), 1)
     ]
-    limit = written.get("concurrency_limit")
-    made: Any = _flow(written["entrypoint"]).to_deployment(
-        written["name"],
+    limit = entry.get("concurrency_limit")
+    made: Any = _flow(entry["entrypoint"]).to_deployment(
+        entry["name"],
         schedules=schedules,
-        parameters=dict(written.get("parameters", {})),
-        description=written.get("description"),
-        tags=list(written.get("tags", ())),
+        parameters=dict(entry.get("parameters", {})),
+        description=entry.get("description"),
+        tags=list(entry.get("tags", ())),
         entrypoint_type=EntrypointType.MODULE_PATH,
         concurrency_limit=ConcurrencyLimitConfig(**limit) if isinstance(limit, dict) else limit,
     )
@@ -84,17 +87,18 @@ def _deployment(written: Mapping[str, Any]) -> RunnerDeployment:
 
 
 def _flow(entrypoint: str) -> "Flow[Any, Any]":
-    """The flow of `flows/label.py:label_media`, imported as a module: then its code is wherever it is now.
+    """The flow of `package.module.flow` or `folder/module.py:flow`, imported as a module.
 
-    By its path, a deployment that was for a worker before would look for it where the worker did.
+    Loaded by its path, a deployment that had a worker before would look for the file in that worker's folder.
     """
-    path, _, name = entrypoint.rpartition(":")
+    path, _, name = entrypoint.rpartition(":" if ":" in entrypoint else ".")
+    module = path.removesuffix(".py").replace("/", ".")
     try:
-        found = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), name)
+        found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise InputError(f"entrypoint {entrypoint}: {error} (seen from {Path.cwd()})") from error
+        raise InputError(f"entrypoint {entrypoint}: {error} (in {Path.cwd()})") from error
     if not isinstance(found, Flow):
-        raise InputError(f"entrypoint {entrypoint}: {name} is no flow")
+        raise InputError(f"entrypoint {entrypoint}: {name} is not a Prefect flow")
     return found
 
 

@@ -1,29 +1,31 @@
-"""Graceful cancellation: nothing more is sent, calls in flight are waited for, what is answered is published.
+"""Graceful shutdown: no request is sent any more, those in flight finish, and their answers are published.
 
-Prefect cancels a run, and a stopped worker ends its runs, with SIGTERM, which by itself breaks off the calls
-in flight: they would be paid for without a record. What takes longer than Prefect's grace period is killed.
+Prefect cancels a run, and a stopped worker ends its runs, with SIGTERM, which by itself aborts the requests
+in flight: they would be billed and their answers lost. After its grace period Prefect sends SIGKILL.
 """
 
 import asyncio
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from mavi_tasks.execution.distributed.coordination import stop_workers
 from mavi_tasks.execution.run import Run
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
 def graceful_shutdown(run: Run) -> Iterator[None]:
-    """While the block lasts the first signal stops the run; at the block's end it takes its usual effect.
+    """While the block lasts the first signal stops the run; it is raised again at the end of the block.
 
-    A second one does so at once. Where the loop handles no signals (Windows, other threads) nothing changes.
+    A second signal is raised at once. Where the loop cannot handle signals (Windows, a thread that is not
+    the main one) nothing changes.
     """
     loop = asyncio.get_running_loop()
     before = {number: signal.getsignal(number) or signal.SIG_DFL for number in SIGNALS}
-    got: list[signal.Signals] = []
+    received: list[signal.Signals] = []
 
     def restore() -> None:
         for number, handler in before.items():
@@ -31,8 +33,8 @@ def graceful_shutdown(run: Run) -> Iterator[None]:
             signal.signal(number, handler)
 
     def stop(number: signal.Signals) -> None:
-        first = not got and run.dispatcher is not None
-        got.append(number)
+        first = not received and run.dispatcher is not None
+        received.append(number)
         if first:
             _stop(run)
         else:
@@ -48,10 +50,10 @@ def graceful_shutdown(run: Run) -> Iterator[None]:
     try:
         yield
     finally:
-        if len(got) < 2:
+        if len(received) < 2:
             restore()
-    if got:
-        signal.raise_signal(got[0])
+    if received:
+        signal.raise_signal(received[0])
 
 
 def _stop(run: Run) -> None:

@@ -5,29 +5,28 @@ stays in this process, in `_RUNS`; parameters hold names only, because Prefect s
 """
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 from prefect import task
-from prefect.blocks.system import Secret
 from prefect.runtime import task_run
 from pydantic import BeforeValidator
 
 from mavi_tasks.errors import InputError, MaviError
 from mavi_tasks.execution.run import RequestFilter, Run
 from mavi_tasks.execution.run_report import RunReport
+from mavi_tasks.flows.environment import environment
 from mavi_tasks.gateway import embedded_sandbox
 from mavi_tasks.job import Job, load_job
-from mavi_tasks.job.endpoint import MAVI_KEYS, resolve_endpoint, takes_the_mavi_key
-from mavi_tasks.manifest.resolve import without_signature
+from mavi_tasks.job.endpoint import resolve_endpoint
+from mavi_tasks.media.urls import without_signature
 from mavi_tasks.planning import spool
 from mavi_tasks.planning.context import RunContext, open_context
 from mavi_tasks.planning.forecast import Forecaster
@@ -35,22 +34,40 @@ from mavi_tasks.planning.request import Request
 from mavi_tasks.storage.answered_index import AnsweredIndex, AnswerState, row_fingerprint
 from mavi_tasks.storage.publish import open_table
 
-SHARDS_AT_ONCE = 2  # per model: the next one fills in while the last calls of one come back
-KEY_SECRET = "mavi-api-key"  # noqa: S105 - the name of a Prefect Secret block, read when the environment has no key
+SHARDS_AT_ONCE: Final = 2  # per model: the next one fills in while the last calls of one come back
 
-# Where whoever called a flow in this very process gets the reports of its runs; Prefect need not store it.
-RUN_REPORTS: ContextVar[list[RunReport] | None] = ContextVar("reports", default=None)
+# For a caller in this process. A flow that is cancelled has no result, but its run has a report.
+RUN_REPORTS: ContextVar[list[RunReport] | None] = ContextVar("run_reports", default=None)
+
+
+@contextmanager
+def collected_reports() -> Iterator[list[RunReport]]:
+    """The reports of the runs that end while the block lasts, in a list that grows."""
+    reports: list[RunReport] = []
+    token = RUN_REPORTS.set(reports)
+    try:
+        yield reports
+    finally:
+        RUN_REPORTS.reset(token)
+
+
+def publish_report(report: RunReport) -> RunReport:
+    """Hand a run's report to the caller of its flow, if that is in this process; returns it."""
+    reports = RUN_REPORTS.get()
+    if reports is not None:
+        reports.append(report)
+    return report
 
 
 # -- parameters
 
 
-def _read(value: Any) -> Any:
+def _load(value: Any) -> Any:
     return load_job(Path(value)) if isinstance(value, str) else value
 
 
 # A job as a flow's parameter: its fields (Prefect's UI makes a form of them), or the path of a job file.
-JobParameter = Annotated[Job, BeforeValidator(_read, json_schema_input_type=Job | str)]
+JobParameter = Annotated[Job, BeforeValidator(_load, json_schema_input_type=Job | str)]
 
 
 def refuse_secrets(job: Job) -> None:
@@ -111,37 +128,18 @@ async def run_of(job: Job) -> AsyncIterator[FlowRun]:
         try:
             yield flow_run
         except BaseException:
-            _wind_up(flow_run.run)
+            _finish_early(flow_run.run)
             raise
         finally:
             del _RUNS[context.run_id]
 
 
-def _wind_up(run: Run | None) -> None:
+def _finish_early(run: Run | None) -> None:
     if run is None or not run.plan.folder.exists():
         return  # nothing was sent, or it is finished
     run.stop("interrupted", "interrupted")
     with suppress(MaviError):  # the first error is the one to be reported
         publish_report(run.finish())
-
-
-def publish_report(report: RunReport) -> RunReport:
-    """Hand a run's report to whoever called the flow in this very process."""
-    reports = RUN_REPORTS.get()
-    if reports is not None:
-        reports.append(report)
-    return report
-
-
-async def environment(job: Job) -> Mapping[str, str]:
-    """The environment; a MAVI key that is not in it comes from the Secret block, if there is one."""
-    if not takes_the_mavi_key(job.gateway) or any(map(os.environ.get, MAVI_KEYS)):
-        return os.environ
-    try:
-        secret: Any = await Secret.aload(KEY_SECRET)
-    except ValueError:  # there is no such block
-        return os.environ
-    return {**os.environ, "MAVI_API_KEY": str(secret.get())}
 
 
 # -- stages
@@ -208,8 +206,8 @@ async def publish(run_id: str) -> dict[str, Any]:
 
 
 def failures(root: Path, run_id: str) -> dict[str, int]:
-    """The error codes of one run's failed and invalid rows, the commonest first."""
-    mine = (pads.field("run_id") == run_id) & pads.field("status").isin(["failed", "invalid"])
-    codes = open_table(root, "results").to_table(columns=["error_code"], filter=mine)["error_code"]
+    """The error codes of one run's failed and invalid rows, the most frequent first."""
+    rows = (pads.field("run_id") == run_id) & pads.field("status").isin(["failed", "invalid"])
+    codes = open_table(root, "results").to_table(columns=["error_code"], filter=rows)["error_code"]
     counted = [(row["values"].as_py(), row["counts"].as_py()) for row in pc.value_counts(codes)]
     return {code or "unknown": count for code, count in sorted(counted, key=lambda pair: -pair[1])}

@@ -1,4 +1,4 @@
-"""The sandbox inside this process, for jobs that name it as their gateway."""
+"""The sandbox inside this process, for jobs whose gateway is the sandbox."""
 
 import logging
 from collections.abc import Iterator
@@ -23,30 +23,30 @@ def gateway(job: Job, endpoint: Endpoint) -> Iterator[tuple[Endpoint, MediaOptio
     """The endpoint to use and the media options that go with it, while the block lasts.
 
     The sandbox serves the manifest's folder on loopback, so that local videos have a URL there. With the
-    extra `vision` a local classifier answers, else the answers are simulated: `answers()` says which.
+    extra `vision` a local classifier answers, else the answers are simulated; see `answers()`.
     """
-    options = MediaOptions.of(job.media)
+    options = job.media
     if not endpoint.is_sandbox:
         yield endpoint, options
         return
-    options = replace(options, allow_private_urls=True)
+    options = options.model_copy(update={"allow_private_urls": True})
     if endpoint.base_url is not None:
         yield endpoint, options
         return
     from mavi_tasks.sandbox import Sandbox
 
-    looking = answerer()
-    with Sandbox(answerer=looking) as sandbox:
+    classifier = answerer()
+    with Sandbox(answerer=classifier) as sandbox:
         folder = _folder(job.manifest)
         if options.base_url is None and folder is not None:
-            options = replace(options, base_url=sandbox.media_url(folder), root=str(folder))
+            options = options.model_copy(update={"base_url": sandbox.media_url(folder), "root": str(folder)})
         yield replace(endpoint, base_url=sandbox.base_url, answers=answers()), options
-    for remark in looking.remarks() if looking is not None else ():
+    for remark in classifier.remarks() if classifier is not None else ():
         log.warning("local classifier: %s", remark)
 
 
 def answers() -> str:
-    """Who answers in the sandbox of this installation, in words."""
+    """Whether a local classifier answers in the sandbox, as a short text for the screen."""
     from mavi_tasks.sandbox import vision
 
     return "answers: local classifier" if vision.available() else "simulated answers"
@@ -65,7 +65,7 @@ def answerer() -> "Vision | None":
 
 
 def _folder(manifest: str) -> Path | None:
-    """The local folder that a manifest's media lie in; None for a remote manifest."""
+    """The local folder of a manifest's media; None for a remote manifest."""
     if "://" in manifest:
         return None
     path = Path(manifest.split("*", 1)[0])

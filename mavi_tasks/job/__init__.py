@@ -1,25 +1,25 @@
-"""The job: what users write, validated, with every path resolved and every problem told at once.
+"""The job: what users write, validated, with every path resolved and all problems reported at once.
 
 job = load_job(Path("pets.yaml"))
 job = job_of(manifest="pets.csv", models=["gemini:gemini-2.5-flash"], prompt="What is it?")
 
-    document   YAML, with the line of every key
-    fields     kinds of value; sections: the parts of a job; model: the whole of it
-    checks     what needs more than one value
-    words      a problem, in one line
+    yaml_document    YAML, with the line of every key
+    types            field types; sections: the parts of a job; job: the whole
+    validators       checks that need more than one value
+    error_messages   each problem in one line
+    endpoint         which gateway answers, and with which key; trusted_hosts: which hosts may get it
 """
 
 from mavi_tasks.job.job import BY_PREFECT, Job, job_of, load_job
 from mavi_tasks.job.sections import (
-    Columns,
     Gateway,
     Limits,
-    MediaOptions,
     ModelPrice,
     ModelSpec,
     Retry,
-    Section,
 )
+from mavi_tasks.manifest.columns import Columns
+from mavi_tasks.media.options import MediaOptions
 
 __all__ = [
     "BY_PREFECT",
@@ -31,7 +31,6 @@ __all__ = [
     "ModelPrice",
     "ModelSpec",
     "Retry",
-    "Section",
     "job_of",
     "load_job",
 ]

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter, ValidationError
 
+from mavi_tasks.common.field_types import BaseUrl
 from mavi_tasks.errors import InputError
-from mavi_tasks.job import Gateway, trusted_hosts
-from mavi_tasks.job.types import BaseUrl
+from mavi_tasks.job import trusted_hosts
+from mavi_tasks.job.sections import Gateway
 
 MAVI_BASE_URL = "https://mavi-backend.memories.ai/serve/api/v2"
 SANDBOX_KEY = "sk-sandbox"
@@ -18,7 +19,7 @@ MAVI_KEYS = ("MAVI_API_KEY", "MEMORIES_API_KEY")
 class Endpoint:
     """Where requests go. `identity` is what the dataset's gateway column says: mavi, sandbox or a base URL.
 
-    base_url None: the sandbox inside this process. answers: who speaks for the sandbox, in words; None = the
+    base_url None: the sandbox inside this process. answers: who answers in the sandbox, as text; None = the
     gateway itself answers.
     """
 
@@ -36,7 +37,7 @@ def resolve_endpoint(gateway: Gateway, env: Mapping[str, str], *, sends: bool = 
     """Resolve a job's gateway; without its key when nothing is sent.
 
     Raises InputError when the key it needs is not set or must not go there (job/trusted_hosts.py), or
-    MAVI_BASE_URL is no base URL.
+    MAVI_BASE_URL is not a base URL.
     """
     if gateway.name == "sandbox":
         return Endpoint("sandbox", gateway.base_url, SANDBOX_KEY, "answers of a sandbox")
@@ -64,7 +65,7 @@ def _key(gateway: Gateway, base_url: str, env: Mapping[str, str]) -> str | None:
     named = gateway.api_key_env
     if gateway.dialect != "mavi" and named is not None and trusted_hosts.MAVI_KEY_NAME.fullmatch(named):
         raise InputError(f"gateway.api_key_env: {named} is for MAVI only, not for {gateway.base_url}")
-    if named is None and gateway.dialect != "mavi":  # never show the MAVI key to somebody else's server
+    if named is None and gateway.dialect != "mavi":  # never send the MAVI key to another server
         return None
     name = named or ("MAVI_API_KEY" if env.get("MAVI_API_KEY") else "MEMORIES_API_KEY")
     trusted_hosts.check(base_url, name, env, own_urls=(MAVI_BASE_URL, _base_url(env)))
@@ -77,7 +78,7 @@ def _usable(name: str, env: Mapping[str, str], shown: str | None = None) -> str:
     if not key:
         raise InputError(_unset(shown or name))
     if key.lower().startswith("bearer "):
-        raise InputError(f"{name} begins with 'Bearer ': the gateway wants the raw key, without it")
+        raise InputError(f"{name} begins with 'Bearer ': the gateway needs the raw key, without it")
     if not key.isascii() or not key.isprintable() or " " in key:
         raise InputError(f"{name} holds characters that no key has (spaces, line ends?): copy it again")
     return key
@@ -85,7 +86,7 @@ def _usable(name: str, env: Mapping[str, str], shown: str | None = None) -> str:
 
 def _unset(name: str) -> str:
     if name in MAVI_KEYS:
-        value, otherwise = "sk-mavi-... (made in the console)", "try without a key: --gateway sandbox"
+        value, otherwise = "sk-mavi-... (made in the console)", "run without a key: --gateway sandbox"
     else:
-        value, otherwise = "...", "take gateway.api_key_env out of the job: then no key is sent"
+        value, otherwise = "...", "remove gateway.api_key_env from the job: then no key is sent"
     return f"{name} is not set: export {name}={value}, or {otherwise}"

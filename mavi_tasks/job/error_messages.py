@@ -1,4 +1,4 @@
-"""Say a job's problems in one line each: where, which field, the value, what is wanted.
+"""A job's problems in one line each: where, which field, the value, what it must be.
 
 pets.yaml:12: limits.gemini:*.requests_per_minute: 'fast' must be a number > 0
 """
@@ -10,12 +10,12 @@ from typing import Any, Final, Protocol
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from mavi_tasks.job.validators import nearest
+from mavi_tasks.common.suggest import nearest
 
 _SHOWN: Final = 60
 
-# What people call a thing elsewhere, where the letters alone do not lead to our word.
-_OTHER_WORDS: Final[Mapping[str, str]] = {
+# Names that other tools use, where spelling alone does not lead to ours.
+_SYNONYMS: Final[Mapping[str, str]] = {
     "rpm": "requests_per_minute", "tpm": "tokens_per_minute", "max_concurrency": "concurrency",
     "data": "manifest", "dataset": "output", "input": "manifest", "items": "manifest", "out": "output",
     "schema": "answer_schema", "response_format": "answer_schema", "cost": "budget_usd",
@@ -25,8 +25,8 @@ _OTHER_WORDS: Final[Mapping[str, str]] = {
 }  # fmt: skip
 _KEYS: Final = frozenset(("api_key", "key", "apikey", "token", "authorization", "secret", "password"))
 
-# Words for what pydantic itself refuses, by the type of the error.
-_WORDS: Final[Mapping[str, str]] = {
+# Our text for what pydantic itself refuses, by the type of the error.
+_TEXTS: Final[Mapping[str, str]] = {
     "missing": "is missing",
     "model_type": "must be a mapping",
     "model_attributes_type": "must be a mapping",
@@ -41,7 +41,7 @@ _NO_VALUE: Final = frozenset(("missing", "too_short", "secret"))
 
 
 class Lines(Protocol):
-    """Says in which line of a file a field stands."""
+    """Finds the line of a field in a file."""
 
     def line(self, loc: Sequence[str | int]) -> int: ...
 
@@ -51,21 +51,21 @@ def problems(
 ) -> list[str]:
     """Every problem as one line, in the order of the file, each once.
 
-    flags: the fields that the command line gave, with the flag that gave each.
+    flags: the fields that the command line set, each with its flag.
     """
-    told: dict[str, int] = {}
+    found: dict[str, int] = {}
     for detail in error.errors(include_url=False):
-        loc = tuple((detail.get("ctx") or {}).get("at") or detail["loc"])
+        loc = tuple((detail.get("ctx") or {}).get("loc") or detail["loc"])
         text = _text(detail, loc, job)
         flag = flags.get(str(loc[0])) if loc else None
         if flag is not None:
-            told.setdefault(f"{flag}: {text}", 0)
+            found.setdefault(f"{flag}: {text}", 0)
         elif lines is None:
-            told.setdefault(_line(file, loc, text), 0)
+            found.setdefault(_line(file, loc, text), 0)
         else:
             number = lines.line(loc)
-            told.setdefault(_line(f"{file}:{number}", loc, text), number)
-    return sorted(told, key=told.__getitem__)
+            found.setdefault(_line(f"{file}:{number}", loc, text), number)
+    return sorted(found, key=found.__getitem__)
 
 
 def _line(where: str, loc: Sequence[str | int], text: str) -> str:
@@ -84,7 +84,7 @@ def _text(detail: ErrorDetails, loc: Sequence[str | int], job: type[BaseModel]) 
     kind = detail["type"]
     if kind == "extra_forbidden":
         return _unknown(str(loc[-1]), _section(job, loc[:-1]))
-    text = _WORDS.get(kind, detail["msg"])
+    text = _TEXTS.get(kind, detail["msg"])
     if kind in _NO_VALUE or detail["input"] is None:
         return text.removeprefix(": ")
     return _with_value(detail["input"], text)
@@ -108,13 +108,13 @@ def _unknown(key: str, section: type[BaseModel] | None) -> str:
     if key.lower().replace("-", "_") in _KEYS:
         return "never write a key in a file; set MAVI_API_KEY, or name its variable with gateway.api_key_env"
     known = [name for name in section.model_fields if name != "source"] if section else []
-    other = _OTHER_WORDS.get(key.lower())
+    other = _SYNONYMS.get(key.lower())
     near = other if other in known else nearest(key, known)
     return f"unknown key; did you mean {near}?" if near else f"unknown key; known are {', '.join(known)}"
 
 
 def _section(model: type[BaseModel], loc: Sequence[str | int]) -> type[BaseModel] | None:
-    """The part of the job that `loc` leads to; list indexes and free names are passed over."""
+    """The section of the job that `loc` leads to; list indexes and free names are skipped."""
     section: type[BaseModel] | None = model
     for step in loc:
         field = section.model_fields.get(str(step)) if section else None

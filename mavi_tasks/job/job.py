@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -18,27 +18,31 @@ from pydantic import (
     model_validator,
 )
 
+from mavi_tasks.common.field_types import PositiveInt, Seconds, Text, one_of, wrong
+from mavi_tasks.common.strict_model import StrictModel
 from mavi_tasks.errors import InputError
 from mavi_tasks.job import error_messages, validators
-from mavi_tasks.job.sections import (
-    Columns,
-    Gateway,
-    Limits,
-    MediaOptions,
-    ModelPrice,
-    ModelSpec,
-    Retry,
-    Section,
-)
-from mavi_tasks.job.types import Budget, PositiveInt, Seconds, ShardSize, Since, Text, one_of
+from mavi_tasks.job.sections import Gateway, Limits, ModelPrice, ModelSpec, Retry
+from mavi_tasks.job.types import Budget, ShardSize, Since
 from mavi_tasks.job.yaml_document import Document
+from mavi_tasks.manifest.columns import Columns
+from mavi_tasks.media.options import MediaOptions
+from mavi_tasks.pricing.price import Price
+
+
+def _supported_runner(value: Any) -> Any:
+    if value == "ray":
+        raise wrong("is no longer supported: give dask, or processes on one machine")
+    return value
+
 
 Order = Annotated[Literal["manifest", "newest"], BeforeValidator(one_of("manifest", "newest"))]
 Runner = Annotated[
-    Literal["threads", "processes", "dask", "ray"],
-    BeforeValidator(one_of("threads", "processes", "dask", "ray")),
+    Literal["threads", "processes", "dask"],
+    BeforeValidator(one_of("threads", "processes", "dask")),
+    BeforeValidator(_supported_runner),
 ]
-BY_PREFECT = ("dask", "ray")  # runners that only a flow has
+BY_PREFECT: Final = ("dask",)  # runners that need a Prefect flow
 Store = Annotated[Literal["file", "redis", "prefect"], BeforeValidator(one_of("file", "redis", "prefect"))]
 Durability = Annotated[Literal["group", "os", "always"], BeforeValidator(one_of("group", "os", "always"))]
 
@@ -53,8 +57,15 @@ def _gateway(value: Any) -> Any:
     return {"base_url": value} if "://" in value else {"name": value}
 
 
-class Job(Section):
-    """Everything one run needs. Relative paths are relative to the job file, else to the current folder."""
+class Job(StrictModel):
+    """Everything that one run needs: what users write in a job file, validated and with absolute paths.
+
+    Build it with `load_job` or `job_of`, which raise InputError with all problems at once; `Job(...)` itself
+    raises pydantic's ValidationError. Relative paths are relative to the job file, else to the current
+    folder. A job never changes; `model_copy(update=...)` makes another one, unchecked.
+    budget_usd and max_cost_per_item_usd are exact dollars (Decimal), None = no limit. workers None = one for
+    each processor. limit None = all items.
+    """
 
     flags: ClassVar[Mapping[str, str]] = {"output": "--out", "models": "--model", "manifest": "manifest"}
 
@@ -98,7 +109,7 @@ class Job(Section):
     equalise: Annotated[Literal["frames"], BeforeValidator(one_of("frames"))] | None = Field(
         default=None, description="frames: every model gets the same frames of a video"
     )
-    repair: bool = Field(default=True, description="Ask once more when an answer does not fit the schema")
+    repair: bool = Field(default=True, description="Send once more when an answer does not fit the schema")
     durability: Durability = Field(
         default="group", description="What a loss of power may cost; see the README"
     )
@@ -111,7 +122,7 @@ class Job(Section):
     order: Order = Field(default="manifest", description="newest: the newest media first")
     runner: Runner = Field(
         default="threads",
-        description="Who asks: this process, processes of this machine, a dask or ray cluster",
+        description="Who sends: this process, processes of this machine, a Dask cluster",
     )
     workers: PositiveInt | None = Field(
         default=None, description="How many processes; default: one for each processor"
@@ -127,7 +138,7 @@ class Job(Section):
     @model_validator(mode="before")
     @classmethod
     def _filled(cls, value: Any) -> Any:
-        """The name and the output follow from the file when they are not given."""
+        """Without a name or an output, they follow from the file."""
         if not isinstance(value, Mapping):
             return value
         given = {key: item for key, item in value.items() if item is not None or key not in cls.model_fields}
@@ -178,7 +189,7 @@ class Job(Section):
     @field_validator("models", mode="before")
     @classmethod
     def _specs(cls, value: Any, info: ValidationInfo) -> Any:
-        """Every model on its own, so that one that is wrong does not hide what is wrong with the others."""
+        """Each model on its own, so that a problem of one does not hide those of the others."""
         items = [value] if isinstance(value, str | Mapping | ModelSpec) else value
         if not isinstance(items, list | tuple):
             return value
@@ -188,7 +199,7 @@ class Job(Section):
                 specs[index] = ModelSpec.model_validate(_spec(item))
             except ValidationError as problem:
                 found.add_all(problem, (index,))
-        _together(specs, info.data, found)
+        _check_together(specs, info.data, found)
         found.raise_any()
         return list(specs.values())
 
@@ -203,11 +214,11 @@ class Job(Section):
         return value
 
     def effective_params(self, spec: ModelSpec) -> dict[str, Any]:
-        """The job's params with the model's own over them; null takes a parameter back."""
+        """The job's params with the model's own over them; None removes a parameter."""
         return _effective(self.params, spec)
 
     def limits_for(self, model: str) -> Limits:
-        """The limits of the first glob that fits the model; none known when no glob fits."""
+        """The limits of the first glob that matches the model; all None when no glob matches."""
         fitting = (limits for glob, limits in self.limits.items() if fnmatchcase(model, glob))
         return next(fitting, Limits())
 
@@ -215,20 +226,18 @@ class Job(Section):
         """The instant after which media count as new; an age is counted back from `now`."""
         return now - self.since if isinstance(self.since, timedelta) else self.since
 
-    def extra_prices(self) -> dict[str, Any]:
-        """The job's own prices as `pricing.book` takes them, by model; amounts are texts, never floats."""
-        return {
-            model: price.model_dump(mode="json", exclude_none=True) for model, price in self.prices.items()
-        }
+    def extra_prices(self) -> list[Price]:
+        """The job's own prices, for `load_prices`."""
+        return [price.of_model(model) for model, price in self.prices.items()]
 
     def warnings(self) -> list[str]:
-        """What is allowed, but most likely not meant."""
-        asked = [spec.model for spec in self.models]
-        idle = [glob for glob in self.limits if not any(fnmatchcase(model, glob) for model in asked)]
-        return [f"limits.{glob}: fits none of the models of this job" for glob in idle]
+        """What is allowed, but most likely a mistake."""
+        models = [spec.model for spec in self.models]
+        unused = [glob for glob in self.limits if not any(fnmatchcase(model, glob) for model in models)]
+        return [f"limits.{glob}: matches no model of this job" for glob in unused]
 
     def hash(self) -> str:
-        """sha256 of what the user wrote, the same wherever the job's folder lies; holds no secrets."""
+        """sha256 of what the user wrote, the same in whatever folder the job is; holds no secret."""
         written = self.model_dump(mode="json", exclude={"source"})
         base = Path(self.source).parent if self.source else None
         written["manifest"] = _moved(self.manifest, base)
@@ -253,15 +262,15 @@ def _moved(path: str, base: Path | None) -> str:
     return Path(os.path.relpath(path, base)).as_posix() if base and path else path
 
 
-def _together(specs: Mapping[int, ModelSpec], job: Mapping[str, Any], found: validators.Found) -> None:
-    """What can only be seen with the rest of the job: twins, the gateway's dialect, the families' params."""
+def _check_together(specs: Mapping[int, ModelSpec], job: Mapping[str, Any], found: validators.Found) -> None:
+    """Problems that need the rest of the job: duplicates, the gateway's dialect, the families' params."""
     first: dict[str, int] = {}
     gateway: Gateway = job.get("gateway") or Gateway()
-    told: dict[tuple[str, ...], list[str]] = {}
+    shared: dict[tuple[str, ...], list[str]] = {}
     for index, spec in specs.items():
-        at = first.setdefault(spec.model, index)
-        if at != index:
-            found.add((index,), f"{spec.model} is already models[{at}]; ask a model once", None)
+        earlier = first.setdefault(spec.model, index)
+        if earlier != index:
+            found.add((index,), f"{spec.model} is already models[{earlier}]; list a model once", None)
         if wanted := validators.fits_dialect(spec.model, gateway.dialect):
             found.add((index, "model"), wanted, spec.model)
         params = _effective(job.get("params") or {}, spec)
@@ -270,17 +279,17 @@ def _together(specs: Mapping[int, ModelSpec], job: Mapping[str, Any], found: val
             name = field.removeprefix("params.")
             if name in spec.params:
                 found.add((index, "params", name), ": " + text, None)
-            elif field != "answer_schema":  # told where it is written, once for all models
-                told.setdefault((name, text), []).append(spec.model)
-    for (name, text), models in told.items():
-        found.add((), f": {text} (for {', '.join(dict.fromkeys(models))})", None, at=("params", name))
+            elif field != "answer_schema":  # reported where it is written, once for all models
+                shared.setdefault((name, text), []).append(spec.model)
+    for (name, text), models in shared.items():
+        found.add((), f": {text} (for {', '.join(dict.fromkeys(models))})", None, job_loc=("params", name))
 
 
 def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> Job:
-    """Read a job file. Raises InputError with every problem in it, each with its line.
+    """Read a job file (YAML). Raises InputError with all its problems, each with its line.
 
-    overrides: what the command line gave, by field (also `prompt` and `base_url`); None = not given.
-    They replace the file's values, and their paths are relative to the current folder.
+    overrides: values that replace those of the file, by field, also `prompt` (one template) and `base_url`
+    (of the gateway); a value of None changes nothing. Their paths are relative to the current folder.
     """
     path = Path(path)
     document = Document(path)
@@ -297,19 +306,20 @@ def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> Job:
 def job_of(**fields: Any) -> Job:
     """A job without a file: `manifest=`, `models=`, `prompt=`, `output=` and any other field of Job.
 
-    Paths are relative to the current folder. Raises InputError with every problem, named by its flag.
+    A value of None is as if it was not given. Paths are relative to the current folder. Raises InputError
+    with all problems, each named by its flag on the command line, such as `--model`.
     """
     raw: dict[str, Any] = {}
     return _validated(raw, "", None, _override(raw, fields), [])
 
 
 def _override(raw: dict[str, Any], given: Mapping[str, Any]) -> dict[str, str]:
-    """Put what was given over what was written; returns the flag that gave each field."""
+    """Replace values of the file by the given ones; returns the flag of each field."""
     flags: dict[str, str] = {}
     for key, value in given.items():
         if value is None:
             continue
-        field, put = _SHORT.get(key, (key, lambda _, value: value))
+        field, put = _ALIASES.get(key, (key, lambda _, value: value))
         raw[field] = put(raw.get(field), value)
         flags[field] = Job.flags.get(key, "--" + key.replace("_", "-"))
     return flags
@@ -320,17 +330,17 @@ def _here(_: Any, value: Any) -> Any:
     return validators.path(text, Path.cwd()) if isinstance(text, str) and text.strip() else text
 
 
-def _at(written: Any, base_url: Any) -> dict[str, Any]:
-    """Another base URL is another gateway, whose answers must not pass for mavi's; a sandbox stays one."""
+def _with_base_url(written: Any, base_url: Any) -> dict[str, Any]:
+    """Another base URL is another gateway, whose answers must not count as MAVI's; a sandbox stays one."""
     others = dict(written) if isinstance(written, Mapping) else {"name": written}
     name = "sandbox" if others.get("name") == "sandbox" else "custom"
     return {**others, "name": name, "base_url": base_url}
 
 
-# What the command line calls differently, or reads differently.
-_SHORT: Mapping[str, tuple[str, Callable[[Any, Any], Any]]] = {
+# Fields that have another name or form on the command line.
+_ALIASES: Mapping[str, tuple[str, Callable[[Any, Any], Any]]] = {
     "prompt": ("prompts", lambda _, text: {"prompt": text}),
-    "base_url": ("gateway", _at),
+    "base_url": ("gateway", _with_base_url),
     "output": ("output", _here),
     "manifest": ("manifest", _here),
 }

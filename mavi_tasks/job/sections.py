@@ -1,64 +1,31 @@
-"""The parts of a job, each a small model of its own: columns, models, limits, gateway, media, prices."""
+"""The parts of a job, each a small model of its own: columns, models, limits, gateway, prices."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    SerializerFunctionWrapHandler,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
+from mavi_tasks.common.field_types import BaseUrl, PositiveFloat, PositiveInt, Seconds, Text, one_of, wrong
+from mavi_tasks.common.strict_model import StrictModel
 from mavi_tasks.job import validators
-from mavi_tasks.job.types import (
-    BaseUrl,
-    EnvName,
-    PositiveFloat,
-    PositiveInt,
-    Price,
-    Seconds,
-    Text,
-    Tries,
-    one_of,
-    wrong,
-)
-
-Kind = Annotated[Literal["image", "video"], BeforeValidator(one_of("image", "video"))]
+from mavi_tasks.job.types import Attempts, EnvName, UsdPerMtok
+from mavi_tasks.pricing.parse import own_price
+from mavi_tasks.pricing.price import Price
 
 
-class Section(BaseModel):
-    """Base of every part of a job: unknown keys are errors, nothing changes later, errors show no values."""
+class ModelSpec(StrictModel):
+    """One model to label with, and its own settings.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-class Columns(Section):
-    """Which column of the manifest holds what. Columns that are not named here are template variables."""
-
-    media: Text | None = Field(default="media_url", description="The media; null = items without media")
-    id: Text = Field(
-        default="item_id", description="What names the item; without it, the media's reference does"
-    )
-    prompt: Text = Field(default="prompt", description="The item's own prompt, sent as it stands")
-    truth: Text = Field(default="truth", description="The expected answer; never shown to a model")
-
-    @model_serializer(mode="wrap")
-    def _only_named(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Written out, only what was named: a named column must exist, a default one need not."""
-        return {name: value for name, value in handler(self).items() if name in self.model_fields_set}
-
-    def named(self, field: str) -> bool:
-        """Whether the user named this column, so that it must be there."""
-        return field in self.model_fields_set
-
-
-class ModelSpec(Section):
-    """One model to ask, with what differs for it."""
+    model: "family:name", such as "gemini:gemini-2.5-flash". params: over the job's params; None removes one.
+    frames, fps: how many frames of each video are sent as images, in all or per second; not both, and None
+    for both sends videos as they are. Raises ValidationError for an unknown family.
+    """
 
     model: Text = Field(description="family:name, for example gemini:gemini-2.5-flash")
     params: dict[str, Any] = Field(default_factory=dict, description="Go before the job's params")
@@ -75,27 +42,35 @@ class ModelSpec(Section):
         return value
 
     @model_validator(mode="after")
-    def _one_way(self) -> Self:
+    def _one_sampling(self) -> Self:
         if self.frames is not None and self.fps is not None:
             raise wrong("must have frames or fps, not both")
         return self
 
 
-class Limits(Section):
-    """What a model may be asked at most; null = no limit known."""
+class Limits(StrictModel):
+    """The most that is sent to a model. None = unknown: the limit is discovered while the run goes on.
+
+    Requests and tokens per minute, and requests in flight at the same time.
+    """
 
     requests_per_minute: PositiveFloat | None = None
     tokens_per_minute: PositiveFloat | None = None
     concurrency: PositiveInt | None = Field(default=None, description="Requests in flight at the same time")
 
 
-class Retry(Section):
-    """How long one request is tried."""
+class Retry(StrictModel):
+    """How often and how long one request is attempted. All times are in seconds.
 
-    attempts: Tries = 5
+    The wait before attempt n + 1 is min(cap_s, base_s * 2 ** (n - 1)), times 0.5 to 1.0 at random, and at
+    least the server's Retry-After. The request fails after `attempts` attempts, or `deadline_s` after the
+    first one.
+    """
+
+    attempts: Attempts = 5
     base_s: Seconds = Field(default=1.0, description="The first wait; each next one is twice as long")
     cap_s: Seconds = Field(default=32.0, description="The longest wait")
-    deadline_s: Seconds = Field(default=600.0, description="From the first try; then the request has failed")
+    deadline_s: Seconds = Field(default=600.0, description="From the first attempt; then the request fails")
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -104,8 +79,14 @@ class Retry(Section):
         return self
 
 
-class Gateway(Section):
-    """Who answers: the real service, the embedded sandbox, or any base URL that speaks the contract."""
+class Gateway(StrictModel):
+    """Who answers: MAVI, the embedded sandbox, or any server with the same contract.
+
+    name: "mavi", "sandbox" (no key, no cost), or "custom" with a base_url. dialect: "openai" for servers of
+    OpenAI's API. api_key_env: the variable that holds the key, never the key itself; None = MAVI_API_KEY for
+    MAVI, and no key for others. base64, nova_url: how media are written in a body. timeout_s: None = the
+    default of the gateway client.
+    """
 
     name: Annotated[
         Literal["mavi", "sandbox", "custom"], BeforeValidator(one_of("mavi", "sandbox", "custom"))
@@ -136,53 +117,23 @@ class Gateway(Section):
         return self
 
 
-class MediaOptions(Section):
-    """What may be done with media; null = the default of the media stage."""
-
-    base_url: BaseUrl | None = Field(default=None, description="Where the files under `root` are public")
-    root: Text | None = Field(default=None, description="The folder that base_url stands for")
-    download: bool = Field(
-        default=False, description="May remote media be read here, to inline or sample them?"
-    )
-    allow_http: bool = Field(default=False, description="Downloads over plain http")
-    allow_private: bool = Field(default=False, description="Downloads from private networks")
-    allow_private_urls: bool = Field(default=False, description="Send private URLs: the gateway is local too")
-    max_download_bytes: PositiveInt | None = None
-    download_timeout_s: Seconds | None = None
-    default_kind: Kind | None = Field(default=None, description="Of a URL whose name tells nothing")
-    max_image_px: PositiveInt | None = Field(
-        default=None, description="Longest side; larger images are shrunk"
-    )
-    default_frames: PositiveInt | None = Field(
-        default=None, description="Of a video, when equalise asks for frames and no model says how many"
-    )
-    frame_px: PositiveInt | None = Field(default=None, description="Longest side of a frame")
-    max_frames: PositiveInt | None = Field(default=None, description="The most that fps may ask of one video")
-    max_video_s: Seconds | None = None
-    decode_timeout_s: Seconds | None = Field(default=None, description="For one media")
-    sign_ttl_s: PositiveInt | None = Field(default=None, description="How long a presigned URL lasts")
-
-    @model_validator(mode="after")
-    def _mapped(self) -> Self:
-        if self.base_url is not None and self.root is None:
-            raise wrong("needs root beside base_url: the local folder that is public there")
-        return self
-
-
-class Tier(Section):
-    """A price up to a number of input tokens, which counts for the whole request."""
+class PriceTier(StrictModel):
+    """A price for requests of at most `up_to_input_tokens` input tokens; None = any number."""
 
     up_to_input_tokens: PositiveInt | None = Field(default=None, description="Inclusive; null = no bound")
-    input_usd_per_mtok: Price
-    output_usd_per_mtok: Price
+    input_usd_per_mtok: UsdPerMtok
+    output_usd_per_mtok: UsdPerMtok
 
 
-class ModelPrice(Section):
-    """Your own price of a model, in dollars for a million tokens."""
+class ModelPrice(StrictModel):
+    """Your own price of a model, in US dollars per million tokens: two amounts, or tiers.
 
-    input_usd_per_mtok: Price | None = None
-    output_usd_per_mtok: Price | None = None
-    tiers: list[Tier] | None = Field(default=None, description="Instead of one price; in rising order")
+    The tier is chosen by a request's input tokens and prices the whole request. The last tier has no bound.
+    """
+
+    input_usd_per_mtok: UsdPerMtok | None = None
+    output_usd_per_mtok: UsdPerMtok | None = None
+    tiers: list[PriceTier] | None = Field(default=None, description="Instead of one price; in rising order")
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -196,3 +147,11 @@ class ModelPrice(Section):
         if len(rising) != len(bounds[:-1]) or sorted(set(rising)) != rising:
             raise wrong("must have its tiers in rising order of up_to_input_tokens")
         return self
+
+    def of_model(self, model: str) -> Price:
+        """The price of this model, as requests are priced with it."""
+        one = (None, self.input_usd_per_mtok or Decimal(0), self.output_usd_per_mtok or Decimal(0))
+        tiers = [
+            (t.up_to_input_tokens, t.input_usd_per_mtok, t.output_usd_per_mtok) for t in self.tiers or []
+        ]
+        return own_price(model, tiers or [one])

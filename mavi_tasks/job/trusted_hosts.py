@@ -1,4 +1,4 @@
-"""Which host may receive which key. The user says so, never a job: a job may come from somebody else.
+"""Which host may receive which key. The user says so, never a job: a job may come from someone else.
 
 | key                                     | goes to                                                         |
 |-----------------------------------------|-----------------------------------------------------------------|
@@ -6,9 +6,10 @@
 | MEMORIES_API_KEY                        | the user trusts                                                 |
 | any other variable that a job names     | loopback, and the hosts that the user trusts with this variable |
 
-The user trusts a host once, by `mavi run ... --trust-host HOST` or `--trust-host HOST=VARIABLE`; that is kept
+The user trusts a host once, by `mavi run ... --trust-host HOST` or `--trust-host HOST=VARIABLE`; it is stored
 in `$XDG_CONFIG_HOME/mavi/trusted_hosts` (else `~/.config/mavi/trusted_hosts`). On workers, the environment
-variable MAVI_TRUSTED_HOSTS says the same, separated by commas. No key leaves this machine over plain http.
+variable MAVI_TRUSTED_HOSTS holds such entries, separated by commas. No key leaves this machine over plain
+http.
 """
 
 import ipaddress
@@ -23,7 +24,7 @@ from mavi_tasks.errors import InputError
 TRUSTED_HOSTS: Final = "MAVI_TRUSTED_HOSTS"
 MAVI_KEY_NAME: Final = re.compile(r"(MAVI|MEMORIES)(_\w+)?_API_KEY")
 _ENTRY: Final = re.compile(r"(?P<host>[A-Za-z0-9.:_\[\]-]+)(=(?P<variable>[A-Za-z_][A-Za-z0-9_]*_API_KEY))?")
-_MAVI: Final = ""  # the variable of an entry that names none
+_MAVI: Final = ""  # the variable of an entry without one
 
 
 def check(base_url: str, variable: str, env: Mapping[str, str], *, own_urls: tuple[str | None, ...]) -> None:
@@ -54,9 +55,9 @@ def check(base_url: str, variable: str, env: Mapping[str, str], *, own_urls: tup
 
 
 def trust(entry: str, env: Mapping[str, str]) -> None:
-    """Keep a host that the user trusts: HOST for the MAVI key, HOST=VARIABLE for another one.
+    """Store a host that the user trusts: HOST for the MAVI key, HOST=VARIABLE for another one.
 
-    Raises InputError when it is neither, or cannot be kept.
+    Raises InputError when it is neither, or cannot be stored.
     """
     _parse(entry, "--trust-host")
     path = _path(env)

@@ -1,19 +1,14 @@
-"""The kinds of value a job file holds, each with the words that say what is wanted.
+"""Field types that only a job has: money, dates, names of environment variables."""
 
-Used as annotations by `job.py`. A value that does not fit raises an error of type "wanted", whose message
-reads after the value: `'fast'` + `must be a number > 0`.
-"""
-
-import math
 import re
-from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
+
+from mavi_tasks.common.field_types import text, wanted, wrong
 
 _PICO_DIGITS: Final = 12  # the dataset keeps dollars to 12 decimals
 _MONEY: Final = re.compile(r"\$?\s*(-?[0-9][0-9_]*(?:\.[0-9]+)?|-?\.[0-9]+)\s*(?:\$|usd)?", re.I)
@@ -22,53 +17,8 @@ _AGO_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def wrong(text: str) -> PydanticCustomError:
-    """A problem with one value, in words that follow the value."""
-    return PydanticCustomError("wanted", "{words}", {"words": text})
-
-
-def _wanted(text: str) -> WrapValidator:
-    """Say `must be <text>` for whatever the type underneath refuses; numbers may be written as text."""
-
-    def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-        try:
-            return handler(_as_number(value))
-        except ValidationError:
-            raise wrong("must be " + text) from None
-
-    return WrapValidator(check)
-
-
-def _as_number(value: Any) -> Any:
-    """YAML reads 1e6 as text and `yes` as true; the first is meant as a number, the second is not."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    return int(value) if isinstance(value, float) and math.isfinite(value) and value == int(value) else value
-
-
-PositiveInt = Annotated[int, Field(gt=0, le=2**31 - 1), _wanted("a whole number > 0")]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False), _wanted("a number > 0")]
-Tries = Annotated[int, Field(ge=1, le=50), _wanted("a whole number from 1 to 50")]
-Seconds = Annotated[float, Field(gt=0, le=7 * 86_400), _wanted("seconds > 0, at most 604800 (a week)")]
-ShardSize = Annotated[int, Field(ge=1, le=1_000_000), _wanted("a whole number from 1 to 1000000")]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, str) and value.strip():
-        return value
-    if isinstance(value, str):
-        raise wrong("must not be empty")
-    if value is None or isinstance(value, dict | list):
-        raise wrong("must be text")
-    raise wrong("must be text; put it in quotes")
-
-
-Text = Annotated[str, BeforeValidator(_text)]
+Attempts = Annotated[int, Field(ge=1, le=50), wanted("a whole number from 1 to 50")]
+ShardSize = Annotated[int, Field(ge=1, le=1_000_000), wanted("a whole number from 1 to 1000000")]
 
 
 def _money(value: Any) -> Decimal:
@@ -96,7 +46,7 @@ def _amount(value: int | float | str | Decimal) -> Decimal:
 def _budget(value: Any) -> Decimal:
     amount = _money(value)
     if amount == 0:
-        raise wrong("would send nothing; leave it out to set no bound")
+        raise wrong("would send nothing; leave it out to set no limit")
     if amount < 0:
         raise wrong("must be dollars > 0")
     if amount > 999_999:  # as much as decimal128(18, 12) holds
@@ -108,11 +58,13 @@ def _price(value: Any) -> Decimal:
     amount = _money(value)
     if amount < 0:
         raise wrong("must be dollars >= 0")
+    if int(amount.as_tuple().exponent) < -6:  # finer than a pico-dollar per token
+        raise wrong("must have at most 6 decimals")
     return amount
 
 
 Budget = Annotated[Decimal, BeforeValidator(_budget, json_schema_input_type=float | str)]
-Price = Annotated[Decimal, BeforeValidator(_price, json_schema_input_type=float | str)]
+UsdPerMtok = Annotated[Decimal, BeforeValidator(_price, json_schema_input_type=float | str)]
 
 
 def _since(value: Any) -> datetime | timedelta:
@@ -139,7 +91,7 @@ Since = Annotated[datetime | timedelta, BeforeValidator(_since, json_schema_inpu
 
 
 def _env_name(value: Any) -> str:
-    name = _text(value)
+    name = text(value)
     if not _ENV_NAME.fullmatch(name) or name.lower().startswith(("sk_", "key_")) or len(name) > 64:
         # The value may be the key itself: it must not be repeated.
         raise PydanticCustomError(
@@ -151,42 +103,3 @@ def _env_name(value: Any) -> str:
 
 
 EnvName = Annotated[str, BeforeValidator(_env_name)]
-
-
-def _base_url(value: Any) -> str:
-    url = _text(value).strip()
-    try:
-        split = urlsplit(url)
-        port = split.port
-    except ValueError:
-        raise wrong("must be a URL such as https://host/path") from None
-    if split.username is not None or split.password is not None:
-        raise PydanticCustomError(
-            "secret", "must not hold a user or password; the key comes from api_key_env"
-        )
-    if (
-        split.scheme not in ("http", "https")
-        or not split.hostname
-        or port == 0
-        or url != "".join(url.split())
-    ):
-        raise wrong("must be a URL such as https://host/path")
-    if split.query or split.fragment:
-        raise PydanticCustomError("secret", "must end with its path: no ? and no #")
-    return url.rstrip("/")
-
-
-BaseUrl = Annotated[str, BeforeValidator(_base_url)]
-
-
-def one_of(*words: str) -> Callable[[Any], Any]:
-    """A validator that takes one of a few words, and names the nearest for others."""
-    import difflib
-
-    def check(value: Any) -> Any:
-        if value in words:
-            return value
-        near = difflib.get_close_matches(str(value), words, 1, 0.5)
-        raise wrong(f"must be {' or '.join(words)}" + (f"; did you mean {near[0]}?" if near else ""))
-
-    return check

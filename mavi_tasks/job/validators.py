@@ -1,12 +1,11 @@
 """Checks of a job that need more than one value: files on disk, families, schemas, templates."""
 
-import difflib
 import glob
 import importlib
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -14,16 +13,21 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from mavi_tasks import providers
+from mavi_tasks.common.field_types import wrong
+from mavi_tasks.common.suggest import nearest
 from mavi_tasks.errors import InputError
-from mavi_tasks.job.types import wrong
+from mavi_tasks.manifest.columns import Columns
+from mavi_tasks.prompts.templates import template_problems
+from mavi_tasks.providers import schema_dialects
 
 MAX_SCHEMA_BYTES: Final = 1_000_000
 REMOTE: Final = ("s3://", "gs://", "https://", "http://")
 
 _CLASS: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-# A dialect is spoken by some families only; the own contract is spoken by all the others.
-_SPOKEN_BY: Final[Mapping[str, frozenset[str]]] = {"openai": frozenset({"openai"})}
-_FOREIGN: Final = frozenset().union(*_SPOKEN_BY.values())
+# The only families of a dialect. All others speak the MAVI contract.
+_DIALECT_FAMILIES: Final[Mapping[str, frozenset[str]]] = {"openai": frozenset({"openai"})}
+_DIALECT_ONLY: Final = frozenset().union(*_DIALECT_FAMILIES.values())
 
 Loc = tuple[str | int, ...]
 
@@ -34,15 +38,15 @@ class Found:
     def __init__(self) -> None:
         self._lines: list[InitErrorDetails] = []
 
-    def add(self, loc: Loc, text: str, value: Any, *, at: Loc | None = None) -> None:
-        """A problem at `loc` below the validated field, or at `at` from the top of the job."""
-        error = PydanticCustomError("wanted", "{words}", {"words": text, "at": at})
+    def add(self, loc: Loc, text: str, value: Any, *, job_loc: Loc | None = None) -> None:
+        """A problem at `loc` below the validated field, or at `job_loc` from the top of the job."""
+        error = PydanticCustomError("wanted", "{text}", {"text": text, "loc": job_loc})
         self._lines.append(InitErrorDetails(type=error, loc=loc, input=value))
 
     def add_all(self, error: ValidationError, loc: Loc) -> None:
         for line in error.errors(include_url=False):
-            words = {"words": line["msg"], **(line.get("ctx") or {})}
-            kind = PydanticCustomError(line["type"], "{words}", words)
+            context = {"text": line["msg"], **(line.get("ctx") or {})}
+            kind = PydanticCustomError(line["type"], "{text}", context)
             self._lines.append(InitErrorDetails(type=kind, loc=(*loc, *line["loc"]), input=line["input"]))
 
     def raise_any(self) -> None:
@@ -55,11 +59,9 @@ def model_problem(value: str) -> str | None:
 
     Families that only a dialect knows pass: they are checked against the gateway.
     """
-    from mavi_tasks import providers
-
     try:
         family, _ = providers.split(value)
-        if family not in _FOREIGN:
+        if family not in _DIALECT_ONLY:
             providers.family_of(value)
     except InputError as problem:
         return ": " + str(problem).partition(": ")[2]
@@ -67,20 +69,18 @@ def model_problem(value: str) -> str | None:
 
 
 def fits_dialect(model: str, dialect: str) -> str | None:
-    """What is wanted when this gateway cannot be asked for this model."""
+    """What the model must be when this gateway does not serve it; None when it does."""
     family = model.partition(":")[0]
-    spoken_by = _SPOKEN_BY.get(dialect)
-    if spoken_by is not None and family not in spoken_by:
-        return f"must be {' or '.join(sorted(spoken_by))}:NAME, because the gateway's dialect is {dialect}"
-    if spoken_by is None and family in _FOREIGN:
+    families = _DIALECT_FAMILIES.get(dialect)
+    if families is not None and family not in families:
+        return f"must be {' or '.join(sorted(families))}:NAME, because the gateway's dialect is {dialect}"
+    if families is None and family in _DIALECT_ONLY:
         return f"needs a gateway of its own: gateway: {{base_url: ..., dialect: {family}}}"
     return None
 
 
 def params_problems(model: str, params: Mapping[str, Any], schema: Mapping[str, Any] | None) -> list[str]:
     """What the model's family says against these parameters; empty for a family without rules."""
-    from mavi_tasks import providers
-
     family = providers.FAMILIES.get(model.partition(":")[0])
     return [] if family is None else family.check(params, schema)
 
@@ -105,15 +105,15 @@ def manifest(text: str, base: Path) -> str:
         return str(found.resolve())
     if glob.has_magic(text):
         return str(base.resolve() / Path(text).expanduser())
-    raise wrong("is not there" + _similar(found))
+    raise wrong(_not_found(found))
 
 
-def _similar(missing: Path) -> str:
+def _not_found(missing: Path) -> str:
     folder = missing.parent
     if not folder.is_dir():
-        return f": there is no folder {folder}"
-    near = difflib.get_close_matches(missing.name, [p.name for p in folder.iterdir()], 1, 0.6)
-    return f" (looked in {folder})" + (f"; did you mean {near[0]}?" if near else "")
+        return f"not found: there is no folder {folder}"
+    near = nearest(missing.name, [p.name for p in folder.iterdir()])
+    return f"not found in {folder}" + (f"; did you mean {near}?" if near else "")
 
 
 def output(text: str, base: Path) -> str:
@@ -157,14 +157,12 @@ def schema(value: Any, base: Path) -> dict[str, Any] | None:
 def _valid(found: Mapping[str, Any]) -> None:
     from jsonschema import Draft202012Validator, SchemaError
 
-    from mavi_tasks.providers import schema_dialects
-
     try:
         Draft202012Validator.check_schema(found)
     except SchemaError as problem:
         where = ".".join(str(step) for step in problem.absolute_path)
         raise wrong(
-            f"is no valid JSON Schema: {where + ': ' if where else ''}{problem.message[:200]}"
+            f"is not a valid JSON Schema: {where + ': ' if where else ''}{problem.message[:200]}"
         ) from None
     except RecursionError:
         raise wrong("is nested too deeply") from None
@@ -178,16 +176,16 @@ def _file_schema(text: str, base: Path) -> Any:
     file = Path(path(text, base))
     try:
         if file.stat().st_size > MAX_SCHEMA_BYTES:
-            raise wrong("is too big for a schema")
+            raise wrong("is too large for a schema")
         return json.loads(file.read_text("utf-8-sig"))
     except FileNotFoundError:
-        raise wrong("is not there" + _similar(file)) from None
+        raise wrong(_not_found(file)) from None
     except OSError as problem:
         raise wrong(f"cannot be read: {problem.strerror}") from None
     except UnicodeDecodeError:
         raise wrong("is not UTF-8") from None
     except json.JSONDecodeError as problem:
-        raise wrong(f"is no JSON: line {problem.lineno}: {problem.msg}") from None
+        raise wrong(f"is not valid JSON: line {problem.lineno}: {problem.msg}") from None
     except RecursionError:
         raise wrong("is nested too deeply") from None
 
@@ -217,23 +215,15 @@ def _models_of(module: Any, base: type) -> str:
 
 
 def prompt_names(prompts: Mapping[str, str], found: Found) -> None:
-    """Names of prompts become a column: `row` is taken by the manifest's own prompts."""
+    """Names of prompts become a column: `row` is reserved for the prompts of the manifest itself."""
     for name in prompts:
         if name == "row":
-            found.add((name,), "is taken: it names the manifest's own prompts", None)
+            found.add((name,), "is reserved for the prompts of the manifest itself", None)
         elif not name.strip() or not name.isprintable() or len(name) > 100:
-            found.add((name,), "must have a short name in print", None)
+            found.add((name,), "must be a short name of printable characters", None)
 
 
-def templates(prompts: Mapping[str, str], columns: Any, found: Found) -> None:
+def templates(prompts: Mapping[str, str], columns: Columns | None, found: Found) -> None:
     """Templates that cannot be compiled, or that would show the expected answer."""
-    from mavi_tasks.prompts.templates import template_problems
-
     for name, text in template_problems(prompts, columns):
         found.add((name,), text, None)
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The name most like this one, or None."""
-    close = difflib.get_close_matches(name.lower(), list(known), 1, 0.6)
-    return close[0] if close else None

@@ -1,6 +1,6 @@
-"""YAML text to plain values, with the line of every key kept, so that a problem can say where it is.
+"""YAML text to plain values, with the line of every key, so that a problem can say where it is.
 
-PyYAML composes nodes (which know their lines); the values are made from them here, because `safe_load`
+PyYAML composes nodes (which know their lines); the values are built from them here, because `safe_load`
 silently takes the last of two equal keys and forgets the lines.
 """
 
@@ -20,7 +20,7 @@ _MERGE: Final = "tag:yaml.org,2002:merge"
 
 
 class Document:
-    """One YAML file: its values as plain dicts and lists, the line of each, and what was wrong on the way."""
+    """One YAML file: its values as plain dicts and lists, the line of each, and the problems found."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -33,7 +33,7 @@ class Document:
         self.values: dict[str, Any] = self._mapping(self._root)
 
     def line(self, loc: Sequence[str | int]) -> int:
-        """The line of the key at `loc`, or of the nearest thing above it that the file has."""
+        """The line of the key at `loc`, or of its nearest parent in the file."""
         node: yaml.Node = self._root
         line = 1
         for step in loc:
@@ -43,7 +43,7 @@ class Document:
             node, line = found
         return line
 
-    def told(self, node: yaml.Node, text: str) -> None:
+    def _add_problem(self, node: yaml.Node, text: str) -> None:
         self.problems.append(f"{self.path.name}:{node.start_mark.line + 1}: {text}")
 
     def _check_size(self) -> None:
@@ -64,7 +64,8 @@ class Document:
         try:
             return self._loader.construct_object(node)
         except (yaml.YAMLError, ValueError) as problem:
-            self.told(node, f"{str(node.value)[:60]!r} cannot be read: {str(problem).splitlines()[0]}")
+            why = str(problem).splitlines()[0]
+            self._add_problem(node, f"{str(node.value)[:60]!r} cannot be read: {why}")
             return None
 
     def _mapping(self, node: yaml.MappingNode) -> dict[str, Any]:
@@ -76,11 +77,11 @@ class Document:
                 merged = self._merged(value_node) | merged
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
-                self.told(key_node, "a key must be text")
+                self._add_problem(key_node, "a key must be text")
                 continue
             key = str(key_node.value)
             if key in own:
-                self.told(key_node, f"{key}: is written twice (first in line {lines[key]}); keep one")
+                self._add_problem(key_node, f"{key}: duplicate key (first on line {lines[key]}); keep one")
                 continue
             lines[key] = key_node.start_mark.line + 1
             own[key] = self._value(value_node)
@@ -91,7 +92,7 @@ class Document:
             self._value(part) for part in (node.value if isinstance(node, yaml.SequenceNode) else [node])
         ]
         if not all(isinstance(value, dict) for value in values):
-            self.told(node, "<<: can only merge mappings")
+            self._add_problem(node, "<<: can only merge mappings")
             return {}
         return {key: item for value in reversed(values) for key, item in value.items()}
 
@@ -112,10 +113,10 @@ def _compose(path: Path) -> yaml.MappingNode:
 def _text(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path}: is too big for a job file; is it the manifest?")
+            raise InputError(f"{path}: is too large for a job file; is it the manifest?")
         data = path.read_bytes()
     except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
+        raise InputError(f"job file not found: {path}") from None
     except IsADirectoryError:
         raise InputError(f"{path}: is a folder; name the job file in it") from None
     except OSError as problem:

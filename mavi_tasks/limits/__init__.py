@@ -1,9 +1,10 @@
-"""How fast each model may be asked: told limits are kept, untold ones learned, dead models left alone.
+"""How fast requests go to each model: configured limits are kept, others discovered, dead models left alone.
 
-    Throttle    what dispatch talks to: acquire before a try, release after it
-     ├── Pacer      requests and tokens per minute, evenly (GCRA)
-     ├── Adaptive   concurrency and rate nobody told us
-     └── Circuit    stops asking a model that only fails
+    ModelLimiter     what execution calls: acquire before a request, release after it
+     ├── TokenBucket   requests and tokens per minute, evenly (GCRA)
+     ├── Adaptive      concurrency and rate that are not configured
+     ├── Circuit       stops sending to a model that only fails
+     └── RateGate      a limit that several processes share (limits/shared)
 
 Nothing here knows the network, money or files; time is a `Clock`.
 """
@@ -11,8 +12,8 @@ Nothing here knows the network, money or files; time is a `Clock`.
 from mavi_tasks.common.clock import Clock, MonotonicClock
 from mavi_tasks.limits.adaptive import AdaptiveSettings
 from mavi_tasks.limits.circuit_breaker import CircuitSettings
-from mavi_tasks.limits.events import LimitChange, ModelDown, Outcome, Permit
-from mavi_tasks.limits.limiter import ModelLimiter
+from mavi_tasks.limits.events import LimitChange, ModelDown, Permit, SendOutcome
+from mavi_tasks.limits.limiter import ModelLimiter, RateGate
 
 __all__ = [
     "AdaptiveSettings",
@@ -22,6 +23,7 @@ __all__ = [
     "ModelDown",
     "ModelLimiter",
     "MonotonicClock",
-    "Outcome",
     "Permit",
+    "RateGate",
+    "SendOutcome",
 ]

@@ -13,7 +13,7 @@ class Reservation:
     """Money set aside for one call in flight; settle it once."""
 
     max_cost_pico: int
-    """What the caller said the call may cost at most."""
+    """What the call may cost at most, by the caller's estimate."""
     reserved_pico: int
     """What was set aside: `max_cost_pico`, more once calls have cost more than their worst."""
     settled: bool = False
@@ -22,8 +22,8 @@ class Reservation:
 class Budget:
     """spent + exposure + reserved never exceeds `limit_pico`; None is no limit.
 
-    A request that does not fit waits, in order, while calls in flight may come back cheaper. With none in
-    flight it is refused (None): each request is judged on its own, so that a smaller one may still fit
+    A request that does not fit waits, in order, while calls in flight may turn out cheaper. With none in
+    flight it is refused (None): each request is checked on its own, so that a smaller one may still fit
     afterwards.
 
     Exposure is what in-doubt calls may have cost: it stays counted and is never given back.
@@ -45,7 +45,8 @@ class Budget:
         self.refused_pico: int | None = None
         """The smallest worst case refused so far; None: nothing was refused."""
         self.stopped = False
-        self._in_flight = 0
+        self.in_flight = 0
+        """Reservations that are not settled."""
         self._ratio = (1, 1)
         self._least_pico = 0
         self._waiters: deque[tuple[asyncio.Future[Reservation | None], int]] = deque()
@@ -63,14 +64,14 @@ class Budget:
         return self.refused_pico is not None
 
     def try_reserve(self, max_cost_pico: int) -> Reservation | None:
-        """The reservation when it fits now and nobody is in line; None says only: ask `reserve`."""
+        """The reservation when it fits now and nobody waits; on None call `reserve`, which may wait."""
         if max_cost_pico < 0:
             raise ValueError(f"a call cannot cost {max_cost_pico} pico-dollars")
         if self.limit_pico is None:
             return self._set_aside(max_cost_pico, max_cost_pico)
         if self._waiters:
             return None
-        amount = self._scaled(max_cost_pico)
+        amount = self.scaled_pico(max_cost_pico)
         return self._set_aside(max_cost_pico, amount) if self._fits(amount) else None
 
     async def reserve(self, max_cost_pico: int) -> Reservation | None:
@@ -88,13 +89,13 @@ class Budget:
             raise
 
     def settle(self, reservation: Reservation, actual_pico: int, exposure_pico: int = 0) -> None:
-        """Book what the call cost and what it may have cost besides; the rest is free again."""
+        """Count what the call cost and what it may have cost besides; the rest is free again."""
         if reservation.settled:
             raise ValueError("this reservation was settled before")
         if actual_pico < 0 or exposure_pico < 0:
             raise ValueError(f"a call cannot cost {actual_pico} + {exposure_pico} pico-dollars")
         reservation.settled = True
-        self._in_flight -= 1
+        self.in_flight -= 1
         self.reserved_pico -= reservation.reserved_pico
         self.spent_pico += actual_pico
         self.exposure_pico += exposure_pico
@@ -107,12 +108,22 @@ class Budget:
             self._serve()
 
     def stop(self) -> None:
-        """Nobody waits for money any more that others may give back."""
+        """From now on nobody waits for money that others may give back."""
         self.stopped = True
 
     def give_back(self, reservation: Reservation) -> None:
         """The call was never sent."""
         self.settle(reservation, 0)
+
+    def refuse(self, max_cost_pico: int) -> None:
+        """A request of this worst case was refused; the smallest one is kept."""
+        refused = self.refused_pico
+        self.refused_pico = max_cost_pico if refused is None else min(refused, max_cost_pico)
+
+    def scaled_pico(self, max_cost_pico: int) -> int:
+        """What is set aside for a call: its worst case, raised by the worst ratio seen."""
+        above, below = self._ratio
+        return max(-(-max_cost_pico * above // below), self._least_pico)
 
     def _withdraw(self, waiter: asyncio.Future[Reservation | None]) -> None:
         """A waiter was cancelled; what it may just have got goes back."""
@@ -125,18 +136,19 @@ class Budget:
         self._serve()
 
     def _serve(self) -> None:
-        """Grant or refuse from the head of the line; stop at the first that has to wait."""
+        """Grant or refuse from the head of the queue; stop at the first that has to wait."""
         waiters = self._waiters
         while waiters:
             waiter, max_cost_pico = waiters[0]
             if not waiter.done():
-                amount = self._scaled(max_cost_pico)
+                amount = self.scaled_pico(max_cost_pico)
                 if self._fits(amount):
                     waiter.set_result(self._set_aside(max_cost_pico, amount))
-                elif self._in_flight:
+                elif self.in_flight:
                     return
                 else:
-                    self._refuse(waiter, max_cost_pico)
+                    self.refuse(max_cost_pico)
+                    waiter.set_result(None)
             waiters.popleft()
 
     def _fits(self, amount: int) -> bool:
@@ -145,24 +157,14 @@ class Budget:
 
     def _set_aside(self, max_cost_pico: int, amount: int) -> Reservation:
         self.reserved_pico += amount
-        self._in_flight += 1
+        self.in_flight += 1
         return Reservation(max_cost_pico, amount)
 
-    def _refuse(self, waiter: asyncio.Future[Reservation | None], max_cost_pico: int) -> None:
-        self.refused_pico = (
-            max_cost_pico if self.refused_pico is None else min(self.refused_pico, max_cost_pico)
-        )
-        waiter.set_result(None)
-
     def _learn(self, cost: int, max_cost_pico: int) -> None:
-        """Remember the worst ratio of cost to promise; a promise of 0 has none, so its cost is the floor."""
+        """Remember the worst ratio of cost to estimate; of an estimate of 0 the cost, as a floor."""
         if max_cost_pico == 0:
             self._least_pico = max(self._least_pico, cost)
             return
         above, below = self._ratio
         if cost * below > above * max_cost_pico:
             self._ratio = (cost, max_cost_pico)
-
-    def _scaled(self, max_cost_pico: int) -> int:
-        above, below = self._ratio
-        return max(-(-max_cost_pico * above // below), self._least_pico)

@@ -1,4 +1,4 @@
-"""Closed, open, probing, down: when to stop asking a model that only fails."""
+"""Closed, open, probing, down: when to stop sending to a model that only fails."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,8 +8,8 @@ State = Literal["closed", "open", "probing", "down"]
 
 @dataclass(frozen=True, slots=True)
 class CircuitSettings:
-    """After `failures` in a row wait `cool_down_s` (doubling), send one probe; give up after `probes` of
-    them.
+    """After `failures` in a row wait `cool_down_s` (doubling), send one probe; down after `probes` failed
+    ones.
 
     `open_s` bounds the time from the first opening to the last failed probe, should probes hang until their
     timeout.
@@ -48,7 +48,7 @@ class Circuit:
         self._until = 0.0
 
     def wait_s(self, now: float) -> float:
-        """Seconds until a try may go: 0.0 now, infinite while a probe is out or the model is down."""
+        """Seconds until a request may go: 0.0 now, infinite while a probe is out or the model is down."""
         if self.state == "closed":
             return 0.0
         if self.state == "open":
@@ -56,11 +56,11 @@ class Circuit:
         return float("inf")
 
     def start_probe(self) -> None:
-        """The one try that an open circuit lets through after its cool-down is on its way."""
+        """The one request that an open circuit lets through after its cool-down was sent."""
         self.state = "probing"
 
     def drop_probe(self) -> None:
-        """The probe told nothing (never sent, or throttled): another may go."""
+        """The probe showed nothing (never sent, or throttled): another may go."""
         if self.state == "probing":
             self.state = "open"
 
@@ -72,7 +72,7 @@ class Circuit:
             self._reset()
 
     def fail(self, now: float, *, probe: bool) -> None:
-        """A try failed; replies to tries sent before the opening count no more."""
+        """A request failed; replies to requests sent before the opening no longer count."""
         self.failures_in_a_row += 1
         if self.state == "closed":
             if self.failures_in_a_row >= self.settings.failures:
@@ -91,7 +91,7 @@ class Circuit:
 
     @property
     def why(self) -> str:
-        """The state's reason in words."""
+        """The state's reason, for people."""
         probes = (
             f", {self._failed_probes} of {self.settings.probes} probes failed" if self._failed_probes else ""
         )

@@ -1,21 +1,23 @@
 """GCRA on whole picoseconds: at most `rate * window + one request` in any window, refunds exact."""
 
-PICO = 10**12
-MINUTE_PS = 60 * PICO
+from typing import Final
 
-CATCH_UP_S = 0.03
+PICO: Final = 10**12
+MINUTE_PS: Final = 60 * PICO
+
+CATCH_UP_S: Final = 0.03
 """How much lost time may be caught up in one go.
 
 Timers wake about 1 ms late and a busy event loop 10-20 ms late; without this every late wake-up would lower
 the rate for good. With it, 100 requests/s may come as 3 + 1 at once, well inside the smallest bursts servers
-take.
+accept.
 """
 
-SLOW_CATCH_UP_S = 0.002
-"""The same for requests over 30 ms apart: a late one costs little, and a server may take no two at once."""
+SLOW_CATCH_UP_S: Final = 0.002
+"""The same for requests over 30 ms apart: a late one costs little, and a server may accept no two at once."""
 
-HEADROOM = 0.995
-"""We pace at 99.5 % of a told limit.
+HEADROOM: Final = 0.995
+"""Requests are sent at 99.5 % of a configured limit.
 
 It makes "never more than the limit" strict for a whole minute even right after a catch-up
 (0.995 * (60 s + 0.03 s) < 60 s), and lets a server's bucket recover from packets that arrived bunched.
@@ -46,7 +48,7 @@ class TokenBucket:
         if not per_minute > 0:
             raise ValueError(f"a rate must be above 0 per minute, not {per_minute}")
         self.per_minute = per_minute
-        self.unit_ps = -int(-MINUTE_PS // per_minute)  # rounded up: never faster than told
+        self.unit_ps = -int(-MINUTE_PS // per_minute)  # rounded up: never faster than configured
         self._capacity_ps = self._largest * self.unit_ps + self._catch_up_ps
 
     def wait_s(self, units: int, now: float) -> float:
@@ -67,9 +69,9 @@ class TokenBucket:
         """Put `units` back, or take more when negative: what was used differs from what was reserved."""
         self._empty_ps -= units * self.unit_ps
 
-    def restart(self, at: float) -> None:
-        """Hold one unit at `at`, no time to catch up: a pause was meant, not lost."""
-        self._empty_ps = max(self._empty_ps, int(at * PICO) - self.unit_ps)
+    def restart(self, from_s: float) -> None:
+        """Hold one unit at `from_s`, no time to catch up: a pause was intended, not lost."""
+        self._empty_ps = max(self._empty_ps, int(from_s * PICO) - self.unit_ps)
 
 
 def catch_up_s(per_minute: float) -> float:

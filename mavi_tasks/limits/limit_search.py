@@ -1,11 +1,12 @@
-"""One number searched from below: cut when it proves too much, grown back, rested, then probed beyond."""
+"""A limit searched from below: cut when it is too much, grown back, rested, then probed beyond."""
 
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """How a `LimitSearch` moves. `margin` and `step` are shares of the value, or whole units when `whole`."""
+    """How a `LimitSearch` moves. `margin` and `step` are fractions of the value, or units when `whole`."""
 
     margin: float
     """Rest this far below the level that was throttled."""
@@ -17,10 +18,10 @@ class Steps:
     rest_cap_s: float = 240.0
 
 
-RATE = Steps(margin=0.03, step=0.02, whole=False)
-CONCURRENCY = Steps(margin=1, step=1, whole=True)
-FAR = 1.5
-PROVEN = 1.08  # so far beyond the ceiling no server's burst hides what is too much
+RATE: Final = Steps(margin=0.03, step=0.02, whole=False)
+CONCURRENCY: Final = Steps(margin=1, step=1, whole=True)
+FAR: Final = 1.5
+PROVEN: Final = 1.08  # so far beyond the ceiling no server's burst hides what is too much
 
 
 class LimitSearch:
@@ -61,9 +62,9 @@ class LimitSearch:
         self.set(value)
         self.ceiling = ceiling
 
-    def rest_until(self, at: float) -> None:
-        """No step beyond the ceiling before `at`, whatever the steps told."""
-        self._rest_until = max(self._rest_until, at)
+    def rest_until(self, until: float) -> None:
+        """No step beyond the ceiling before `until`, whatever the steps showed."""
+        self._rest_until = max(self._rest_until, until)
 
     def grow(self, now: float) -> None:
         """One step up: half-way to just below the ceiling, or beyond it after the rest."""

@@ -1,31 +1,56 @@
-"""One model's gate: hold, circuit, pace, slot; first come, first served; what nobody told is learned."""
+"""When one model may be sent a request: hold, circuit, rate and slot; first come, first served."""
 
 from collections import deque
 from collections.abc import Callable
+from typing import Final, Protocol
 
 from mavi_tasks.common.clock import Clock
 from mavi_tasks.limits.adaptive import Adaptive, AdaptiveSettings
-from mavi_tasks.limits.changes import Changes
 from mavi_tasks.limits.circuit_breaker import Circuit, CircuitSettings, State
-from mavi_tasks.limits.events import LimitChange, ModelDown, Outcome, Permit
+from mavi_tasks.limits.events import ChangeLog, LimitChange, ModelDown, Permit, SendOutcome
 from mavi_tasks.limits.gcra import HEADROOM, TokenBucket, catch_up_s
 from mavi_tasks.limits.wait_queue import FOREVER, WaitQueue
 
-HOLD_S, HOLD_CAP_S = 1.0, 32.0  # after a 429 without Retry-After, doubling
+HOLD_S: Final = 1.0  # after a 429 without Retry-After, doubling
+HOLD_CAP_S: Final = 32.0
+
+
+class RateGate(Protocol):
+    """A further limit on the requests of one `ModelLimiter`, for example one that several processes share."""
+
+    def attach(self, limiter: "ModelLimiter") -> None:
+        """The gate calls `limiter.serve()` when it lets more through, `limiter.stop()` when it fails."""
+        ...
+
+    def wait_s(self, tokens: int, now: float, pause_s: float) -> float:
+        """Seconds until this gate lets a request through; `pause_s`: how long none is sent anyway."""
+        ...
+
+    def take(self, tokens: int, now: float) -> None:
+        """One request with this many tokens is sent."""
+        ...
+
+    def refund(self, tokens: int) -> None:
+        """So many tokens were not used; below 0: more were used than reserved."""
+        ...
+
+    async def close(self) -> None:
+        """Release what the gate holds."""
+        ...
 
 
 class ModelLimiter:
     """The right to send to one model, given out no faster than it can take.
 
-    A waiter holds nothing: the slot is taken at the moment of sending. The first in line is never overtaken,
-    so that a request with many tokens is served too. One event loop, no threads.
+    A waiter holds nothing: the slot is taken at the moment of sending. The first in the queue is never
+    overtaken, so that a request with many tokens is served too. One event loop, no threads.
 
     Tokens are reserved at the estimate and settled at `release`: at `used_tokens` when known; back to 0 when
     the model read nothing (throttled, rejected); else the estimate stands. A request counts against requests
     per minute even when throttled, because servers count it.
 
-    `stop()` and a circuit that gave up end the limiter: all waiters and all later calls raise `ModelDown` at
-    once; tries in flight finish and are released as always.
+    `stop()` and a circuit that is down end the limiter: all waiters and all later calls raise `ModelDown` at
+    once; requests in flight finish and are released as always.
     """
 
     def __init__(
@@ -40,26 +65,33 @@ class ModelLimiter:
         burst: int | None = None,
         adaptive: AdaptiveSettings | None = None,
         circuit: CircuitSettings | None = None,
+        gate: RateGate | None = None,
     ) -> None:
-        """None: nobody told. `burst`: requests the server takes at once; None: as few as timers allow."""
+        """A limit of None is not configured: it is discovered from the replies.
+
+        `burst`: requests the server takes at once; None: as few as timers allow. `gate`: a limit beside
+        those of this process.
+        """
         self.model = model
         self.requests_per_minute = requests_per_minute
         self.tokens_per_minute = tokens_per_minute
         self.concurrency = concurrency
         self.in_flight = 0
-        self.tries = 0
+        self.attempts = 0
         self.throttled_count = 0
         self.held_until = 0.0
         self.tokens_reserved = 0
-        """Of tries in flight, as estimated."""
+        """Of requests in flight, as estimated."""
         self.tokens_settled = 0
-        """Of tries that came back, as charged."""
+        """Of requests that came back, as charged."""
         self.stopped: str | None = None
         """Why no more is sent, or None."""
-        told = None if requests_per_minute is None else requests_per_minute * HEADROOM / 60
+        rate_per_s = None if requests_per_minute is None else requests_per_minute * HEADROOM / 60
         self._now = clock.now
-        self._adaptive = Adaptive(told_rate_per_s=told, told_concurrency=concurrency, settings=adaptive)
-        self._burst_s = None if burst is None or told is None else (burst - 1) / told
+        self._adaptive = Adaptive(
+            configured_rate_per_s=rate_per_s, configured_concurrency=concurrency, settings=adaptive
+        )
+        self._burst_s = None if burst is None or rate_per_s is None else (burst - 1) / rate_per_s
         self._tokens = None if tokens_per_minute is None else TokenBucket(tokens_per_minute * HEADROOM)
         self._requests: TokenBucket | None = None
         self._pace_per_s: float | None = None
@@ -68,28 +100,31 @@ class ModelLimiter:
         self._circuit = Circuit(circuit)
         self._next_hold_s = HOLD_S
         self._hold_seq = 0
-        self._changes = Changes(model, on_change)
+        self._changes = ChangeLog(model, on_change)
         self._changes.start("concurrency", self._cap)
         self._changes.start("requests_per_minute", self.rate_now)
-        self._line = WaitQueue(clock, wait_s=self._wait_s, grant=self._grant, give_back=self.give_back)
+        self._queue = WaitQueue(clock, wait_s=self._wait_s, grant=self._grant, give_back=self.give_back)
+        self._gate = gate
+        if gate is not None:
+            gate.attach(self)
 
     # -- what is shown ---------------------------------------------------------------------------------------
 
     @property
     def concurrency_now(self) -> int:
-        """Tries in flight allowed at present."""
+        """Requests in flight allowed at present."""
         return self._cap
 
     @property
     def rate_now(self) -> float | None:
-        """Requests per minute allowed at present, told or learned; None: no limit is known."""
+        """Requests per minute allowed at present, configured or discovered; None: no limit is known."""
         rate_per_s = self._adaptive.rate.value
         return None if rate_per_s is None else 60 * rate_per_s
 
     @property
     def waiting(self) -> int:
-        """Callers in line."""
-        return len(self._line)
+        """Callers in the queue."""
+        return len(self._queue)
 
     @property
     def circuit_state(self) -> State:
@@ -98,7 +133,7 @@ class ModelLimiter:
 
     @property
     def pausing(self) -> str | None:
-        """Why nothing goes out at present, in a few words; None when tries go."""
+        """Why nothing is sent at present, in short; None when requests are sent."""
         if self._circuit.state != "closed":
             return self._circuit.why
         left_s = self.held_until - self._now()
@@ -109,70 +144,83 @@ class ModelLimiter:
         """The latest changes, oldest first."""
         return self._changes.history
 
-    # -- before a try ----------------------------------------------------------------------------------------
+    # -- before a request ------------------------------------------------------------------------------------
 
     def try_acquire(self, tokens: int = 0) -> Permit | None:
-        """A permit when one is free this instant and nobody is in line, else None. Raises ModelDown."""
+        """A permit when one is free now and nobody waits, else None. Raises ModelDown."""
         if self.stopped is not None:
             raise ModelDown(self.model, self.stopped)
-        if self._line:
+        if self._queue:
             return None
         now = self._now()
         return None if self._wait_s(tokens, now) else self._grant(tokens, now)
 
     async def acquire(self, tokens: int = 0) -> Permit:
-        """A permit, in the order of asking. Raises ModelDown when the model is asked no more."""
+        """A permit, in the order of the calls. Raises ModelDown when no more is sent to the model."""
         permit = self.try_acquire(tokens)
-        return await self._line.join(tokens) if permit is None else permit
+        return await self._queue.join(tokens) if permit is None else permit
 
     def stop(self, reason: str) -> None:
-        """Ask this model no more; every waiter raises ModelDown now. The first reason stays."""
+        """Send nothing more to this model; every waiter raises ModelDown now. The first reason stays."""
         why = self.stopped = self.stopped or reason
-        self._line.fail(lambda: ModelDown(self.model, why))
+        self._queue.fail(lambda: ModelDown(self.model, why))
+
+    def serve(self) -> None:
+        """Let waiting requests go that may go now."""
+        if self._queue:
+            self._queue.serve()
+
+    async def close(self) -> None:
+        """Release what the gate holds."""
+        if self._gate is not None:
+            await self._gate.close()
 
     def _wait_s(self, tokens: int, now: float) -> float:
-        """Seconds until a try may go; infinite when only a reply can let it go."""
+        """Seconds until a request may go; infinite when only a reply can let it go."""
         if self.in_flight >= self._cap:
             self._adaptive.slot_bound = True
             return FOREVER
-        wait_s = self.held_until - now if self.held_until > now else 0.0
+        pause_s = self.held_until - now if self.held_until > now else 0.0
         if self._circuit.state != "closed":
-            wait_s = max(wait_s, self._circuit.wait_s(now))
+            pause_s = max(pause_s, self._circuit.wait_s(now))
+        wait_s = pause_s
         if self._tokens is not None:
             wait_s = max(wait_s, self._tokens.wait_s(tokens, now))
         if self._requests is not None:
             paced_s = self._requests.wait_s(1, now)
             if paced_s > wait_s:
                 self._adaptive.paced = True
-                return paced_s
-        return wait_s
+                wait_s = paced_s
+        return wait_s if self._gate is None else max(wait_s, self._gate.wait_s(tokens, now, pause_s))
 
     def _grant(self, tokens: int, now: float) -> Permit:
         self.in_flight += 1
-        self.tries += 1
+        self.attempts += 1
         self.tokens_reserved += tokens
         if self._tokens is not None:
             self._tokens.take(tokens, now)
         if self._requests is not None:
             self._requests.take(1, now)
-        self._adaptive.on_sent(now, self.tries)
-        permit = Permit(self.tries, tokens, now, self.in_flight)
+        if self._gate is not None:
+            self._gate.take(tokens, now)
+        self._adaptive.on_sent(now, self.attempts)
+        permit = Permit(self.attempts, tokens, now, self.in_flight)
         if self._circuit.state != "closed":
             permit.probe = True
             self._change_circuit(self._circuit.start_probe)
         return permit
 
-    # -- after a try -----------------------------------------------------------------------------------------
+    # -- after a request -------------------------------------------------------------------------------------
 
     def release(
         self,
         permit: Permit,
-        outcome: Outcome,
+        outcome: SendOutcome,
         *,
         used_tokens: int | None = None,
         retry_after_s: float | None = None,
     ) -> None:
-        """Say what a try came to; frees its slot, settles its tokens, moves the limits."""
+        """Report a request's outcome; frees its slot, settles its tokens, adjusts the limits."""
         self._close(permit)
         self._settle(permit, outcome, used_tokens)
         now = self._now()
@@ -181,25 +229,23 @@ class ModelLimiter:
             self._apply_limits(now)
         if self._circuit.state == "down" and self.stopped is None:
             self.stop(self._circuit.why)
-        if self._line:
-            self._line.serve()
+        self.serve()
 
     def give_back(self, permit: Permit) -> None:
-        """Undo a permit whose try was never sent.
+        """Undo a permit whose request was never sent.
 
-        Its place in the request pace comes back only while no later try has gone out: later on it would let
-        two tries go at once.
+        Its place in the request rate comes back only while no later request was sent: later on it would let
+        two requests go at once.
         """
         self._close(permit)
         self.tokens_reserved -= permit.tokens
-        if self._tokens is not None:
-            self._tokens.refund(permit.tokens)
-        if self._requests is not None and permit.seq == self.tries:
+        self._refund(permit.tokens)
+        if self._requests is not None and permit.seq == self.attempts:
             self._requests.refund(1)
         if permit.probe:
             self._change_circuit(self._circuit.drop_probe)
         self._adaptive.on_other(permit)
-        self._line.serve()
+        self._queue.serve()
 
     def _close(self, permit: Permit) -> None:
         if permit.released:
@@ -207,13 +253,19 @@ class ModelLimiter:
         permit.released = True
         self.in_flight -= 1
 
-    def _settle(self, permit: Permit, outcome: Outcome, used_tokens: int | None) -> None:
+    def _settle(self, permit: Permit, outcome: SendOutcome, used_tokens: int | None) -> None:
         if used_tokens is None:
             used_tokens = 0 if outcome in ("throttled", "rejected") else permit.tokens
         self.tokens_reserved -= permit.tokens
         self.tokens_settled += used_tokens
-        if self._tokens is not None and used_tokens != permit.tokens:
-            self._tokens.refund(permit.tokens - used_tokens)
+        if used_tokens != permit.tokens:
+            self._refund(permit.tokens - used_tokens)
+
+    def _refund(self, tokens: int) -> None:
+        if self._tokens is not None:
+            self._tokens.refund(tokens)
+        if self._gate is not None:
+            self._gate.refund(tokens)
 
     def _after_ok(self, permit: Permit, now: float, _retry_after_s: float | None) -> None:
         self._adaptive.on_ok(permit, now)
@@ -243,7 +295,7 @@ class ModelLimiter:
             self._hold(now, own_s, "throttled")
         if first:
             self._next_hold_s = min(2 * own_s, HOLD_CAP_S)
-            self._hold_seq = self.tries
+            self._hold_seq = self.attempts
         if permit.probe:
             self._change_circuit(self._circuit.drop_probe)
 
@@ -255,14 +307,14 @@ class ModelLimiter:
             self._adaptive.on_hold(now, until)
             if self._requests is not None:
                 self._requests.restart(until)
-            self._changes.tell(now, "hold", old, hold_s, why)
+            self._changes.add(now, "hold", old, hold_s, why)
 
     def _succeed(self) -> None:
         circuit = self._circuit
         if circuit.failures_in_a_row or circuit.state != "closed":
             self._change_circuit(circuit.succeed)
 
-    # -- limits that move ------------------------------------------------------------------------------------
+    # -- limits that adapt ----------------------------------------------------------------------------------
 
     def _apply_limits(self, now: float) -> None:
         adaptive = self._adaptive
@@ -271,11 +323,11 @@ class ModelLimiter:
         pace_per_s = adaptive.pace_per_s
         if pace_per_s != self._pace_per_s:
             self._set_pace(pace_per_s)
-        self._changes.move("concurrency", self._cap, now)
-        self._changes.move("requests_per_minute", self.rate_now, now)
+        self._changes.update("concurrency", self._cap, now)
+        self._changes.update("requests_per_minute", self.rate_now, now)
 
     def _set_pace(self, pace_per_s: float | None) -> None:
-        """Space the sends; once paced a model stays paced."""
+        """Space the requests; once paced a model stays paced."""
         self._pace_per_s = pace_per_s
         if pace_per_s is None:
             return
@@ -290,10 +342,10 @@ class ModelLimiter:
         old = self._circuit.state
         change()
         if self._circuit.state != old:
-            self._changes.tell(self._now(), "circuit", old, self._circuit.state, self._circuit.why)
+            self._changes.add(self._now(), "circuit", old, self._circuit.state, self._circuit.why)
 
 
-AFTER: dict[Outcome, Callable[[ModelLimiter, Permit, float, float | None], None]] = {
+AFTER: dict[SendOutcome, Callable[[ModelLimiter, Permit, float, float | None], None]] = {
     "ok": ModelLimiter._after_ok,
     "rejected": ModelLimiter._after_rejected,
     "server_error": ModelLimiter._after_error,

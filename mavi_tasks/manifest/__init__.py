@@ -5,12 +5,12 @@
 
 | manifest | reader |
 |---|---|
-| .csv .tsv .jsonl .ndjson .txt (also with .gz) | text.py |
+| .csv .tsv .jsonl .ndjson .txt (also with .gz) | text_formats.py |
 | .parquet | parquet.py |
 | a folder, a glob, s3://bucket/prefix/, one media file | listing.py |
 
 A new format is one reader and one line in READERS. Memory is flat: a batch, and 8 bytes for each item's id.
-Rows that are wrong are collected over the whole manifest and told at once, at its end.
+Problems of rows are collected over the whole manifest and reported together at its end.
 """
 
 import glob
@@ -21,16 +21,17 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from mavi_tasks.errors import InputError
-from mavi_tasks.job import Columns
 from mavi_tasks.manifest import items
+from mavi_tasks.manifest.columns import Columns
 from mavi_tasks.manifest.items import Item
 from mavi_tasks.manifest.listing import is_media, read_listing
 from mavi_tasks.manifest.parquet import read_parquet
 from mavi_tasks.manifest.problems import Problems
-from mavi_tasks.manifest.resolve import Base, shown
+from mavi_tasks.manifest.resolve import Base
 from mavi_tasks.manifest.rows import Rows
 from mavi_tasks.manifest.source import Source
 from mavi_tasks.manifest.text_formats import read_csv, read_jsonl, read_tsv, read_txt
+from mavi_tasks.media.urls import shown
 
 __all__ = ["READERS", "Item", "Problems", "check", "read"]
 
@@ -44,7 +45,7 @@ READERS: Final[dict[str, Callable[[Source, Problems, int], Rows]]] = {
 }
 
 _REMEDIES: Final = {
-    ".json": "write one object a line: jq -c '.[]' FILE > manifest.jsonl",
+    ".json": "write one object per line: jq -c '.[]' FILE > manifest.jsonl",
     ".xlsx": "save it as CSV (UTF-8)",
     ".xls": "save it as CSV (UTF-8)",
     ".ods": "save it as CSV (UTF-8)",
@@ -67,18 +68,18 @@ def read(
 ) -> Iterator[list[Item]]:
     """Read a manifest as batches of at most `batch_rows` items, at most `limit` items in all.
 
-    Raises InputError at once when the manifest as a whole cannot be read. Rows that are wrong are left out:
+    Raises InputError at once when the manifest as a whole cannot be read. Invalid rows are left out:
     they go to `problems` when that is given (the caller raises), else they are raised at the end, all
-    together, the first 20 in words. order "newest" and since are for folders, globs and buckets.
+    together, the first 20 in detail. order "newest" and since are for folders, globs and buckets.
     """
     found = Problems() if problems is None else problems
     path = os.fspath(source)
     rows = _open(path, found, min(batch_rows, limit or batch_rows), order, since)
-    some = False
+    any_batch = False
     for batch in items.read(rows, columns or Columns(), found, limit):
-        some = True
+        any_batch = True
         yield batch
-    if not some and not found and since is None:
+    if not any_batch and not found and since is None:
         raise InputError(f"{rows.name}: has a header but no rows" if rows.names else f"{rows.name}: is empty")
     if problems is None:
         found.raise_any()
@@ -124,9 +125,9 @@ def _source(path: str, suffix: str, packed: bool) -> Source:
 
 def _unknown(path: str, suffix: str) -> str:
     if not os.path.exists(path) and "://" not in path:
-        return f"{path}: there is no such manifest"
+        return f"manifest not found: {path}"
     remedy = _REMEDIES.get(suffix)
     known = ", ".join(READERS)
-    return f"{shown(path)}: is no manifest known here ({known}, a folder or a glob)" + (
+    return f"{shown(path)}: is not a supported manifest ({known}, a folder or a glob)" + (
         f"; {remedy}" if remedy else ""
     )

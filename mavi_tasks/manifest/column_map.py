@@ -1,16 +1,16 @@
 """Which column holds what: found once for a table, or once for each set of keys of JSON lines."""
 
-import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final
 
+from mavi_tasks.common.suggest import nearest
 from mavi_tasks.errors import InputError
-from mavi_tasks.job import Columns
+from mavi_tasks.manifest.columns import Columns
 
-# Names that also mean the media, when the job names no column and exactly one of them is there.
+# Names that also mean the media, when the job names none and the manifest has exactly one of them.
 MEDIA_NAMES: Final = ("media", "image", "video", "url", "path")
 
 
@@ -29,7 +29,7 @@ class Layout:
 
 
 def layout(names: Sequence[str], columns: Columns, *, listing: bool = False) -> Layout:
-    """Find the columns. Raises InputError that names every column that is there.
+    """Find the columns. Raises InputError, which lists the columns of the manifest.
 
     listing: the first column is the media, whatever the job calls it.
     """
@@ -37,16 +37,16 @@ def layout(names: Sequence[str], columns: Columns, *, listing: bool = False) -> 
     if listing and columns.media is None:
         problems.append("is a list of media, so columns.media cannot be null")
     media_name = names[0] if listing else _media(names, columns, problems)
-    positions = {name: at for at, name in enumerate(names)}
+    positions = {name: index for index, name in enumerate(names)}
     media = _numbered(names, media_name) if media_name is not None else ()
     roles = {role: _role(role, positions, columns, problems) for role in ("id", "prompt", "truth")}
     if problems:
         raise InputError(problems)
     taken = {*media, *roles.values()}
-    free = [at for at, name in enumerate(names) if at not in taken and name]
+    free = [index for index, name in enumerate(names) if index not in taken and name]
     return Layout(
         media, media[0] if len(media) == 1 else None, roles["id"], roles["prompt"], roles["truth"],
-        _variables({names[at]: at for at in free}), media_name or "media", columns.id,
+        _variables({names[index]: index for index in free}), media_name or "media", columns.id,
     )  # fmt: skip
 
 
@@ -74,18 +74,17 @@ def _role(role: str, positions: dict[str, int], columns: Columns, problems: list
 
 
 def _near(name: str, names: Any) -> str:
-    there = [n for n in names if n]
-    near = difflib.get_close_matches(name.lower(), [n.lower() for n in there], 1, 0.7)
-    hint = next((f"; did you mean {n}?" for n in there if near and n.lower() == near[0]), "")
-    listed = ", ".join(there[:30]) + (f" and {len(there) - 30} more" if len(there) > 30 else "")
-    return f"{hint or ';'} the columns are {listed}"
+    known = [n for n in names if n]
+    near = nearest(name, known, 0.7)
+    listed = ", ".join(known[:30]) + (f" and {len(known) - 30} more" if len(known) > 30 else "")
+    return f"{f'; did you mean {near}?' if near else ';'} the columns are {listed}"
 
 
 def _numbered(names: Sequence[str], media: str) -> tuple[int, ...]:
     """The media column, then media_2, media_3, ... in the order of their numbers."""
     numbered = re.compile(re.escape(media) + r"_([2-9]|[1-9][0-9]+)")
-    found = [(int(m[1]), at) for at, name in enumerate(names) if (m := numbered.fullmatch(name))]
-    return (list(names).index(media), *(at for _, at in sorted(found)))
+    found = [(int(m[1]), index) for index, name in enumerate(names) if (m := numbered.fullmatch(name))]
+    return (list(names).index(media), *(index for _, index in sorted(found)))
 
 
 def _variables(positions: dict[str, int]) -> Callable[[Sequence[Any]], dict[str, Any]]:

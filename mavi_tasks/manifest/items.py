@@ -7,19 +7,20 @@ import orjson
 
 from mavi_tasks.common.key_set import Seen
 from mavi_tasks.errors import InputError
-from mavi_tasks.job import Columns
 from mavi_tasks.manifest.column_map import Layout, layout
+from mavi_tasks.manifest.columns import Columns
 from mavi_tasks.manifest.problems import SHOWN, Problems
-from mavi_tasks.manifest.resolve import PLAIN_URL, BadReference, name_of, shown
+from mavi_tasks.manifest.resolve import PLAIN_URL, BadReference, name_of
 from mavi_tasks.manifest.rows import Batch, Rows
+from mavi_tasks.media.urls import shown
 
 MAX_ID_CHARS: Final = 1000
 _SHAPES: Final = 1000  # sets of keys of JSON lines that are remembered
-_COUNTED: Final = 100_000  # references whose repetitions are remembered
+_COUNTED: Final = 100_000  # references whose repetitions are counted
 
 
 class Item(NamedTuple):
-    """One row: what to show, what to ask, what is expected.
+    """One row: the media, the prompt, the expected answer.
 
     media: absolute paths, URLs or data URLs, as they are opened or sent; they may hold signatures.
     prompt: the row's own, literal; None = the job's templates. truth: text, or JSON text of anything else.
@@ -38,8 +39,8 @@ class _Wrong(ValueError):
     """A row that cannot be an item; `str()` says why."""
 
 
-class Maker:
-    """Makes the items of one manifest; holds what was seen of it so far."""
+class ItemBuilder:
+    """Builds the items of one manifest; remembers the ids it has seen."""
 
     def __init__(self, rows: Rows, columns: Columns, problems: Problems) -> None:
         self.rows = rows
@@ -49,34 +50,34 @@ class Maker:
         self._place = f"{rows.name}:"
         self._seen = Seen()
         self._times: dict[str, int] = {}
-        self._twice: dict[str, list[int]] = {}  # ids given again, with the later lines; the first of them
-        self._twice_more = 0
+        self._duplicates: dict[str, list[int]] = {}  # duplicate ids, with their later lines; the first few
+        self._more_duplicates = 0
         self._shapes: dict[tuple[str, ...], Layout] = {}
         self._layout = self._of_table() if rows.names is not None else None
 
     def items(self, batch: Batch) -> list[Item]:
-        """The items of one batch; rows that are wrong are told to the problems and left out."""
-        items, tables = self._made(*batch)
-        for at in self._seen.add([item.item_id for item in items]):
-            item = items[at]
-            if tables[at].id is None:
-                items[at] = item._replace(item_id=self._numbered(item.item_id))
+        """The items of one batch; invalid rows go to the problems."""
+        items, tables = self._build(*batch)
+        for index in self._seen.add([item.item_id for item in items]):
+            item = items[index]
+            if tables[index].id is None:
+                items[index] = item._replace(item_id=self._numbered(item.item_id))
             else:
-                self._given_twice(item.item_id, _line(item))
+                self._add_duplicate(item.item_id, _line(item))
         return items
 
     def finish(self) -> None:
-        """Tell the ids that are there twice, with both lines: the first ones are found by reading again."""
-        if not self._twice:
+        """Report duplicate ids with both lines: the first ones are found by reading again."""
+        if not self._duplicates:
             return
         first = self._first_lines()
-        for name, lines in self._twice.items():
+        for name, lines in self._duplicates.items():
             for line in lines:
                 if name in first and first[name] < line:  # else two names had one hash
-                    where = f"{self.rows.name}:{line}: {self._columns.id} {name!r}"
-                    self._problems.add(f"{where} is there twice (first in line {first[name]})")
-        if self._twice_more:
-            self._problems.add(f"{self.rows.name}: more ids are there twice", self._twice_more)
+                    where = f"{self.rows.name}:{line}: duplicate {self._columns.id} {name!r}"
+                    self._problems.add(f"{where} (first on line {first[name]})")
+        if self._more_duplicates:
+            self._problems.add(f"{self.rows.name}: more duplicate ids", self._more_duplicates)
 
     def _of_table(self) -> Layout:
         names = self.rows.names or ()
@@ -94,7 +95,7 @@ class Maker:
                 self._shapes[names] = found
         return found
 
-    def _made(self, lines: Sequence[int], rows: Sequence[Any]) -> tuple[list[Item], list[Layout]]:
+    def _build(self, lines: Sequence[int], rows: Sequence[Any]) -> tuple[list[Item], list[Layout]]:
         """The items of these rows, and the layout by which each was read."""
         items: list[Item] = []
         tables: list[Layout] = []
@@ -128,7 +129,7 @@ class Maker:
         """The media, absolute, and the first reference as written."""
         if not table.media:
             return (), None
-        refs = [ref for at in table.media for ref in _references(row[at], table.media_name)]
+        refs = [ref for index in table.media for ref in _references(row[index], table.media_name)]
         if not refs:
             raise _Wrong(f"{table.media_name} is empty")
         return tuple(self._one(ref, table.media_name) for ref in refs), refs[0]
@@ -140,11 +141,11 @@ class Maker:
         except BadReference as problem:
             raise _Wrong(f"{name} {shown(ref)!r} {problem}") from None
         except UnicodeEncodeError:  # Parquet and JSON could not hold it
-            raise _Wrong(f"{name} {shown(ref)!r} is a file name that is no UTF-8: rename it") from None
+            raise _Wrong(f"{name} {shown(ref)!r} is a file name that is not UTF-8: rename it") from None
         return found
 
     def _numbered(self, name: str) -> str:
-        """A name of its own for a media that is there again: cat.jpg#2."""
+        """A new name for a media that is repeated: cat.jpg#2."""
         times = self._times.get(name, 1) + 1
         while self._seen.add([f"{name}#{times}"]):
             times += 1
@@ -153,23 +154,23 @@ class Maker:
         self._times[name] = times
         return f"{name}#{times}"
 
-    def _given_twice(self, name: str, line: int) -> None:
-        """Remember an id that may have been there before, for `finish`."""
-        if name in self._twice or len(self._twice) < SHOWN:
-            lines = self._twice.setdefault(name, [])
+    def _add_duplicate(self, name: str, line: int) -> None:
+        """Remember an id that may be a duplicate, for `finish`."""
+        if name in self._duplicates or len(self._duplicates) < SHOWN:
+            lines = self._duplicates.setdefault(name, [])
             if len(lines) < SHOWN:
                 lines.append(line)
                 return
-        self._twice_more += 1
+        self._more_duplicates += 1
 
     def _first_lines(self) -> dict[str, int]:
         first: dict[str, int] = {}
-        again = Maker(self.rows, self._columns, Problems())
+        again = ItemBuilder(self.rows, self._columns, Problems())
         for batch in self.rows.batches():
-            for item in again._made(*batch)[0]:
-                if item.item_id in self._twice:
+            for item in again._build(*batch)[0]:
+                if item.item_id in self._duplicates:
                     first.setdefault(item.item_id, _line(item))
-            if len(first) == len(self._twice):
+            if len(first) == len(self._duplicates):
                 break
         return first
 
@@ -180,20 +181,20 @@ def _line(item: Item) -> int:
 
 def read(rows: Rows, columns: Columns, problems: Problems, limit: int | None) -> Iterator[list[Item]]:
     """The items in batches, at most `limit` of them; empty batches are left out."""
-    maker = Maker(rows, columns, problems)
-    made = map(maker.items, rows.batches()) if limit is None else _first(maker, limit)
+    builder = ItemBuilder(rows, columns, problems)
+    made = map(builder.items, rows.batches()) if limit is None else _first(builder, limit)
     yield from filter(None, made)
-    maker.finish()
+    builder.finish()
 
 
-def _first(maker: Maker, limit: int) -> Iterator[list[Item]]:
-    """The first items, and not a look at the rows after them."""
+def _first(builder: ItemBuilder, limit: int) -> Iterator[list[Item]]:
+    """The first items; the rows after them are not read."""
     left = limit
-    for lines, rows in maker.rows.batches():
-        at = 0
-        while at < len(rows) and left:
-            items = maker.items((lines[at : at + left], rows[at : at + left]))
-            at, left = at + left, left - len(items)
+    for lines, rows in builder.rows.batches():
+        start = 0
+        while start < len(rows) and left:
+            items = builder.items((lines[start : start + left], rows[start : start + left]))
+            start, left = start + left, left - len(items)
             yield items
         if not left:
             return

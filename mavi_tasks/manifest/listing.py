@@ -1,8 +1,8 @@
-"""Manifests that are no table: a folder, a glob, a bucket prefix, one media file.
+"""Manifests that are not tables: a folder, a glob, a bucket prefix, one media file.
 
 A row is (reference, name, folder): the file's name and the last folder above it, which many collections
-name after what is in it (`columns: {truth: folder}`). Rows of a bucket also tell `media_etag`, which is other
-when the object's content is: what was replaced under its old name is asked again.
+name by what is in it (`columns: {truth: folder}`). Rows of a bucket also have `media_etag`, which changes
+with the object's content: an object replaced under its old name is sent again.
 """
 
 import glob
@@ -16,21 +16,22 @@ from typing import Any, Final
 
 from mavi_tasks.errors import InputError
 from mavi_tasks.manifest.problems import Problems
-from mavi_tasks.manifest.resolve import Base, shown
+from mavi_tasks.manifest.resolve import Base
 from mavi_tasks.manifest.rows import Batch, Rows
-from mavi_tasks.manifest.source import asked, file_system
+from mavi_tasks.manifest.source import call_store, file_system
 from mavi_tasks.media.sniff import mime_of_name
+from mavi_tasks.media.urls import shown
 
 NAMES: Final = ("media_url", "name", "folder")
 ETAG: Final = "media_etag"
 
-# A reference below the base, when it was changed (seconds since 1970, asked for only when needed), and the
-# mark that a store gives its content; None where there is none.
+# A reference below the base, when it was changed (seconds since 1970, read only when needed), and the ETag
+# that a store gives its content; None where there is none.
 Entry = tuple[str, Callable[[], float], str | None]
 
 
 def is_media(name: str) -> bool:
-    """Whether a file's name says that it is media: a first filter; its content decides later."""
+    """Whether a file's name looks like media: a first filter; its content decides later."""
     return mime_of_name(name) is not None
 
 
@@ -82,7 +83,7 @@ def _batches(
         yield range(rows + 1, rows + 1 + len(some)), [row(*one) for one in some]
         rows += len(some)
     if not rows and since is None:
-        raise InputError(f"{shown(path)}: holds no media, by the names of its files (.jpg, .mp4, ...)")
+        raise InputError(f"{shown(path)}: holds no media, judging by file names (.jpg, .mp4, ...)")
 
 
 def _row(ref: str, etag: str | None = None) -> tuple[str | None, ...]:
@@ -97,7 +98,7 @@ def _bucket_row(ref: str, etag: str | None) -> tuple[str | None, ...]:
 def _changed(path: str) -> float:
     try:
         return os.stat(path).st_mtime
-    except OSError:  # it went away since it was listed
+    except OSError:  # it was deleted after the listing
         return 0.0
 
 
@@ -125,7 +126,7 @@ def _walk(root: str, below: str, problems: Problems, above: frozenset[tuple[int,
 def _root(pattern: str) -> str:
     """The folder above the first part with a wildcard."""
     parts = Path(pattern).parts
-    fixed = next((at for at, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
+    fixed = next((index for index, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
     return str(Path(*parts[:fixed]))
 
 
@@ -153,7 +154,7 @@ def _objects(folder: str) -> Iterator[Entry]:
     fs, path = file_system(folder)
     prefix = path.strip("/") + "/"
     try:
-        found = asked(folder, lambda: fs.find(path, detail=True))
+        found = call_store(folder, lambda: fs.find(path, detail=True))
     except OSError as problem:
         raise InputError(f"{shown(folder)}: cannot be listed: {problem}") from problem
     for key in sorted(found):
@@ -163,17 +164,17 @@ def _objects(folder: str) -> Iterator[Entry]:
 
 
 def _etag(info: dict[str, Any]) -> str | None:
-    """What is other when an object's content is: its ETag (a store's own word for it) and size."""
-    words = ("ETag", "etag", "md5Hash", "content_md5", "generation")
-    value = next((info[word] for word in words if info.get(word)), None)
+    """What changes with an object's content: its ETag, under the store's own name for it, and its size."""
+    keys = ("ETag", "etag", "md5Hash", "content_md5", "generation")
+    value = next((info[key] for key in keys if info.get(key)), None)
     mark = str(value).strip('"')
     return None if value is None else f"{mark}-{info.get('size', 0)}"
 
 
 def _modified(info: dict[str, Any]) -> float:
-    """When an object was changed; every store has its own word for it."""
-    words = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
-    value = next((info[word] for word in words if info.get(word) is not None), 0.0)
+    """When an object was changed; every store has its own name for it."""
+    keys = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
+    value = next((info[key] for key in keys if info.get(key) is not None), 0.0)
     if isinstance(value, str):
         value = datetime.fromisoformat(value)
     return value.timestamp() if isinstance(value, datetime) else float(value)

@@ -18,9 +18,9 @@ def read_parquet(source: Source, problems: Problems, batch_rows: int) -> Rows:
 
     with source.binary() as file:
         schema = _open(source, file).schema_arrow
-    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
-    if twice:
-        raise InputError(f"{source.name}: {', '.join(twice)} names two columns; give each its own name")
+    duplicates = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if duplicates:
+        raise InputError(f"{source.name}: duplicate column {', '.join(duplicates)}; give each its own name")
     names = tuple(field.name for field in schema if not _is_bytes(pa, field.type))
     return Rows(names, partial(_batches, source, batch_rows, names), source.base, source.name)
 
@@ -33,7 +33,7 @@ def _open(source: Source, file: Any) -> Any:
         return pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
     except pa.ArrowInvalid as problem:
         raise InputError(
-            f"{source.name}: is no whole Parquet file: {str(problem).splitlines()[0]}"
+            f"{source.name}: is not a complete Parquet file: {str(problem).splitlines()[0]}"
         ) from problem
 
 
@@ -44,13 +44,13 @@ def _batches(source: Source, batch_rows: int, names: tuple[str, ...]) -> Iterato
         row = 0
         try:
             for batch in _open(source, file).iter_batches(batch_rows, columns=list(names), use_threads=False):
-                by_name = {field.name: batch.column(at) for at, field in enumerate(batch.schema)}
+                by_name = {field.name: batch.column(index) for index, field in enumerate(batch.schema)}
                 columns = [_plain(pa, by_name[name]).to_pylist() for name in names]
                 yield range(row + 1, row + 1 + batch.num_rows), list(zip(*columns, strict=True))
                 row += batch.num_rows
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as problem:
-            words = str(problem).splitlines()[0]
-            raise InputError(f"{source.name}: cannot be read after row {row}: {words}") from problem
+            why = str(problem).splitlines()[0]
+            raise InputError(f"{source.name}: cannot be read after row {row}: {why}") from problem
 
 
 def _is_bytes(pa: Any, kind: Any) -> bool:
@@ -59,7 +59,7 @@ def _is_bytes(pa: Any, kind: Any) -> bool:
 
 
 def _plain(pa: Any, column: Any) -> Any:
-    """What Python knows: microseconds (nanoseconds would need pandas), null for NaN, pandas' word for it."""
+    """Values that Python has: microseconds (nanoseconds would need pandas), null for the NaN of pandas."""
     if pa.types.is_floating(column.type):
         import pyarrow.compute as pc
 

@@ -1,4 +1,4 @@
-"""What is wrong with the rows: the first twenty in words, all of them counted, in flat memory."""
+"""Problems of rows: the first twenty in detail, all of them counted, in flat memory."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ SHOWN: Final = 20
 
 
 class Problems:
-    """Collects problems over a whole manifest, so that all are told at once before anything is sent.
+    """Collects problems over a whole manifest, so that all are reported together before anything is sent.
 
     Give the same one to `manifest.read` and `Prompts`, then `raise_any()`.
     """
@@ -18,7 +18,7 @@ class Problems:
         self.count = 0
 
     def add(self, text: str, times: int = 1) -> None:
-        """One problem, or `times` of the same kind of which `text` tells the first."""
+        """One problem, or `times` of the same kind of which `text` is the first."""
         if len(self.texts) < SHOWN:
             self.texts.append(text)
         self.count += times
@@ -32,6 +32,6 @@ class Problems:
         return InputError([*self.texts, f"and {more:,} more problems"] if more > 0 else self.texts)
 
     def raise_any(self) -> None:
-        """Raise InputError when there is anything to tell."""
+        """Raise InputError when there is any problem."""
         if self:
             raise self.error()

@@ -8,15 +8,15 @@ from hashlib import sha256
 from typing import Final
 from urllib.parse import unquote, urljoin, urlsplit
 
+from mavi_tasks.media.urls import scheme_of, shown, without_signature
+
 WANTED: Final = "must be http(s), s3, gs or a local path"
 
 # Nearly every URL; what this does not take is looked at in full.
 PLAIN_URL: Final = re.compile(
     r"(?:https?|s3|gs)://[A-Za-z0-9][A-Za-z0-9.\-_:]*/[A-Za-z0-9._~%/+\-]*"
 ).fullmatch
-_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")  # two letters at least: C:\ is a path
 _MANY: Final = re.compile(r"[\s,;|]+(?:https?|s3|gs)://", re.I)
-_SHOWN: Final = 100
 
 
 class BadReference(ValueError):
@@ -25,7 +25,7 @@ class BadReference(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """Where relative references lie: a folder of this machine, or a URL or bucket prefix that ends in `/`.
+    """What references are relative to: a folder of this machine, or a URL or bucket prefix that ends in `/`.
 
     trusted: the references come from a listing, so that the files are known to be there.
     """
@@ -38,11 +38,9 @@ class Base:
         """The reference as an absolute path, URL or data URL. Raises BadReference."""
         if PLAIN_URL(ref):
             return ref
-        scheme = _SCHEME.match(ref)
-        if scheme is not None and (
-            ref.startswith("://", scheme.end() - 1) or scheme[1].lower() in ("data", "file")
-        ):
-            return self._with_scheme(ref, scheme[1].lower())
+        scheme = scheme_of(ref)
+        if scheme is not None and (scheme in ("data", "file") or ref.startswith("://", len(scheme))):
+            return self._with_scheme(ref, scheme)
         if self.remote:
             return self._joined(ref)
         return self._local(ref)
@@ -56,7 +54,7 @@ class Base:
             raise BadReference(WANTED)
         if _MANY.search(ref):
             raise BadReference(
-                "holds several: write one a column (media_url, media_url_2, ...), or a JSON list"
+                "holds several references: write one per column (media_url, media_url_2, ...), or a JSON list"
             )
         _check_host(ref)
         return ref
@@ -75,9 +73,9 @@ class Base:
         try:
             mode = os.stat(path).st_mode
         except (OSError, ValueError) as problem:
-            raise BadReference(f"is not there (looked for {shown(path)})") from problem
+            raise BadReference(f"not found: {shown(path)}") from problem
         if not stat.S_ISREG(mode):
-            raise BadReference("is a folder, not a file" if stat.S_ISDIR(mode) else "is no file")
+            raise BadReference("is a folder, not a file" if stat.S_ISDIR(mode) else "is not a regular file")
         return path
 
 
@@ -101,35 +99,11 @@ def _check_host(ref: str) -> None:
     try:
         host = urlsplit(ref).hostname
     except ValueError:
-        raise BadReference("is no URL that can be read") from None
+        raise BadReference("is not a valid URL") from None
     if not host:
-        raise BadReference("names no host")
+        raise BadReference("has no host")
     if not ref.isprintable():
         raise BadReference("holds a character that is not printable")
-
-
-def shown(ref: str) -> str:
-    """A reference short enough for one line, without its query, user and password: any may be a secret."""
-    if ref[:5].lower() == "data:":
-        return ref[:30] + "..."
-    text = ref
-    if "://" in ref:
-        scheme, _, rest = ref.partition("?")[0].partition("#")[0].partition("://")
-        host, slash, path = rest.partition("/")
-        text = f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
-
-
-def without_signature(ref: str) -> str:
-    """A URL without user, password and signature; what else tells two media apart stays in it."""
-    if "://" not in ref or not ("?" in ref or "@" in ref or "#" in ref):
-        return ref
-    from mavi_tasks.media.urls import remote
-
-    try:
-        return remote(ref).uri
-    except ValueError:
-        return ref.partition("?")[0].partition("#")[0].rpartition("@")[2]
 
 
 def name_of(ref: str) -> str:

@@ -1,4 +1,4 @@
-"""What every reader hands on: raw rows in batches, with their line numbers."""
+"""What every reader returns: raw rows in batches, with their line numbers."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ Batch = tuple[Sequence[int], Sequence[Any]]
 class Rows:
     """A manifest, opened. `batches()` reads it from the start, each time it is called.
 
-    listing: the rows are nothing but media, so that `columns.media` names no column of theirs.
-    numbered: rows have lines to point to; else their media is the place.
+    listing: the rows are nothing but media, so that `columns.media` does not apply.
+    numbered: rows have line numbers; else a message names their media.
     """
 
     names: tuple[str, ...] | None

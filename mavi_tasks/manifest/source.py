@@ -1,4 +1,4 @@
-"""Open a manifest wherever it lies: a file, packed with gzip or not, on this machine, s3, gs or https."""
+"""Opens a manifest: a file, packed with gzip or not, on this machine, s3, gs or https."""
 
 import gzip
 import io
@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, TextIO, cast
 
 from mavi_tasks.errors import InputError
-from mavi_tasks.manifest.resolve import Base, shown
+from mavi_tasks.manifest.resolve import Base
+from mavi_tasks.media.urls import shown
 
-# What to install for a file system that fsspec does not bring along.
-_INSTALL: Final = {"s3": "pip install 'mavi[s3]'", "gs": "pip install gcsfs", "https": "pip install aiohttp"}
+# What to install for a file system that fsspec does not include.
+_INSTALL: Final = {
+    "s3": "pip install 'mavi-tasks[s3]'",
+    "gs": "pip install gcsfs",
+    "https": "pip install aiohttp",
+}
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 _BUFFER: Final = 1 << 18
 
@@ -34,8 +39,8 @@ class Source:
 
     @contextmanager
     def binary(self) -> Iterator[BinaryIO]:
-        """The bytes, unpacked. Raises InputError when they cannot be had."""
-        with self._told(), self._raw() as raw:
+        """The bytes, unpacked. Raises InputError when they cannot be read."""
+        with self._translated(), self._raw() as raw:
             yield cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if self.packed else raw
 
     @contextmanager
@@ -53,8 +58,8 @@ class Source:
             finally:
                 text.detach()  # closing it would close what the caller still owns
 
-    def told_byte(self, line: int, byte: int) -> str:
-        """A byte that is not UTF-8, in words."""
+    def not_utf8(self, line: int, byte: int) -> str:
+        """The message for a byte that is not UTF-8."""
         return (
             f"{self.name}:{line}: byte 0x{byte:02x} is not UTF-8; if the file is Latin-1 or Windows-1252, "
             f"convert it: iconv -f WINDOWS-1252 -t UTF-8 {self.name} > utf8-{self.name}"
@@ -66,7 +71,7 @@ class Source:
                 try:
                     line.decode()
                 except UnicodeDecodeError as problem:
-                    return self.told_byte(number, line[problem.start])
+                    return self.not_utf8(number, line[problem.start])
         return f"{self.name}: is not UTF-8; save it as UTF-8"
 
     @contextmanager
@@ -76,18 +81,18 @@ class Source:
                 yield file
             return
         fs, path = file_system(self.path)
-        with asked(self.path, lambda: fs.open(path, "rb")) as file:
+        with call_store(self.path, lambda: fs.open(path, "rb")) as file:
             yield file
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _translated(self) -> Iterator[None]:
         try:
             yield
         except FileNotFoundError:
-            rights = ", or no right to read it" if self.remote else ""
-            raise InputError(f"{shown(self.path)}: there is no such manifest{rights}") from None
+            rights = ", or no permission to read it" if self.remote else ""
+            raise InputError(f"manifest not found{rights}: {shown(self.path)}") from None
         except (gzip.BadGzipFile, EOFError, zlib.error) as problem:
-            raise InputError(f"{self.name}: is no whole gzip file: {problem}") from problem
+            raise InputError(f"{self.name}: is not a complete gzip file: {problem}") from problem
         except OSError as problem:
             raise InputError(
                 f"{shown(self.path)}: cannot be read: {problem.strerror or problem}"
@@ -116,22 +121,22 @@ class _Guard(io.RawIOBase):
         self._first = False
         if b"\0" in data:
             line = self._lines + data.count(b"\n", 0, data.index(b"\0"))
-            raise _BadBytes(f":{line}: holds a NUL byte; the file is damaged, or no text at all")
+            raise _BadBytes(f":{line}: holds a NUL byte; the file is damaged, or not text")
         self._lines += data.count(b"\n")
         buffer[: len(data)] = data
         return len(data)
 
 
-def asked(url: str, ask: Callable[[], Any]) -> Any:
-    """What a remote store answers. Raises InputError; OSErrors pass, they are told by their own words."""
+def call_store(url: str, call: Callable[[], Any]) -> Any:
+    """Call a remote store. Raises InputError for its own errors; OSErrors pass, their text says enough."""
     try:
-        return ask()
+        return call()
     except OSError:
         raise
     except Exception as problem:  # every store has its own errors: botocore, aiohttp, google.auth, ...
         why = f"{type(problem).__name__} {getattr(problem, 'status', '')}".strip()
         raise InputError(
-            f"{shown(url)}: cannot be had ({why}): are the name and the rights to it right?"
+            f"{shown(url)}: cannot be read ({why}); check the name and the permissions"
         ) from problem
 
 
@@ -144,6 +149,6 @@ def file_system(url: str) -> tuple[Any, str]:
         fs, path = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as problem:
         hint = _INSTALL.get(scheme)
-        words = f"{scheme}:// needs more: {hint}" if hint else f"{scheme}:// is not known: {problem}"
-        raise InputError(f"{shown(url)}: {words}") from problem
+        text = f"{scheme}:// needs more: {hint}" if hint else f"{scheme}:// is not known: {problem}"
+        raise InputError(f"{shown(url)}: {text}") from problem
     return fs, path

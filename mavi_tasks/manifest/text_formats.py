@@ -44,9 +44,9 @@ def _header(source: Source, reader: Any, delimiter: str) -> tuple[str, ...]:
         raise InputError(_other_delimiter(source, other, delimiter))
     if len(names) == 1 and "://" in names[0]:
         raise InputError(f"{source.name}: has no header; name it .txt if it is a list of media")
-    twice = sorted({name for name in names if name and names.count(name) > 1})
-    if twice:
-        raise InputError(f"{source.name}:1: {', '.join(twice)} names two columns; give each its own name")
+    duplicates = sorted({name for name in names if name and names.count(name) > 1})
+    if duplicates:
+        raise InputError(f"{source.name}:1: duplicate column {', '.join(duplicates)}; give each its own name")
     return names
 
 
@@ -81,7 +81,7 @@ def _csv_batches(
                     line = reader.line_num + 1
                 ended = True
             except csv.Error as problem:  # the reader goes on with the next line
-                problems.add(_csv_words(source, line, reader.line_num, str(problem)))
+                problems.add(_csv_problem(source, line, reader.line_num, str(problem)))
                 line = reader.line_num + 1
         if rows:
             yield lines, rows
@@ -92,7 +92,7 @@ def _ragged(source: Source, line: int, row: list[str], names: tuple[str, ...]) -
     return f"{source.name}:{line}: has {len(row)} columns where the header has {len(names)}{hint}"
 
 
-def _csv_words(source: Source, line: int, last: int, problem: str) -> str:
+def _csv_problem(source: Source, line: int, last: int, problem: str) -> str:
     if "field larger" in problem:
         why = f"a field has more than {MAX_FIELD_CHARS:,} characters; is a quote never closed?"
     elif "unexpected end" in problem:
@@ -105,7 +105,7 @@ def _csv_words(source: Source, line: int, last: int, problem: str) -> str:
 
 
 def read_txt(source: Source, problems: Problems, batch_rows: int) -> Rows:
-    """A list of references, one a line; blank lines and lines that begin with # are passed over."""
+    """A list of references, one per line; blank lines and lines that begin with # are skipped."""
     return Rows(
         ("media_url",), partial(_txt_batches, source, batch_rows), source.base, source.name, listing=True
     )
@@ -128,7 +128,7 @@ def _txt_batches(source: Source, batch_rows: int) -> Iterator[Batch]:
 
 
 def read_jsonl(source: Source, problems: Problems, batch_rows: int) -> Rows:
-    """Rows of a file with one JSON object a line; their keys may differ."""
+    """Rows of a file with one JSON object per line; their keys may differ."""
     return Rows(None, partial(_json_batches, source, problems, batch_rows), source.base, source.name)
 
 
@@ -157,7 +157,7 @@ def _lines(source: Source, file: BinaryIO) -> Iterator[bytes]:
         raise InputError(f"{source.name}: is UTF-16; convert it: iconv -f UTF-16 -t UTF-8")
     if first.lstrip().startswith(b"["):
         raise InputError(
-            f"{source.name}: is one JSON array; one object a line is wanted: "
+            f"{source.name}: is a JSON array; write one object per line: "
             f"jq -c '.[]' {source.name} > lines.jsonl"
         )
     yield first
@@ -171,39 +171,39 @@ def _object(source: Source, problems: Problems, number: int, line: bytes) -> dic
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError as problem:
-        problems.add(_json_words(source, number, line, problem))
+        problems.add(_json_problem(source, number, line, problem))
         return None
     if not isinstance(row, dict):
-        problems.add(f"{source.name}:{number}: is no JSON object: {line[:60].decode()!r}")
+        problems.add(f"{source.name}:{number}: is not a JSON object: {line[:60].decode()!r}")
         return None
-    # As many keys as `":` in the line: no key can be there twice. Else look closer; it is 5 times slower.
-    if len(_KEY.findall(line)) != len(row) and (twice := _key_twice(line)):
-        problems.add(f"{source.name}:{number}: the key {twice!r} is there twice")
+    # As many keys as `":` in the line: no key is repeated. Else look closer, which is 5 times slower.
+    if len(_KEY.findall(line)) != len(row) and (key := _duplicate_key(line)):
+        problems.add(f"{source.name}:{number}: duplicate key {key!r}")
         return None
     return row
 
 
-def _key_twice(line: bytes) -> str | None:
-    twice: list[str] = []
+def _duplicate_key(line: bytes) -> str | None:
+    duplicates: list[str] = []
 
     def look(pairs: list[tuple[str, Any]]) -> None:
         keys = [key for key, _ in pairs]
         if len(set(keys)) < len(keys):
-            twice.append(next(key for key in keys if keys.count(key) > 1))
+            duplicates.append(next(key for key in keys if keys.count(key) > 1))
 
     json.loads(line, object_pairs_hook=look)
-    return twice[-1] if twice else None
+    return duplicates[-1] if duplicates else None
 
 
-def _json_words(source: Source, number: int, line: bytes, problem: orjson.JSONDecodeError) -> str:
+def _json_problem(source: Source, number: int, line: bytes, problem: orjson.JSONDecodeError) -> str:
     try:
         text = line.decode()
     except UnicodeDecodeError as bad:
-        return source.told_byte(number, line[bad.start])
+        return source.not_utf8(number, line[bad.start])
     around = text[problem.pos :]
     if _CONSTANT.match(around) or _CONSTANT.match(text[max(problem.pos - 1, 0) :]):
         return f"{source.name}:{number}: NaN and Infinity are not JSON; write null"
     if "\0" in text:
-        return f"{source.name}:{number}: holds a NUL byte; the file is damaged, or no text at all"
+        return f"{source.name}:{number}: holds a NUL byte; the file is damaged, or not text"
     what = problem.msg.partition(": line")[0]
-    return f"{source.name}:{number}: is no JSON at column {problem.colno}: {what}"
+    return f"{source.name}:{number}: is not valid JSON at column {problem.colno}: {what}"

@@ -22,22 +22,24 @@ from urllib.parse import unquote
 import httpcore
 import httpx
 
-from mavi_tasks.media.local_files import RefusedError, size_words
+from mavi_tasks.media.local_files import RefusedError, size_text
+from mavi_tasks.media.options import MediaOptions
 from mavi_tasks.media.sniff import HEAD_BYTES, described, kind_of, mime_of
-from mavi_tasks.media.types import Kind, Media, MediaOptions
+from mavi_tasks.media.types import Kind, Media
 from mavi_tasks.media.urls import is_public
 
 _CONNECT_TIMEOUT_S: Final = 10.0
 _REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
+_MAX_REDIRECTS: Final = 3
 _CHUNK_BYTES: Final = 1 << 18
-_EXTRAS: Final = {"s3": "pip install 'mavi[s3]'", "gs": "pip install gcsfs", "gcs": "pip install gcsfs"}
+_EXTRAS: Final = {"s3": "pip install 'mavi-tasks[s3]'", "gs": "pip install gcsfs", "gcs": "pip install gcsfs"}
 
 Clock = Callable[[], float]
 Allowed = Callable[[str], bool]
 
 
 def is_public_address(address: str) -> bool:
-    """Whether an address is out on the internet: downloads visit no others, unless told to."""
+    """Whether an address is out on the internet: downloads visit no others, unless allowed."""
     return is_public(ipaddress.ip_address(address))
 
 
@@ -48,7 +50,7 @@ def fetched(
     clock: Clock = time.monotonic,
     allowed: Allowed = is_public_address,
 ) -> Path:
-    """The content of a remote media, in `path`. Raises RefusedError, whose words hold no signature.
+    """The content of a remote media, in `path`. Raises RefusedError, whose text holds no signature.
 
     allowed: which addresses may be visited while `options.allow_private` is off.
     """
@@ -95,11 +97,11 @@ class _Sink:
         return left
 
     def expect(self, length: int | None) -> None:
-        """Refuse early what says itself that it is too large."""
+        """Refuse early when the stated length is too large."""
         if length is not None and length > self._max_bytes:
-            limit = size_words(self._max_bytes)
+            limit = size_text(self._max_bytes)
             raise self.refused(
-                "media_too_large", f"has {size_words(length)}, media.max_download_bytes is {limit}"
+                "media_too_large", f"has {size_text(length)}, media.max_download_bytes is {limit}"
             )
 
     def take(self, chunks: Iterable[bytes]) -> None:
@@ -107,15 +109,15 @@ class _Sink:
             self.left_s()
             self._count += len(chunk)
             if self._count > self._max_bytes:
-                raise self.refused("media_too_large", f"has more than {size_words(self._max_bytes)}")
+                raise self.refused("media_too_large", f"has more than {size_text(self._max_bytes)}")
             self._look(chunk)
             self._file.write(chunk)
         if self._count == 0:
             raise self.refused("media_empty", "is empty (0 bytes)")
         self._check_kind()
 
-    def refused(self, code: str, words: str) -> RefusedError:
-        return RefusedError(code, f"{self._media.uri} {words}")
+    def refused(self, code: str, text: str) -> RefusedError:
+        return RefusedError(code, f"{self._media.uri} {text}")
 
     def _look(self, chunk: bytes) -> None:
         """Check the kind as soon as the first bytes are there, before the rest of a wrong file is fetched."""
@@ -137,7 +139,7 @@ def _download(media: Media, sink: _Sink, options: MediaOptions, allowed: Allowed
         url = origin = httpx.URL(media.source)
     except httpx.InvalidURL as error:
         raise sink.refused("media_bad_url", "is not a URL that can be fetched") from error
-    for _ in range(options.max_redirects + 1):
+    for _ in range(_MAX_REDIRECTS + 1):
         _check_scheme(url, sink, options)
         with _answer(url, origin, sink, allowed) as answer:
             target = _redirect(answer, url)
@@ -145,7 +147,7 @@ def _download(media: Media, sink: _Sink, options: MediaOptions, allowed: Allowed
                 _take_body(answer, sink)
                 return
         url = target
-    raise sink.refused("download_failed", f"redirects more than {options.max_redirects} times")
+    raise sink.refused("download_failed", f"redirects more than {_MAX_REDIRECTS} times")
 
 
 def _take_body(answer: httpcore.Response, sink: _Sink) -> None:
@@ -154,8 +156,8 @@ def _take_body(answer: httpcore.Response, sink: _Sink) -> None:
     length = _header(answer, b"content-length")
     sink.expect(int(length) if length and length.isdigit() else None)
     if _header(answer, b"content-encoding") not in (None, "identity"):
-        # Nothing compressed was asked for; unpacking it would open the door to archive bombs.
-        raise sink.refused("download_failed", "came compressed, against what was asked for")
+        # No compression was requested; unpacking it would open the door to archive bombs.
+        raise sink.refused("download_failed", "is compressed, although that was not requested")
     sink.take(answer.iter_stream())
 
 
@@ -208,7 +210,7 @@ class _Guarded(httpcore.NetworkBackend):
         allowed = [address for address in _resolved(host, port) if self._allowed(address)]
         if not allowed:
             raise self._sink.refused(
-                "download_private", f"leads to {host}, in a private network: set media.allow_private: true"
+                "download_private", f"points to {host}, in a private network: set media.allow_private: true"
             )
         return self._first(allowed, port, timeout, local_address, socket_options)
 
@@ -231,8 +233,8 @@ def _check_scheme(url: httpx.URL, sink: _Sink, options: MediaOptions) -> None:
     if url.scheme == "https" or (url.scheme == "http" and options.allow_http):
         return
     if url.scheme == "http":
-        raise sink.refused("download_insecure", "leads to plain http: set media.allow_http: true")
-    raise sink.refused("download_failed", f"leads to {url.scheme}://, which is not followed")
+        raise sink.refused("download_insecure", "uses plain http: set media.allow_http: true")
+    raise sink.refused("download_failed", f"redirects to {url.scheme}://, which is not supported")
 
 
 def _redirect(answer: httpcore.Response, url: httpx.URL) -> httpx.URL | None:

@@ -1,4 +1,4 @@
-"""Carries a plan out: reads, shrinks, samples, signs, and says what was delivered. Blocking; see store.py."""
+"""Carries a delivery plan out: reads, shrinks, samples, signs. Blocking; loader.py does it in threads."""
 
 import base64
 import io
@@ -11,59 +11,27 @@ from typing import IO, Final
 
 from mavi_tasks.media.identify import data_of
 from mavi_tasks.media.local_files import RefusedError, content, opened
-from mavi_tasks.media.routing import route_for
+from mavi_tasks.media.options import MediaOptions
 from mavi_tasks.media.sniff import HEAD_BYTES, described, kind_of, mime_of
 from mavi_tasks.media.types import (
-    DEFAULTS,
+    MAX_FILE_BYTES,
+    MAX_IMAGE_PIXELS,
+    MAX_REQUEST_BYTES,
     Delivery,
     DeliveryPlan,
+    DeliveryStep,
     Encoded,
     Media,
-    MediaCapabilities,
-    MediaOptions,
     Refusal,
-    Step,
     Transport,
-    Unit,
 )
 from mavi_tasks.providers.base import Part
 
 
-def deliver(
-    media_items: Sequence[Unit],
-    family: MediaCapabilities,
-    *,
-    frames: int | None = None,
-    fps: float | None = None,
-    equalise: bool = False,
-    options: MediaOptions = DEFAULTS,
-    force_inline: bool = False,
-) -> Delivery | Refusal:
-    """One request's media as parts, or why not. Never raises. Blocking: decodes and downloads."""
-    plan = route_for(
-        media_items,
-        family,
-        frames=frames,
-        fps=fps,
-        equalise=equalise,
-        options=options,
-        force_inline=force_inline,
-    )
-    if isinstance(plan, Refusal):
-        return plan
-    done = []
-    for step in plan.steps:
-        encoded = encode(step, options)
-        if isinstance(encoded, Refusal):
-            return encoded
-        done.append(encoded)
-    return assemble(plan, done)
-
-
-def encode(step: Step, options: MediaOptions) -> Encoded | Refusal:
+def encode(step: DeliveryStep, options: MediaOptions) -> Encoded | Refusal:
     """One media as it is sent, or why not. Never raises."""
     try:
-        return _WAYS[step.way](step, options)
+        return _ENCODERS[step.transport](step, options)
     except RefusedError as refused:
         return refused.refusal
     except MemoryError:
@@ -72,7 +40,7 @@ def encode(step: Step, options: MediaOptions) -> Encoded | Refusal:
         return Refusal("media_not_found", f"{step.media.uri} could not be kept while read: {error.strerror}")
 
 
-def as_url(step: Step) -> Encoded:
+def as_url(step: DeliveryStep) -> Encoded:
     """A media that travels as a URL; nothing is read."""
     media = step.media
     part = Part(media.kind, media.mime, url=step.url)
@@ -116,17 +84,17 @@ def _sha256_of_all(hashes: list[str | None]) -> str | None:
     return sha256("\n".join(known).encode()).hexdigest()
 
 
-def _presigned(step: Step, options: MediaOptions) -> Encoded:
+def _presigned(step: DeliveryStep, options: MediaOptions) -> Encoded:
     from mavi_tasks.media.download import presigned_url  # fsspec, only for buckets
 
     url = presigned_url(step.media.source, options)
     return Encoded((Part(step.media.kind, step.media.mime, url=url),))
 
 
-def _inlined(step: Step, options: MediaOptions) -> Encoded:
+def _inlined(step: DeliveryStep, options: MediaOptions) -> Encoded:
     data = _bytes_of(step.media, options)
     digest, mime = _verified(step.media, data)
-    limit = step.max_bytes or options.max_request_bytes
+    limit = step.max_bytes or MAX_REQUEST_BYTES
     if step.media.kind == "video":
         if len(data) > limit:
             raise RefusedError("media_too_large", f"the video has {len(data):,} bytes, more than {limit:,}")
@@ -141,21 +109,21 @@ def _inlined(step: Step, options: MediaOptions) -> Encoded:
         mimes=step.mimes,
         max_bytes=limit,
         max_px=options.max_image_px,
-        max_pixels=options.max_image_pixels,
+        max_pixels=MAX_IMAGE_PIXELS,
     )
     part = Part("image", picture.mime, data=_text(picture.data))
     return Encoded((part,), len(picture.data), picture.width, picture.height, None, digest)
 
 
-def _sampled(step: Step, options: MediaOptions) -> Encoded:
+def _sampled(step: DeliveryStep, options: MediaOptions) -> Encoded:
     from mavi_tasks.media import video
 
     how = video.Sampling(
         frames=step.frames,
         fps=step.fps,
         max_frames=step.max_frames or options.max_frames,
-        max_px=min(options.frame_px, options.max_image_px or options.frame_px),
-        max_bytes=step.max_bytes or options.max_request_bytes,
+        max_px=min(options.frame_px, options.max_image_px),
+        max_bytes=step.max_bytes or MAX_REQUEST_BYTES,
     )
     with _file_of(step.media, options) as file:
         digest, mime = _verified_file(step.media, file)
@@ -166,7 +134,7 @@ def _sampled(step: Step, options: MediaOptions) -> Encoded:
     return Encoded(parts, total, first.width, first.height, seen.duration_s, digest, len(parts))
 
 
-_WAYS: Final[dict[Transport, Callable[[Step, MediaOptions], Encoded]]] = {
+_ENCODERS: Final[dict[Transport, Callable[[DeliveryStep, MediaOptions], Encoded]]] = {
     "url": lambda step, options: as_url(step),
     "presign": _presigned,
     "inline": _inlined,
@@ -176,9 +144,9 @@ _WAYS: Final[dict[Transport, Callable[[Step, MediaOptions], Encoded]]] = {
 
 def _bytes_of(media: Media, options: MediaOptions) -> bytes:
     if media.place == "local":
-        return content(media.source, options.max_file_bytes)
+        return content(media.source, MAX_FILE_BYTES)
     if media.place == "data":
-        return data_of(media.source, options.max_file_bytes)
+        return data_of(media.source, MAX_FILE_BYTES)
     with _file_of(media, options) as file:
         return file.read()
 
@@ -187,10 +155,10 @@ def _bytes_of(media: Media, options: MediaOptions) -> bytes:
 def _file_of(media: Media, options: MediaOptions) -> Iterator[IO[bytes]]:
     """The content as a file that can be sought in; remote media go through a temporary file."""
     if media.place == "local":
-        with opened(media.source, options.max_file_bytes) as (local, _):
+        with opened(media.source, MAX_FILE_BYTES) as (local, _):
             yield local
     elif media.place == "data":
-        yield io.BytesIO(data_of(media.source, options.max_file_bytes))
+        yield io.BytesIO(data_of(media.source, MAX_FILE_BYTES))
     else:
         from mavi_tasks.media.download import fetched
 

@@ -11,9 +11,10 @@ from urllib.parse import unquote_to_bytes
 
 from mavi_tasks.media import urls
 from mavi_tasks.media.local_files import RefusedError, hashed, opened, stamp
+from mavi_tasks.media.options import DEFAULTS, MediaOptions
 from mavi_tasks.media.probe_cache import Probe, ProbeCache
 from mavi_tasks.media.sniff import HEAD_BYTES, SUFFIXES, described, kind_of, mime_of
-from mavi_tasks.media.types import DEFAULTS, Kind, Media, MediaOptions, Place, Refusal, Unit
+from mavi_tasks.media.types import MAX_FILE_BYTES, MAX_IMAGE_PIXELS, Kind, Media, Place, Refusal, Unit
 
 _DEFAULT_MIMES: Final[dict[Kind, str]] = {"image": "image/jpeg", "video": "video/mp4"}
 _KINDS: Final[dict[str, Kind]] = {mime: kind for mime in SUFFIXES.values() if (kind := kind_of(mime))}
@@ -52,26 +53,26 @@ def known(
     """`identify` for what needs no reading: URLs, refusals, local files that `cache` knows; else None."""
     units: list[Unit | None] = [None] * len(refs)
     local: list[tuple[int, str, tuple[int, int]]] = []
-    for at, (ref, kind) in enumerate(refs):
+    for index, (ref, kind) in enumerate(refs):
         if ref.startswith(("https://", "http://")):
-            units[at] = _remote(ref, options, kind)
+            units[index] = _remote(ref, options, kind)
         elif ref[:1] == "/" or urls.scheme_of(ref) in (None, "file"):
             try:
                 path = _absolute(ref)
-                mark = stamp(path, options.max_file_bytes)
-                local.append((at, path, (mark.size, mark.mtime_ns)))
+                mark = stamp(path, MAX_FILE_BYTES)
+                local.append((index, path, (mark.size, mark.mtime_ns)))
             except RefusedError as refused:
-                units[at] = refused.refusal
+                units[index] = refused.refusal
     probes = (cache or _PROBES).look_up([path for _, path, _ in local], [mark for *_, mark in local])
-    for (at, path, (size, _)), probe in zip(local, probes, strict=True):
+    for (index, path, (size, _)), probe in zip(local, probes, strict=True):
         if probe is not None:
-            units[at] = _media(path, path, "local", size, probe)
+            units[index] = _media(path, path, "local", size, probe)
     return units
 
 
 def _absolute(ref: str) -> str:
     if ref[:1] == "/" == os.sep and "/." not in ref and "//" not in ref:
-        return ref  # what abspath would say, in a tenth of its time
+        return ref  # what abspath would return, in a tenth of its time
     return os.path.abspath(urls.path_of(ref))
 
 
@@ -84,24 +85,24 @@ def _remote(ref: str, options: MediaOptions, kind: Kind | None) -> Unit:
     except ValueError as error:
         return Refusal("media_bad_url", f"this is not a URL that can be read: {error}")
     mime = found.mime
-    said = _KINDS[mime] if mime else None
-    wanted = kind or said or options.default_kind
+    hinted = _KINDS[mime] if mime else None
+    wanted = kind or hinted or options.default_kind
     if wanted is None:
         return Refusal(
             "media_kind_unknown",
-            f"nothing in {found.uri} tells whether it is an image or a video: "
+            f"nothing in {found.uri} says whether it is an image or a video: "
             "add a media_kind column to the manifest, or set media.default_kind in the job",
         )
-    if mime is None or wanted != said:
+    if mime is None or wanted != hinted:
         mime = _DEFAULT_MIMES[wanted]
     return Media(found.uri, found.source, place, wanted, mime, found.identity)
 
 
 def _local(path: str, options: MediaOptions, cache: ProbeCache) -> Unit:
-    mark = stamp(path, options.max_file_bytes)
+    mark = stamp(path, MAX_FILE_BYTES)
     probe = cache.get(path, mark.size, mark.mtime_ns)
     if probe is None:
-        with opened(path, options.max_file_bytes) as (file, mark):
+        with opened(path, MAX_FILE_BYTES) as (file, mark):
             head, digest = hashed(file, mark, path)
             file.seek(0)
             probe = _probed(file, head, digest, path, options)
@@ -110,7 +111,7 @@ def _local(path: str, options: MediaOptions, cache: ProbeCache) -> Unit:
 
 
 def _data(ref: str, options: MediaOptions) -> Unit:
-    data = data_of(ref, options.max_file_bytes)
+    data = data_of(ref, MAX_FILE_BYTES)
     probe = _probed(io.BytesIO(data), data[:HEAD_BYTES], sha256(data).hexdigest(), "the data URL", options)
     return _media(f"data:{probe.mime};sha256={probe.sha256}", ref, "data", len(data), probe)
 
@@ -165,7 +166,7 @@ def _probed(file: IO[bytes], head: bytes, digest: str, name: str, options: Media
     if kind_of(mime) == "image":
         from mavi_tasks.media import images  # Pillow is not loaded for manifests of URLs
 
-        size = images.size_of(file, mime, options.max_image_pixels)
+        size = images.size_of(file, mime, MAX_IMAGE_PIXELS)
         return Probe(mime, digest, *(size or (None, None)))
     from mavi_tasks.media import video
 

@@ -1,4 +1,4 @@
-"""Images: their size, and their bytes in a form and size that a model takes. Pillow, kept on a short leash.
+"""Images: their size, and their bytes in a form and size that a model takes. Pillow, used with strict bounds.
 
 Each file is given to the one reader that its magic bytes name, never to Pillow's guessing; the number of
 pixels is checked before any is decoded.
@@ -13,7 +13,7 @@ from typing import IO, Final
 
 from PIL import Image, ImageOps
 
-from mavi_tasks.media.local_files import RefusedError, size_words
+from mavi_tasks.media.local_files import RefusedError, size_text
 from mavi_tasks.media.mp4 import is_whole
 from mavi_tasks.media.optional import has_heif
 from mavi_tasks.media.sniff import IMAGE_FORMATS
@@ -26,7 +26,7 @@ _MAX_DECODED_PIXELS: Final = (
 )
 _MIN_PX: Final = 32
 _JPEG_QUALITY: Final = 88
-_TRIES: Final = 8
+_ATTEMPTS: Final = 8
 _SCAN: Final = b"\xff\xda"
 _MAX_SCANS: Final = 200  # progressive photos have about 10; each costs a pass over all pixels
 
@@ -53,7 +53,7 @@ def size_of(file: IO[bytes], mime: str, max_pixels: int) -> tuple[int, int] | No
     """
     if file.seek(0, os.SEEK_END) > _MAX_BYTES:
         raise RefusedError(
-            "media_too_large", f"an image of more than {size_words(_MAX_BYTES)} is not read here"
+            "media_too_large", f"an image of more than {size_text(_MAX_BYTES)} is not read here"
         )
     if not _WHOLE.get(mime, _any)(file):
         raise RefusedError("media_broken", "the image is cut short: it was copied only in part")
@@ -90,7 +90,7 @@ def fitted(
         return Picture(data, mime, width, height)
     if mime == "image/jpeg" and data.count(_SCAN) > _MAX_SCANS:
         raise RefusedError(
-            "media_too_large", f"the JPEG has {data.count(_SCAN):,} scans: it is made to take long"
+            "media_too_large", f"the JPEG has {data.count(_SCAN):,} scans: it would take too long to decode"
         )
     target = _target(mime, mimes, image)
     longest = min(max(width, height), max_px or max(width, height))
@@ -201,7 +201,7 @@ def _shrinkage(max_bytes: int, count: int) -> float:
 
 
 def _written(image: Image.Image, target: str, longest: int, max_bytes: int, mimes: frozenset[str]) -> Picture:
-    for _ in range(_TRIES):
+    for _ in range(_ATTEMPTS):
         small = _scaled(image, longest)
         data = _save(small, target, _JPEG_QUALITY)
         if len(data) <= max_bytes:
@@ -210,7 +210,7 @@ def _written(image: Image.Image, target: str, longest: int, max_bytes: int, mime
             target, image = "image/jpeg", _on_white(image)  # a photograph as PNG: JPEG before smaller
             continue
         longest = max(_MIN_PX, int(longest * min(0.9, _shrinkage(max_bytes, len(data)))))
-    raise RefusedError("media_too_large", f"it cannot be shrunk to {size_words(max_bytes)}")
+    raise RefusedError("media_too_large", f"it cannot be shrunk to {size_text(max_bytes)}")
 
 
 def _scaled(image: Image.Image, longest: int) -> Image.Image:
@@ -235,11 +235,11 @@ def _jpeg_is_whole(file: IO[bytes]) -> bool:
     """Whether the end marker follows the picture; a camera may have put more behind it."""
     file.seek(0)
     data = file.read()
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
-        filler = data[at + 1] == 0xFF
-        at += 1 if filler else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return data.find(b"\xff\xd9", at) >= 0
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF and data[position + 1] != 0xDA:
+        filler = data[position + 1] == 0xFF
+        position += 1 if filler else 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return data.find(b"\xff\xd9", position) >= 0
 
 
 def _png_is_whole(file: IO[bytes]) -> bool:
@@ -281,7 +281,7 @@ def _any(file: IO[bytes]) -> bool:
     return True
 
 
-# Formats that tell where they end. A photo cut short would otherwise be sent, paid for, and guessed at.
+# Formats that say where they end. A photo cut short would otherwise be sent and paid for.
 _WHOLE: Final[dict[str, Callable[[IO[bytes]], bool]]] = {
     "image/jpeg": _jpeg_is_whole,
     "image/png": _png_is_whole,

@@ -1,11 +1,11 @@
 """Media for the dispatcher: off the event loop, once per media, bounded in threads and memory.
 
-    async with store.delivery(plan) as delivery:     # Delivery | Refusal
+    async with loader.delivery(plan) as delivery:     # Delivery | Refusal
         ... build the body and send it
 
 A request whose media all travel as URLs touches no thread, no lock and no budget. Everything else runs in a
-few threads; the same media wanted by several models and prompts is read and encoded once, and is kept for a
-while. The texts in flight are held to a number of bytes until the `async with` ends.
+few threads; a media that several models and prompts need is read and encoded once, and is kept for a
+while. The bytes of the texts in flight are limited until the `async with` ends.
 """
 
 import asyncio
@@ -15,18 +15,17 @@ from typing import Any, Final, TypeVar
 
 from mavi_tasks.media.encode import as_url, assemble, encode
 from mavi_tasks.media.identify import identify
+from mavi_tasks.media.options import DEFAULTS, MediaOptions
 from mavi_tasks.media.probe_cache import Bounded, ProbeCache
-from mavi_tasks.media.thread_pool import ByteBudget, Workers
+from mavi_tasks.media.thread_pool import ByteBudget, ThreadPool
 from mavi_tasks.media.types import (
-    DEFAULTS,
     MB,
     Delivery,
     DeliveryPlan,
+    DeliveryStep,
     Encoded,
     Kind,
-    MediaOptions,
     Refusal,
-    Step,
     Unit,
 )
 
@@ -46,12 +45,12 @@ _GRACE_S: Final = 5.0  # beyond the deadlines inside, for a decoder stuck in one
 Result = TypeVar("Result")
 
 
-class StoreStopped(Exception):
-    """The store was stopped before this media was ready."""
+class LoaderStopped(Exception):
+    """The loader was stopped before this media was ready."""
 
 
 class MediaLoader:
-    """Hands out deliveries. Belongs to one event loop; `await close()` when done."""
+    """Prepares the media of requests. Belongs to one event loop; `await close()` when done."""
 
     def __init__(
         self,
@@ -67,10 +66,10 @@ class MediaLoader:
         self.budget = ByteBudget(budget_bytes)
         self._options = options
         self._probes = probes or ProbeCache()
-        self._workers = Workers(threads)
+        self._pool = ThreadPool(threads)
         self._decoding = ByteBudget(decode_bytes)
-        self._kept: Bounded[Encoded] = Bounded(cache_bytes)
-        self._under_way: dict[Hashable, asyncio.Task[Any]] = {}
+        self._cache: Bounded[Encoded] = Bounded(cache_bytes)
+        self._in_progress: dict[Hashable, asyncio.Task[Any]] = {}
         self._stopped = False
 
     def delivery(self, plan: DeliveryPlan) -> "PreparedMedia":
@@ -78,33 +77,33 @@ class MediaLoader:
         return PreparedMedia(self, plan)
 
     async def identify(self, ref: str, kind: Kind | None = None) -> Unit:
-        """What `media.identify` gives; files are read in a thread, once at a time each."""
+        """What `media.identify` gives; files are read in a thread, each once at a time."""
         if ref.startswith(("https://", "http://")):
             return identify(ref, self._options, self._probes, kind)
         work = (identify, ref, self._options, self._probes, kind)
-        run = self._workers.run
+        run = self._pool.run
         return await self._once(
-            ("identify", ref, kind), lambda: _timely(run(*work, timeout_s=_READ_S), "reading")
+            ("identify", ref, kind), lambda: _in_time(run(*work, timeout_s=_READ_S), "reading")
         )
 
-    async def encode(self, step: Step) -> Encoded | Refusal:
-        """One media as it is sent: kept from before, under way, or done now."""
-        if step.way == "url":
+    async def encode(self, step: DeliveryStep) -> Encoded | Refusal:
+        """One media as it is sent: from the cache, from the work in progress, or encoded now."""
+        if step.transport == "url":
             return as_url(step)
         key = _key(step)
-        kept = self._kept.get(key)
-        return kept if kept is not None else await self._once(key, lambda: self._encode(key, step))
+        cached = self._cache.get(key)
+        return cached if cached is not None else await self._once(key, lambda: self._encode(key, step))
 
     def stop(self) -> None:
-        """Reads and encodes nothing more; who waits for it gets StoreStopped now."""
+        """Start nothing more; whoever waits for a media gets LoaderStopped now."""
         self._stopped = True
-        for task in self._under_way.values():
+        for task in self._in_progress.values():
             task.cancel()
 
     async def close(self) -> None:
-        """Gives up what is under way; nobody waits for it any more."""
+        """Stop, and wait until the work in progress is cancelled."""
         self.stop()
-        await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+        await asyncio.gather(*self._in_progress.values(), return_exceptions=True)
 
     async def __aenter__(self) -> "MediaLoader":
         return self
@@ -113,50 +112,50 @@ class MediaLoader:
         await self.close()
 
     async def _once(self, key: Hashable, start: Callable[[], Awaitable[Result]]) -> Result:
-        """The result of the work under this key: joins the one under way, or starts it."""
+        """The result of the work under this key: joins the one in progress, or starts it."""
         if self._stopped:
-            raise StoreStopped
-        task = self._under_way.get(key)
+            raise LoaderStopped
+        task = self._in_progress.get(key)
         if task is None:
             task = asyncio.ensure_future(start())
-            self._under_way[key] = task
-            task.add_done_callback(lambda _: self._under_way.pop(key, None))
+            self._in_progress[key] = task
+            task.add_done_callback(lambda _: self._in_progress.pop(key, None))
         # Shielded: one request that is cancelled must not take the media away from the others.
         try:
             result: Result = await asyncio.shield(task)
         except asyncio.CancelledError:
             if self._stopped and task.cancelled():
-                raise StoreStopped from None
+                raise LoaderStopped from None
             raise
         return result
 
-    async def _encode(self, key: Hashable, step: Step) -> Encoded | Refusal:
+    async def _encode(self, key: Hashable, step: DeliveryStep) -> Encoded | Refusal:
         options = self._options
         taken = await self._decoding.take(_decode_bytes(step, options))
         try:
             self.encoded += 1
             limit_s = options.decode_timeout_s + options.download_timeout_s + _GRACE_S
-            done = await _timely(self._workers.run(encode, step, options, timeout_s=limit_s), "decoding")
+            done = await _in_time(self._pool.run(encode, step, options, timeout_s=limit_s), "decoding")
         finally:
             self._decoding.give_back(taken)
-        if isinstance(done, Encoded) and step.way != "presign":  # a presigned URL would grow old
-            self._kept.put(key, done, done.text_bytes)
+        if isinstance(done, Encoded) and step.transport != "presign":  # a presigned URL expires
+            self._cache.put(key, done, done.text_bytes)
         return done
 
 
 class PreparedMedia:
     """One request's media, and the memory they take, until the block ends."""
 
-    __slots__ = ("_plan", "_store", "_taken")
+    __slots__ = ("_loader", "_plan", "_taken")
 
-    def __init__(self, store: MediaLoader, plan: DeliveryPlan) -> None:
-        self._store, self._plan, self._taken = store, plan, 0
+    def __init__(self, loader: MediaLoader, plan: DeliveryPlan) -> None:
+        self._loader, self._plan, self._taken = loader, plan, 0
 
     async def __aenter__(self) -> Delivery | Refusal:
         plan = self._plan
         if not plan.reads:
             return assemble(plan, [as_url(step) for step in plan.steps])
-        self._taken = await self._store.budget.take(sum(map(_weight, plan.steps)))
+        self._taken = await self._loader.budget.take(sum(map(_weight, plan.steps)))
         try:
             return await self._gathered()
         except BaseException:
@@ -171,7 +170,7 @@ class PreparedMedia:
     async def _gathered(self) -> Delivery | Refusal:
         done = []
         for step in self._plan.steps:
-            encoded = await self._store.encode(step)
+            encoded = await self._loader.encode(step)
             if isinstance(encoded, Refusal):
                 return encoded
             done.append(encoded)
@@ -180,40 +179,40 @@ class PreparedMedia:
     def _give_back(self) -> None:
         taken, self._taken = self._taken, 0
         if taken:
-            self._store.budget.give_back(taken)
+            self._loader.budget.give_back(taken)
 
 
-async def _timely(work: Awaitable[Result], doing: str) -> Result | Refusal:
+async def _in_time(work: Awaitable[Result], doing: str) -> Result | Refusal:
     try:
         return await work
     except TimeoutError:
-        return Refusal("media_timeout", f"{doing} it did not end in time and was given up")
+        return Refusal("media_timeout", f"{doing} it took too long and was stopped")
 
 
-def _key(step: Step) -> Hashable:
-    """What decides the encoded form: the content and the form wanted, not the model or the prompt."""
+def _key(step: DeliveryStep) -> Hashable:
+    """What decides the encoded form: the content and the form, not the model or the prompt."""
     media = step.media
-    source = media.source if step.way == "presign" else ""
-    form = (step.way, step.mimes, step.max_bytes, step.frames, step.fps, step.max_frames)
+    source = media.source if step.transport == "presign" else ""
+    form = (step.transport, step.mimes, step.max_bytes, step.frames, step.fps, step.max_frames)
     return (media.identity, source, *form)
 
 
-def _weight(step: Step) -> int:
+def _weight(step: DeliveryStep) -> int:
     """Bytes that this media takes in flight; a guess for what has not been read."""
-    if step.way == "url":
+    if step.transport == "url":
         return 0
-    if step.way == "presign":
+    if step.transport == "presign":
         return 4096
     size = step.media.bytes if step.media.bytes is not None else _UNKNOWN_BYTES
-    if step.way == "frames":
+    if step.transport == "frames":
         size = (step.frames or step.max_frames or 1) * _FRAME_BYTES
     return _COPIES * min(size, step.max_bytes or size)
 
 
-def _decode_bytes(step: Step, options: MediaOptions) -> int:
+def _decode_bytes(step: DeliveryStep, options: MediaOptions) -> int:
     """Bytes that decoding takes beside the texts; 0 when the file is sent as it is."""
     media = step.media
-    if step.way == "presign" or (step.way == "inline" and media.kind == "video"):
+    if step.transport == "presign" or (step.transport == "inline" and media.kind == "video"):
         return 0
     width, height = media.width, media.height
     if width is None or height is None:
@@ -221,5 +220,5 @@ def _decode_bytes(step: Step, options: MediaOptions) -> int:
     too_large = (media.bytes or 0) > (step.max_bytes or 0) or max(width, height) > (
         options.max_image_px or width
     )
-    as_it_is = step.way == "inline" and not too_large and (not step.mimes or media.mime in step.mimes)
+    as_it_is = step.transport == "inline" and not too_large and (not step.mimes or media.mime in step.mimes)
     return 0 if as_it_is else _PIXEL_BYTES * width * height

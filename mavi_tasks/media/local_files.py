@@ -19,7 +19,7 @@ _FLAGS: Final = (
 
 
 class RefusedError(Exception):
-    """Carries a refusal out of the depth of this package; never leaves it."""
+    """Carries a refusal inside this package; it never leaves the package."""
 
     def __init__(self, code: str, reason: str) -> None:
         self.refusal = Refusal(code, reason)
@@ -76,7 +76,7 @@ def content(path: str, max_bytes: int) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def size_words(count: int) -> str:
+def size_text(count: int) -> str:
     """`12.3 MB`, for messages."""
     return f"{count / MB:.1f} MB" if count >= MB // 10 else f"{count:,} bytes"
 
@@ -104,7 +104,7 @@ def _checked(info: os.stat_result, path: str, max_bytes: int) -> Stamp:
     if info.st_size > max_bytes:
         raise RefusedError(
             "media_too_large",
-            f"{path} has {size_words(info.st_size)}, more than the {size_words(max_bytes)} allowed here",
+            f"{path} has {size_text(info.st_size)}, more than the {size_text(max_bytes)} allowed here",
         )
     return Stamp(info.st_size, info.st_mtime_ns)
 
@@ -119,6 +119,6 @@ def _unchanged(file: BinaryIO, mark: Stamp, path: str, left: int) -> None:
 
 def _unreadable(path: str, error: Exception) -> RefusedError:
     if isinstance(error, FileNotFoundError):
-        return RefusedError("media_not_found", f"there is no file {path}")
-    words = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return RefusedError("media_not_found", f"{path} cannot be read: {words}")
+        return RefusedError("media_not_found", f"media not found: {path}")
+    why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return RefusedError("media_not_found", f"{path} cannot be read: {why}")

@@ -24,7 +24,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a video says of itself; None = not said."""
+    """What the header of a video states; None = not stated."""
 
     width: int | None = None
     height: int | None = None

@@ -1,15 +1,15 @@
-"""What is known of a media library between nights: a local file is read once in its life, not once a night.
+"""What was read of local media, kept between runs: each file is read once, not once in every run.
 
-    with Library(DIR / "_library") as library:
-        library.look_up(paths, stamps)    # what reading each file told once; None: read it
+    with ProbeIndex(DIR / "_library") as index:
+        index.look_up(paths, stamps)    # the probe of each file; None: the file must be read
 
 `DIR/_library/*.arrow` holds a row for each path: a hash of the path, the size and time of the file when it
 was read, and what was in it (sha256, MIME type, pixels, seconds): 82 bytes, mapped into memory. An index by
-hash is made when it is opened, 12 bytes a row. A file is taken for unchanged while its size and modification
-time are the same, as rsync and make take it.
+hash is built on opening, 12 bytes a row. A file counts as unchanged while its size and modification
+time are the same, as for rsync and make.
 
 Tables are immutable: written under a hidden name, then renamed; small ones are merged into one, the newest
-row of a path counts. All of it can be deleted at any time: the next run reads every file once more.
+row of a path counts. The folder can be deleted at any time: the next run then reads every file again.
 """
 
 import contextlib
@@ -33,9 +33,9 @@ from mavi_tasks.media import Probe
 
 log = logging.getLogger("mavi")
 
-KEEP_AFTER_ROWS: Final = 50_000
-KEEP_AFTER_S: Final = 30.0  # a kill loses at most what was read in this time
-LET_GO_AFTER: Final = 50_000  # rows looked up
+SAVE_AFTER_ROWS: Final = 50_000
+SAVE_AFTER_S: Final = 30.0  # a kill loses at most what was read in this time
+RELEASE_AFTER_ROWS: Final = 50_000  # rows looked up
 # A file that may still be written to within the tick of its own clock (2 s on FAT) is read again next time.
 SETTLED_NS: Final = 2_000_000_000
 
@@ -66,7 +66,7 @@ class ProbeIndex:
         self._lock = threading.Lock()
         self._new: dict[str, tuple[int, int, Probe]] = {}
         self._tables = [table for path in _paths(folder) if (table := _read(path)) is not None]
-        self._keep_at = time.monotonic() + KEEP_AFTER_S
+        self._save_at = time.monotonic() + SAVE_AFTER_S
         self._read_only = not keep
 
     def __enter__(self) -> Self:
@@ -78,11 +78,11 @@ class ProbeIndex:
         self.close()
 
     def __len__(self) -> int:
-        """Rows, those of files that are gone among them."""
+        """Rows, including those of files that no longer exist."""
         return sum(len(table) for table in self._tables) + len(self._new)
 
     def get(self, path: str, size: int, mtime_ns: int) -> Probe | None:
-        """What a file of this path, size and time held, or None."""
+        """The probe of a file of this path, size and time, or None."""
         return self.look_up([path], [(size, mtime_ns)])[0]
 
     def look_up(self, paths: Sequence[str], stamps: Sequence[Stamp]) -> list[Probe | None]:
@@ -90,35 +90,35 @@ class ProbeIndex:
         found: list[Probe | None] = [None] * len(paths)
         if not paths:
             return found
-        words = _hashed(paths)
-        marks = np.array(stamps, np.int64)
+        hashes = _hashed(paths)
+        stamp_array = np.array(stamps, np.int64)
         recent, tables = self._new, self._tables  # in this order: rows move from the first to the second
         for table in tables:
-            table.look_up(words, marks, found)
+            table.look_up(hashes, stamp_array, found)
         if recent:
-            for at, (path, stamp) in enumerate(zip(paths, stamps, strict=True)):
+            for index, (path, stamp) in enumerate(zip(paths, stamps, strict=True)):
                 new = recent.get(path)
                 if new is not None and new[:2] == stamp:
-                    found[at] = new[2]
+                    found[index] = new[2]
         return found
 
     def put(self, path: str, size: int, mtime_ns: int, probe: Probe) -> None:
-        """Remember what a file held, unless it was changed a moment ago and may change again unseen."""
+        """Remember a probe, unless the file changed so recently that a second change may go unseen."""
         if self._now_ns() - mtime_ns < SETTLED_NS:
             return
         with self._lock:
             self._new[path] = (size, mtime_ns, probe)
-            if len(self._new) >= KEEP_AFTER_ROWS or time.monotonic() >= self._keep_at:
-                self._keep()
+            if len(self._new) >= SAVE_AFTER_ROWS or time.monotonic() >= self._save_at:
+                self._save()
 
     def close(self) -> None:
-        """Keep what was learned."""
+        """Save new probes."""
         with self._lock:
-            self._keep()
+            self._save()
 
-    def _keep(self) -> None:
-        """Write what is new as a table, together with the tables that are not much larger."""
-        self._keep_at = time.monotonic() + KEEP_AFTER_S
+    def _save(self) -> None:
+        """Write the new probes as a table, merged with the tables that are not much larger."""
+        self._save_at = time.monotonic() + SAVE_AFTER_S
         if not self._new or self._read_only:
             return
         newest = _Table.of(self._new)
@@ -130,7 +130,7 @@ class ProbeIndex:
             self._tables = [_written(self._folder, _merged(merged[::-1])), *old]
         except OSError as error:
             self._read_only = True
-            log.warning("%s: what was read of the media cannot be kept: %s", self._folder, error)
+            log.warning("%s: the media index cannot be saved: %s", self._folder, error)
             return
         self._new = {}
         for table in merged[1:]:
@@ -138,13 +138,13 @@ class ProbeIndex:
 
 
 class _Table:
-    """Rows in the order in which they were learned, which is about the order in which they are looked up."""
+    """Rows in the order in which they were added, which is about the order in which they are looked up."""
 
     def __init__(
-        self, columns: Columns, mimes: Sequence[str], path: Path | None = None, held: Any = None
+        self, columns: Columns, mimes: Sequence[str], path: Path | None = None, mapping: Any = None
     ) -> None:
         self.columns, self.mimes, self.path = columns, mimes, path
-        self._held = held  # the file, mapped into memory
+        self._mapping = mapping  # the file, mapped into memory
         self._looked_up = 0
         order = np.argsort(columns["path_high"], kind="stable").astype(np.uint32)
         self._high, self._rows = columns["path_high"][order], order
@@ -154,7 +154,7 @@ class _Table:
 
     @classmethod
     def of(cls, rows: Mapping[str, tuple[int, int, Probe]]) -> Self:
-        """A table of what is new, by path."""
+        """A table of new probes, by path."""
         probes = [probe for _, _, probe in rows.values()]
         mimes = sorted({probe.mime for probe in probes})
         high, low = _hashed(list(rows))
@@ -173,50 +173,54 @@ class _Table:
         }
         return cls(columns, mimes)
 
-    def look_up(self, words: tuple[Any, Any], marks: Any, found: list[Probe | None]) -> None:
-        """Fill in what this table knows and nothing newer did."""
+    def look_up(self, hashes: tuple[Any, Any], stamps: Any, found: list[Probe | None]) -> None:
+        """Fill in what this table knows, where a newer table did not."""
         if not len(self):
             return
-        high, low = words
-        at = np.minimum(np.searchsorted(self._high, high), len(self) - 1)
-        places = np.flatnonzero(self._high[at] == high)
-        rows = self._rows[at[places]]
-        same = self.columns["path_low"][rows] == low[places]
-        same &= self.columns["bytes"][rows] == marks[places, 0]
-        same &= self.columns["mtime_ns"][rows] == marks[places, 1]
-        for place, probe in zip(places[same].tolist(), self._probes(rows[same]), strict=True):
-            if found[place] is None:
-                found[place] = probe
-        self._let_go(len(high))
+        high, low = hashes
+        nearest = np.minimum(np.searchsorted(self._high, high), len(self) - 1)
+        positions = np.flatnonzero(self._high[nearest] == high)
+        rows = self._rows[nearest[positions]]
+        same = self.columns["path_low"][rows] == low[positions]
+        same &= self.columns["bytes"][rows] == stamps[positions, 0]
+        same &= self.columns["mtime_ns"][rows] == stamps[positions, 1]
+        for position, probe in zip(positions[same].tolist(), self._probes(rows[same]), strict=True):
+            if found[position] is None:
+                found[position] = probe
+        self._release_pages(len(high))
 
     def _probes(self, rows: Any) -> Iterator[Probe]:
         taken = [self.columns[name][rows].tolist() for name in ("mime", "width", "height", "duration_s")]
         digests = self.columns["sha256"][rows].tobytes().hex()
-        for at, (mime, width, height, duration_s) in enumerate(zip(*taken, strict=True)):
+        for index, (mime, width, height, duration_s) in enumerate(zip(*taken, strict=True)):
             yield Probe(
                 self.mimes[mime],
-                digests[64 * at : 64 * at + 64],
+                digests[64 * index : 64 * index + 64],
                 width or None,
                 height or None,
                 None if math.isnan(duration_s) else duration_s,
             )
 
-    def _let_go(self, looked_up: int) -> None:
-        """Now and then give the pages back that were read: they are the system's to keep, not ours."""
+    def _release_pages(self, looked_up: int) -> None:
+        """From time to time return the pages that were read to the system, which caches them anyway."""
         self._looked_up += looked_up
-        if self._looked_up >= LET_GO_AFTER and self._held is not None and hasattr(mmap, "MADV_DONTNEED"):
-            self._held.madvise(mmap.MADV_DONTNEED)
+        if (
+            self._looked_up >= RELEASE_AFTER_ROWS
+            and self._mapping is not None
+            and hasattr(mmap, "MADV_DONTNEED")
+        ):
+            self._mapping.madvise(mmap.MADV_DONTNEED)
             self._looked_up = 0
 
     def delete(self) -> None:
-        """Remove the file; where another process holds it open and that forbids it, it stays."""
+        """Remove the file; it stays where the system forbids that because another process has it open."""
         if self.path is not None:
             with contextlib.suppress(OSError):
                 self.path.unlink()
 
 
 def _merged(tables: Sequence[_Table]) -> _Table:
-    """One table of several, the last of which is the newest and counts."""
+    """One table of several; of equal paths the row of the last table counts."""
     if len(tables) == 1:
         return tables[0]
     mimes = sorted({mime for table in tables for mime in table.mimes})
@@ -247,13 +251,13 @@ def _read(path: Path) -> _Table | None:
     """A table, mapped into memory; None when another process merged it away, or it is damaged."""
     try:
         with path.open("rb") as file:
-            held = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        with pa.ipc.open_file(pa.py_buffer(held)) as reader:
+            mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        with pa.ipc.open_file(pa.py_buffer(mapping)) as reader:
             batch = reader.get_batch(0) if reader.schema == _SCHEMA and reader.num_record_batches else None
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:  # ValueError: pyarrow's, or the file is empty
-        log.warning("%s cannot be read (%s): the media it tells of are read again", path, error)
+        log.warning("%s cannot be read (%s): its media are read again", path, error)
         return None
     if batch is None:
         return None  # of another version
@@ -261,7 +265,7 @@ def _read(path: Path) -> _Table | None:
     columns = {name: batch[name].to_numpy() for name in _SCHEMA.names if name not in ("sha256", "mime")}
     columns["sha256"] = np.frombuffer(digests, np.uint8, 32 * len(batch)).reshape(-1, 32)
     columns["mime"] = mime.indices.to_numpy()
-    return _Table(columns, mime.dictionary.to_pylist(), path, held)
+    return _Table(columns, mime.dictionary.to_pylist(), path, mapping)
 
 
 def _written(folder: Path, table: _Table) -> _Table:
@@ -295,5 +299,5 @@ def _batch(table: _Table) -> pa.RecordBatch:
 
 def _hashed(paths: Sequence[str]) -> tuple[Any, Any]:
     raw = b"".join([blake2b(os.fsencode(path), digest_size=16).digest() for path in paths])
-    words = np.frombuffer(raw, np.uint64)
-    return words[0::2], words[1::2]
+    halves = np.frombuffer(raw, np.uint64)
+    return halves[0::2], halves[1::2]

@@ -151,7 +151,7 @@ def described(head: bytes) -> str:
         return "audio"
     if head.startswith((b"ID3", b"fLaC", b"OggS")) or (head[:4] == b"RIFF" and head[8:12] == b"WAVE"):
         return "audio"
-    return "text" if b"\x00" not in head and _is_utf8(head) else "no image or video known here"
+    return "text" if b"\x00" not in head and _is_utf8(head) else "an unknown format"
 
 
 def _iso_media(head: bytes) -> str | None:

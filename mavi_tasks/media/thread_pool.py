@@ -1,4 +1,4 @@
-"""A few threads for blocking work, none of which can hold the program up when it gets stuck."""
+"""A few threads for blocking work; a thread that gets stuck does not stop the program."""
 
 import asyncio
 import threading
@@ -9,20 +9,20 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 
-class Workers:
+class ThreadPool:
     """Runs blocking calls, at most `threads` at a time, each in a daemon thread of its own.
 
     A thread starts in some 50 us, next to nothing beside reading a file; and unlike a pool's thread, one that
-    is stuck inside a decoder neither takes a place for ever nor keeps the process from ending.
+    is stuck inside a decoder neither blocks a slot for ever nor keeps the process from ending.
     """
 
     def __init__(self, threads: int) -> None:
-        self._places = asyncio.Semaphore(threads)
+        self._slots = asyncio.Semaphore(threads)
 
     async def run(self, call: Callable[..., Result], *args: object, timeout_s: float) -> Result:
         """The result of the call, or what it raises. Raises TimeoutError when it takes too long."""
         loop = asyncio.get_running_loop()
-        async with self._places:
+        async with self._slots:
             outcome: asyncio.Future[Result] = loop.create_future()
             threading.Thread(
                 target=_work, args=(loop, outcome, call, args), name="media", daemon=True
@@ -48,25 +48,25 @@ def _work(
 
 
 class ByteBudget:
-    """A semaphore that counts bytes, first come first served. One that wants more than all waits for all."""
+    """A semaphore that counts bytes, first come first served. A request for more than all gets all."""
 
     def __init__(self, total_bytes: int) -> None:
         self._total = self._free = total_bytes
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def take(self, count: int) -> int:
-        """Waits until `count` bytes are free, takes them, and says how many were taken."""
+        """Wait until `count` bytes are free and take them; returns how many were taken."""
         count = min(count, self._total)
         if not self._waiting and count <= self._free:
             self._free -= count
             return count
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((count, turn))
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((count, ready))
         try:
-            await turn
+            await ready
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.give_back(count)  # its turn came at the very moment of the cancellation
+            if ready.done() and not ready.cancelled():
+                self.give_back(count)  # granted at the very moment of the cancellation
             else:
                 self._wake()
             raise
@@ -79,12 +79,12 @@ class ByteBudget:
 
     def _wake(self) -> None:
         while self._waiting:
-            count, turn = self._waiting[0]
-            if turn.cancelled():
+            count, ready = self._waiting[0]
+            if ready.cancelled():
                 self._waiting.popleft()
                 continue
             if count > self._free:
                 return
             self._waiting.popleft()
             self._free -= count
-            turn.set_result(None)
+            ready.set_result(None)

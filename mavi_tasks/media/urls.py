@@ -13,6 +13,8 @@ from mavi_tasks.media.sniff import SUFFIXES, mime_of_name, mime_said
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")  # two letters at least: C:\ is a path
 
+_SHOWN: Final = 100  # characters of a reference in a message
+
 _NOT_PLAIN: Final = re.compile(r"[^!$-;=A-Z_a-z~]")  # anything that needs a second look
 
 _SIGNATURE_PREFIXES: Final = ("x-amz-", "x-goog-", "x-oss-", "x-cos-", "x-tos-")
@@ -35,11 +37,11 @@ _SIGNATURES: Final = frozenset(
         "exp",
     )
 )
-# Azure's other fields have names too short to be told from harmless ones, unless `sig` is there.
+# Azure's other fields have names too short to tell from harmless ones, unless `sig` is there.
 _AZURE: Final = frozenset(
     ("se", "sp", "sv", "sr", "st", "spr", "sip", "ss", "srt", "skoid", "sktid", "skt", "ske", "sks", "skv")
 )
-# Secrets that may also be all that tells one media from another.
+# Secrets that may also be the only difference between two media.
 _TOKENS: Final = frozenset(
     (
         "token",
@@ -83,7 +85,7 @@ def scheme_of(ref: str) -> str | None:
 
 
 def plain_mime(ref: str) -> str | None:
-    """The MIME type by suffix of a URL that needs no second look, None for every other."""
+    """The MIME type by suffix of a simple URL, None for every other."""
     host = ref.find("//") + 2
     if _NOT_PLAIN.search(ref) or ref[host : host + 1] in "/:":
         return None
@@ -95,18 +97,40 @@ def remote(ref: str) -> Remote:
     ref = quote(ref.strip(), safe="%/:=&?~#+!$,;'@()*[]")
     split = urlsplit(ref)
     if not split.hostname:
-        raise ValueError("there is no host in it")
+        raise ValueError("it has no host")
     host = split.netloc.rpartition("@")[2]
     pairs = parse_qsl(split.query, keep_blank_values=True)
-    kept, tokens = _without_signature(pairs)
+    kept, tokens = _without_secrets(pairs)
     # A query without secrets stays as it was written: encoding it anew could change it.
     query = split.query if len(kept) == len(pairs) else urlencode(kept)
     uri = urlunsplit((split.scheme, host, split.path, query, split.fragment))
     mime = mime_of_path(split.path) or _mime_of_query(pairs) or _mime_of_host(split.hostname)
-    return Remote(uri, uri + _told_apart(tokens, split.path), ref, mime)
+    return Remote(uri, uri + _token_mark(tokens, split.path), ref, mime)
 
 
-def _without_signature(pairs: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[str]]:
+def shown(ref: str) -> str:
+    """A reference short enough for one line, without its query, user and password: any may be a secret."""
+    if ref[:5].lower() == "data:":
+        return ref[:30] + "..."
+    text = ref
+    if "://" in ref:
+        scheme, _, rest = ref.partition("?")[0].partition("#")[0].partition("://")
+        host, slash, path = rest.partition("/")
+        text = f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def without_signature(ref: str) -> str:
+    """A URL without user, password and signature; whatever else identifies the media stays in it."""
+    if "://" not in ref or not ("?" in ref or "@" in ref or "#" in ref):
+        return ref
+    try:
+        return remote(ref).uri
+    except ValueError:
+        return ref.partition("?")[0].partition("#")[0].rpartition("@")[2]
+
+
+def _without_secrets(pairs: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[str]]:
     """The harmless pairs, and the values of the tokens among the others."""
     names = {name.lower() for name, _ in pairs}
     secret = _SIGNATURES | _TOKENS | (_AZURE if "sig" in names else frozenset())
@@ -118,7 +142,7 @@ def _without_signature(pairs: list[tuple[str, str]]) -> tuple[list[tuple[str, st
     return kept, [value for name, value in pairs if name.lower() in _TOKENS]
 
 
-def _told_apart(tokens: list[str], path: str) -> str:
+def _token_mark(tokens: list[str], path: str) -> str:
     """A mark that keeps two media apart when only their tokens differ; empty when the path names a file.
 
     Without it `/download?token=A` and `/download?token=B` would be one media and share one answer.

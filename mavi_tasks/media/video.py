@@ -1,4 +1,4 @@
-"""Videos: what the header says, and frames by time. PyAV (extra `video`) behind a short leash.
+"""Videos: what the header says, and frames by time. PyAV (extra `video`), used with strict bounds.
 
 Each file is given to the one demuxer that its magic bytes name, as an open file and not as a path, so that
 a playlist or a reference inside a file never makes FFmpeg open another file or a URL. Every loop has a
@@ -18,8 +18,9 @@ from mavi_tasks.media.images import Picture, jpeg
 from mavi_tasks.media.local_files import RefusedError
 from mavi_tasks.media.mp4 import Header
 from mavi_tasks.media.optional import has_pyav
+from mavi_tasks.media.options import MediaOptions
 from mavi_tasks.media.sniff import VIDEO_FORMATS
-from mavi_tasks.media.types import MediaOptions
+from mavi_tasks.media.types import MAX_IMAGE_PIXELS
 
 _ISO: Final = frozenset(("video/mp4", "video/quicktime", "video/3gpp"))
 _SEEK_GAP_S: Final = 5.0  # nearer targets are reached by decoding on
@@ -56,7 +57,7 @@ def header_of(file: IO[bytes], mime: str, options: MediaOptions) -> Header:
     with _opened(file, mime, options) as (container, stream):
         _first_packet(container, stream)
         codec = stream.codec_context
-        return Header(codec.width or None, codec.height or None, _said_duration(container, stream))
+        return Header(codec.width or None, codec.height or None, _stated_duration(container, stream))
 
 
 def frames_of(
@@ -64,7 +65,7 @@ def frames_of(
 ) -> Frames:
     """Frames evenly spread over the real length, each the one shown in the middle of its part.
 
-    Fewer than asked for when the video has fewer. Raises RefusedError when none can be decoded in time.
+    Fewer when the video has fewer. Raises RefusedError when none can be decoded in time.
     """
     deadline = clock() + options.decode_timeout_s
 
@@ -182,7 +183,7 @@ def _is_end(error: Exception) -> bool:
 
 
 def _image(frame: Any, max_px: int) -> Any:
-    """One frame as a Pillow image: square pixels, upright, no larger than asked for."""
+    """One frame as a Pillow image: square pixels, upright, no larger than max_px."""
     ratio = float(getattr(frame, "sample_aspect_ratio", None) or 1) or 1.0
     width, height = frame.width * (ratio if 0.1 < ratio < 10 else 1.0), float(frame.height)
     factor = min(1.0, max_px / max(width, height))
@@ -194,20 +195,20 @@ def _image(frame: Any, max_px: int) -> Any:
 
 def _real_length(container: Any, stream: Any, on_time: Callable[[], None]) -> float | None:
     """How long the video lasts: what the header says, unless the packets end earlier; None when unknown."""
-    said = _said_duration(container, stream)
-    real = _last_packet_end(container, stream, said, on_time)
+    stated = _stated_duration(container, stream)
+    real = _last_packet_end(container, stream, stated, on_time)
     if real is None:
-        return said
-    return real if said is None or real < said * 0.95 else said
+        return stated
+    return real if stated is None or real < stated * 0.95 else stated
 
 
 def _last_packet_end(
-    container: Any, stream: Any, said: float | None, on_time: Callable[[], None]
+    container: Any, stream: Any, stated: float | None, on_time: Callable[[], None]
 ) -> float | None:
     """Where the last packet ends, reading from the last key frame on, or all when that cannot be found."""
     base = stream.time_base
     start = stream.start_time or 0
-    for moment in (said, 0.0) if said else (0.0,):
+    for moment in (stated, 0.0) if stated else (0.0,):
         end = None
         try:
             container.seek(start + int((moment or 0.0) / base), stream=stream, backward=True)
@@ -225,7 +226,7 @@ def _last_packet_end(
     return None
 
 
-def _said_duration(container: Any, stream: Any) -> float | None:
+def _stated_duration(container: Any, stream: Any) -> float | None:
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     return container.duration / 1_000_000 if container.duration else None
@@ -263,7 +264,7 @@ def _opened(file: IO[bytes], mime: str, options: MediaOptions) -> Iterator[tuple
             _Readable(file),
             format=VIDEO_FORMATS[mime],
             container_options=_PROBE_OPTIONS,
-            options={"max_pixels": str(options.max_image_pixels)},
+            options={"max_pixels": str(MAX_IMAGE_PIXELS)},
         ) as container:
             yield container, _video_track(container, options)
     except RefusedError:
@@ -279,12 +280,12 @@ def _video_track(container: Any, options: MediaOptions) -> Any:
     codec = stream.codec_context
     if codec is None:
         raise RefusedError("media_format", "the video's codec is not known to FFmpeg")
-    if codec.width * codec.height > options.max_image_pixels:
+    if codec.width * codec.height > MAX_IMAGE_PIXELS:
         raise RefusedError("media_too_large", f"{codec.width:,} x {codec.height:,} pixels are too many")
     codec.thread_count = 1  # the threads of the media stage are the only parallelism
     return stream
 
 
 def _broken(error: Exception) -> RefusedError:
-    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return RefusedError("media_broken", f"the video cannot be read: {words}")
+    why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return RefusedError("media_broken", f"the video cannot be read: {why}")

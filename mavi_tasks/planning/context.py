@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mavi_tasks import __version__
 from mavi_tasks.common.clock import Clock, MonotonicClock
 from mavi_tasks.common.money import pico
+from mavi_tasks.common.version import __version__
 from mavi_tasks.errors import InputError
 from mavi_tasks.job import Job
 from mavi_tasks.job.endpoint import Endpoint
@@ -101,7 +101,7 @@ def open_context(
     wall_us = wall_clock()
     began_us = wall_us() if started_us is None else started_us
     prices = load_prices(job.extra_prices())
-    options = options or MediaOptions.of(job.media)
+    options = options or job.media
     today = datetime.fromtimestamp(began_us / 1e6, UTC).date()
     found = targets(job, prices, gateway=endpoint.identity, options=options, on=today)
     _check_budget(job, found, prices)

@@ -1,13 +1,22 @@
 """Know before you pay: a run's plan with its tokens, dollars and time, and what a budget makes of it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from mavi_tasks.estimate import Estimate, Estimator, History, ModelAssumptions, ModelEstimate, text_chars
+from mavi_tasks.estimate import (
+    Estimate,
+    Estimator,
+    History,
+    Interval,
+    ModelAssumptions,
+    ModelEstimate,
+    text_chars,
+)
 from mavi_tasks.estimate.budget_advice import Accuracy, Advice, cheaper, explain, plan_accuracy
 from mavi_tasks.estimate.token_formulas import DURATION_S
 from mavi_tasks.job import Job
@@ -35,7 +44,18 @@ class Forecast:
 
     @property
     def to_send(self) -> int:
+        """How many requests will be sent."""
         return sum(self.plan.to_send.values())
+
+    @property
+    def cost_usd(self) -> Interval[Decimal]:
+        """Their cost in dollars (p10, p50, p90), of the models whose price is known."""
+        return self.estimate.known_cost_usd
+
+    @property
+    def refused(self) -> Sequence[Mapping[str, Any]]:
+        """The first items that a model cannot take: item_id, model and reason."""
+        return self.plan.refused
 
     def to_json(self) -> dict[str, Any]:
         """What `mavi plan --json` prints."""

@@ -70,7 +70,7 @@ class ModelTarget:
 
     def max_cost_pico(self, input_tokens: int) -> int | None:
         """The most that one call can cost, in pico-dollars; None when no price is known."""
-        return None if self.price is None else self.price.worst(input_tokens, self.max_tokens)
+        return None if self.price is None else self.price.max_cost_pico(input_tokens, self.max_tokens)
 
 
 def targets(job: Job, book: PriceBook, *, gateway: str, options: MediaOptions, on: date) -> list[ModelTarget]:

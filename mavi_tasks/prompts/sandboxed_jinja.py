@@ -1,8 +1,8 @@
-"""The Jinja2 environment of the prompts: no files, no chance, no work without end.
+"""The Jinja2 environment of the prompts: no files, no randomness, no endless work.
 
 Templates are the user's own, but copied from anywhere. Beyond Jinja2's sandbox (no attributes that lead out)
 all loops of one rendering share one budget of steps, and no operation makes a text above the bound. What is
-random is left out: a prompt that differs on the next run would be asked, and paid, again.
+random is left out: a prompt that differs on the next run would be sent, and paid, again.
 """
 
 from collections.abc import Callable, Iterable, Iterator

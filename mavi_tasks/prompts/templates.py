@@ -1,24 +1,23 @@
 """Prompts: Jinja2 templates in a sandbox, strict about every name they use.
 
-A template sees the item's columns by their names, `item_id`, `row` (all columns, for names that are no
+A template sees the item's columns by their names, `item_id`, `row` (all columns, for names that are not
 identifiers: `row["Product title"]`) and `media` (kind, name, uri, count). It never sees the expected answer.
 """
 
-import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from jinja2 import Template, TemplateError, TemplateSyntaxError, UndefinedError, meta, nodes
 from jinja2.exceptions import SecurityError
 
+from mavi_tasks.common.suggest import nearest
 from mavi_tasks.errors import InputError
+from mavi_tasks.manifest.columns import Columns
+from mavi_tasks.manifest.items import Item
+from mavi_tasks.manifest.problems import Problems
 from mavi_tasks.prompts.sandboxed_jinja import MAX_CHARS, MAX_STEPS, STEPS, Nothing, Sandbox, printed
-
-if TYPE_CHECKING:
-    from mavi_tasks.job import Columns
-    from mavi_tasks.manifest import Item, Problems
 
 ROW: Final = "row"  # the prompt_id of an item's own prompt
 
@@ -39,7 +38,7 @@ class MediaView:
     count: int
 
 
-_View = Callable[["Item", MediaView], dict[str, Any]]
+_View = Callable[[Item, MediaView], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,31 +48,29 @@ class _Prompt:
     name: str
     needed: frozenset[str]
     constant: str | None
-    render: Callable[["Item", MediaView], str]
+    render: Callable[[Item, MediaView], str]
 
 
 class Prompts:
     """The prompts of a job, compiled once. Raises InputError with everything that is wrong with them.
 
     columns: the job's, so that the column with the expected answer is kept from the templates.
-    problems: where rendering tells what is wrong; give the manifest's, so that all is told at once.
+    problems: takes the problems of rendering; give the manifest's, so that all are reported together.
     """
 
     def __init__(
         self,
         prompts: Mapping[str, str],
-        columns: "Columns | None" = None,
-        problems: "Problems | None" = None,
+        columns: Columns | None = None,
+        problems: Problems | None = None,
     ) -> None:
-        from mavi_tasks.manifest.problems import Problems
-
         wrong = [f"prompts.{name}: {text}" for name, text in template_problems(prompts, columns)]
         if wrong:
             raise InputError(wrong)
         self.problems = Problems() if problems is None else problems
         alias = columns.id if columns is not None else "item_id"
         self._prompts = [_compiled(name, source, alias) for name, source in prompts.items()]
-        self._told: dict[tuple[str, str], tuple[str, int]] = {}
+        self._found: dict[tuple[str, str], tuple[str, int]] = {}
         self.constant = all(one.constant is not None for one in self._prompts)
         """No template looks at an item or its media."""
 
@@ -82,10 +79,10 @@ class Prompts:
         """The columns that the templates need, beside what every item has."""
         return frozenset().union(*(one.needed for one in self._prompts))
 
-    def render(self, item: "Item", media: MediaView) -> list[tuple[str, str]]:
+    def render(self, item: Item, media: MediaView) -> list[tuple[str, str]]:
         """The prompts of one item: (prompt_id, text). An item's own prompt takes the place of the templates.
 
-        A prompt that cannot be rendered is left out, and told by `finish()`.
+        A prompt that cannot be rendered is left out and reported by `finish()`.
         """
         if item.prompt is not None:
             return [(ROW, item.prompt)] if self._fits(item, ROW, item.prompt) else []
@@ -95,51 +92,51 @@ class Prompts:
             if text is not None:
                 texts.append((one.name, text))
         if not self._prompts:
-            wanted = "give the job `prompts`, or the row its own prompt, or --prompt"
-            self._tell(item, ROW, "", f"there is none: {wanted}")
+            hint = "give the job `prompts`, the row a prompt of its own, or --prompt"
+            self._report(item, ROW, "", f"is missing: {hint}")
         return texts
 
     def finish(self) -> None:
-        """Tell what was wrong, each thing once, and raise InputError when there is anything to tell."""
-        for text, times in self._told.values():
+        """Report each problem once, and raise InputError when there is any."""
+        for text, times in self._found.values():
             more = f" (and {times - 1:,} more item{'s' if times > 2 else ''})" if times > 1 else ""
             self.problems.add(text + more)
-        self._told.clear()
+        self._found.clear()
         self.problems.raise_any()
 
-    def _rendered(self, one: _Prompt, item: "Item", media: MediaView) -> str | None:
+    def _rendered(self, one: _Prompt, item: Item, media: MediaView) -> str | None:
         if not one.needed <= item.variables.keys():
             for name in sorted(one.needed - item.variables.keys()):
-                self._tell(item, one.name, name, _no_variable(name, item.variables))
+                self._report(item, one.name, name, _no_variable(name, item.variables))
             return None
         try:
             text = one.render(item, media)
         except Exception as problem:  # a template is the user's own program: it may raise anything
-            self._tell(item, one.name, type(problem).__name__, _words(problem, one, item.variables))
+            self._report(item, one.name, type(problem).__name__, _explained(problem, one, item.variables))
             return None
         return text if self._fits(item, one.name, text) else None
 
-    def _fits(self, item: "Item", prompt_id: str, text: str) -> bool:
+    def _fits(self, item: Item, prompt_id: str, text: str) -> bool:
         if len(text) > MAX_CHARS:
-            self._tell(item, prompt_id, "long", f"has more than {MAX_CHARS:,} characters")
+            self._report(item, prompt_id, "long", f"has more than {MAX_CHARS:,} characters")
             return False
         if not text or text.isspace():
-            self._tell(item, prompt_id, "empty", "is empty for this item")
+            self._report(item, prompt_id, "empty", "is empty for this item")
             return False
         return True
 
-    def _tell(self, item: "Item", prompt_id: str, what: str, text: str) -> None:
+    def _report(self, item: Item, prompt_id: str, what: str, text: str) -> None:
         """Remember the first of each kind of problem, and count the others."""
         where = "the row's prompt" if prompt_id == ROW else f"prompts.{prompt_id}"
-        first, times = self._told.get((prompt_id, what), ("", 0))
-        self._told[prompt_id, what] = (
+        first, times = self._found.get((prompt_id, what), ("", 0))
+        self._found[prompt_id, what] = (
             first or f"{item.where}: item {item.item_id!r}: {where}: {text}",
             times + 1,
         )
 
 
-def template_problems(prompts: Mapping[str, str], columns: "Columns | None" = None) -> list[tuple[str, str]]:
-    """What is wrong with templates as such: (name, words). The manifest is not needed for it."""
+def template_problems(prompts: Mapping[str, str], columns: Columns | None = None) -> list[tuple[str, str]]:
+    """What is wrong with the templates themselves: (name, text). The manifest is not needed for it."""
     found: list[tuple[str, str]] = []
     for name, source in prompts.items():
         try:
@@ -150,14 +147,14 @@ def template_problems(prompts: Mapping[str, str], columns: "Columns | None" = No
         except (SecurityError, TemplateError, RecursionError) as problem:
             found.append((name, str(problem) or type(problem).__name__))
             continue
-        found += [(name, words) for words in _leaks(tree, columns)]
-        found += [(name, words) for words in _unknown_media(tree)]
+        found += [(name, text) for text in _leaks(tree, columns)]
+        found += [(name, text) for text in _unknown_media(tree)]
         if not source.strip():
             found.append((name, "is empty"))
     return found
 
 
-def _leaks(tree: nodes.Template, columns: "Columns | None") -> Iterator[str]:
+def _leaks(tree: nodes.Template, columns: Columns | None) -> Iterator[str]:
     hidden = {"truth", columns.truth if columns is not None else "truth"}
     for name in sorted(hidden & meta.find_undeclared_variables(tree)):
         yield f"{name!r} is the expected answer; a prompt that shows it would give the answer away"
@@ -169,7 +166,7 @@ def _unknown_media(tree: nodes.Template) -> Iterator[str]:
             yield f"media.{node.attr} is unknown{_near(node.attr, _MEDIA)}"
     for output in tree.find_all(nodes.Output):
         if any(isinstance(node, nodes.Name) and node.name == "media" for node in output.nodes):
-            yield "media is no text; print media.kind, media.name, media.uri or media.count"
+            yield "media is not text; print media.kind, media.name, media.uri or media.count"
 
 
 @cache
@@ -189,14 +186,14 @@ def _compiled(name: str, source: str, alias: str) -> _Prompt:
 
 
 def _guarded(tree: nodes.Template) -> set[str]:
-    """Names that the template itself asks about before it uses them."""
+    """Names that the template tests before it uses them."""
     tests = [test.node for test in tree.find_all(nodes.Test) if test.name in ("defined", "undefined")]
     filters = [filter_.node for filter_ in tree.find_all(nodes.Filter) if filter_.name in ("default", "d")]
     return {node.name for node in (*tests, *filters) if isinstance(node, nodes.Name)}
 
 
-def _by_jinja(template: Template, alias: str) -> Callable[["Item", MediaView], str]:
-    def render(item: "Item", media: MediaView) -> str:
+def _by_jinja(template: Template, alias: str) -> Callable[[Item, MediaView], str]:
+    def render(item: Item, media: MediaView) -> str:
         values = {"row": item.variables, **item.variables, "media": media, alias: item.item_id}
         values["item_id"], values[STEPS] = item.item_id, [MAX_STEPS]
         texts, chars = [], 0
@@ -242,19 +239,19 @@ def _part(node: nodes.Node) -> str | _Value | None:
     return None
 
 
-def _by_parts(parts: Sequence[str | _Value], alias: str) -> Callable[["Item", MediaView], str]:
+def _by_parts(parts: Sequence[str | _Value], alias: str) -> Callable[[Item, MediaView], str]:
     """What most templates are, without Jinja2's machinery: 1 us instead of 10."""
     pattern = "".join(part.replace("%", "%%") if isinstance(part, str) else "%s" for part in parts)
     values = [part for part in parts if isinstance(part, _Value)]
     getters = [_getter(value, alias) for value in values]
 
-    def render(item: "Item", media: MediaView) -> str:
+    def render(item: Item, media: MediaView) -> str:
         return pattern % tuple([get(item, media) for get in getters])
 
     return render
 
 
-def _getter(value: _Value, alias: str) -> Callable[["Item", MediaView], Any]:
+def _getter(value: _Value, alias: str) -> Callable[[Item, MediaView], Any]:
     name, attribute = value.name, value.attribute
     if attribute is not None:
         return lambda item, media: getattr(media, attribute)
@@ -263,7 +260,7 @@ def _getter(value: _Value, alias: str) -> Callable[["Item", MediaView], Any]:
     return lambda item, media: printed(item.variables[name])
 
 
-def _words(problem: Exception, one: _Prompt, variables: Mapping[str, object]) -> str:
+def _explained(problem: Exception, one: _Prompt, variables: Mapping[str, object]) -> str:
     if isinstance(problem, Nothing):
         given = {name: variables.get(name) for name in sorted(one.needed)}
         nulls = [name for name, value in given.items() if value is None or value != value]
@@ -273,7 +270,7 @@ def _words(problem: Exception, one: _Prompt, variables: Mapping[str, object]) ->
         name = str(problem).partition("'")[2].partition("'")[0]
         return _no_variable(name, variables) if str(problem).endswith("is undefined") else str(problem)
     if isinstance(problem, RecursionError):
-        return "calls itself without end"
+        return "never stops calling itself"
     return f"{problem}" if isinstance(problem, TemplateError) else f"{type(problem).__name__}: {problem}"
 
 
@@ -282,6 +279,6 @@ def _no_variable(name: str, variables: Mapping[str, object]) -> str:
 
 
 def _near(name: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(name.lower(), known, 1, 0.6)
+    near = nearest(name, known)
     listed = ", ".join(sorted(known)[:30])
-    return f"; did you mean {near[0]}?" if near else f"; there are {listed}"
+    return f"; did you mean {near}?" if near else f"; there are {listed}"

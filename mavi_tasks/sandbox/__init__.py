@@ -1,15 +1,15 @@
-"""The embedded gateway: a strict, independent implementation of the service's contract, for trials and tests.
+"""The embedded gateway: a strict, independent implementation of the API contract, for trials and tests.
 
-It imports nothing from the rest of the package, so that it is a second witness of what the contract says.
-Its answers are made up and say so, or come from a small local classifier (`vision`) and say that; its tokens,
-prices, limits and faults follow the published rules.
+It imports nothing from the rest of the package, so that it checks the contract independently. Its answers
+are simulated, or come from a small local classifier (`vision`), and are marked as such; its tokens, prices,
+limits and faults follow the published rules.
 Control: GET /_sandbox/bill[?bodies], GET and POST /_sandbox/faults, POST /_sandbox/reset.
 """
 
 from .answers import Answerer, Question, Simulated
 from .config import FaultRule, Limit, SandboxConfig
 from .faults import UnknownFault
-from .media import SeenMedia
+from .media import MediaInput
 from .replies import FAULTS
 from .server import Sandbox, serve
 
@@ -20,10 +20,10 @@ __all__ = [
     "Answerer",
     "FaultRule",
     "Limit",
+    "MediaInput",
     "Question",
     "Sandbox",
     "SandboxConfig",
-    "SeenMedia",
     "Simulated",
     "UnknownFault",
     "serve",

@@ -1,4 +1,4 @@
-"""Who answers: the `Answerer` interface, and the simulated one that stands behind it by default."""
+"""The `Answerer` interface, and the simulated answerer that is used by default."""
 
 import json
 import re
@@ -8,16 +8,16 @@ from typing import Any, Protocol
 
 from . import schemas
 from .deterministic import choose, fraction
-from .fake_values import fill
-from .media import SeenMedia
+from .fake_values import fake_value
+from .media import MediaInput
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One completion asked for, with the family's form taken off.
+    """One completion that a request needs, independent of the family's request format.
 
-    schema: JSON Schema with small type names, None = free. wants_json: the request asks for JSON in its
-    form (not only in words). index: which of `n` choices.
+    schema: JSON Schema with lower-case type names, None = free text. wants_json: a parameter of the request
+    requires JSON, not only its prompt. index: which of `n` choices.
     """
 
     model: str
@@ -29,45 +29,45 @@ class Question:
 
 
 class Answerer(Protocol):
-    """Anything that answers a question about media; a local classifier fits here."""
+    """Anything that answers a question about media, for example a local classifier."""
 
-    def answer(self, question: Question, media: Sequence[SeenMedia]) -> str:
-        """The text of one choice: JSON without a fence when JSON is asked for, else prose."""
+    def answer(self, question: Question, media: Sequence[MediaInput]) -> str:
+        """The text of one choice: JSON without a code fence when JSON is required, else prose."""
         ...
 
 
 def engine_of(answerer: Answerer) -> str | None:
-    """The name under which replies say who really answered; None for an answerer that has no `engine`."""
+    """The name that replies give for what really answered; None for an answerer without `engine`."""
     engine = getattr(answerer, "engine", None)
     return engine if isinstance(engine, str) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Simulated:
-    """Answers made up from hashes of (model, prompt, media): the same on every run, plainly marked."""
+    """Fake answers from hashes of (model, prompt, media): the same on every run, and marked as simulated."""
 
     mark: str = "[simulated] "
 
-    def answer(self, question: Question, media: Sequence[SeenMedia]) -> str:
-        words = _words(question, media)
-        options = offered(question.prompt) or offered(question.system)
-        schema = asked_schema(question)
+    def answer(self, question: Question, media: Sequence[MediaInput]) -> str:
+        seed = _seed(question, media)
+        options = offered_options(question.prompt) or offered_options(question.system)
+        schema = requested_schema(question)
         if schema is not None:
-            return json.dumps(fill(schema, options, *words), ensure_ascii=False)
+            return json.dumps(fake_value(schema, options, *seed), ensure_ascii=False)
         if options:
-            return self.mark + choose(options, *words)
-        return self.mark + _prose(question, media, words)
+            return self.mark + choose(options, *seed)
+        return self.mark + _prose(question, media, seed)
 
 
-def _words(question: Question, media: Sequence[SeenMedia]) -> tuple[str, ...]:
-    """What decides the answer: models agree on about four of five questions, as real ones do."""
+def _seed(question: Question, media: Sequence[MediaInput]) -> tuple[str, ...]:
+    """The texts that determine the answer: models agree on about four of five questions, as real ones do."""
     subject = (question.prompt, *(one.identity for one in media))
     own = fraction("dissent", question.model, *subject) < 0.2 or question.index > 0
     return (*subject, question.model, str(question.index)) if own else subject
 
 
-def asked_schema(question: Question) -> Mapping[str, Any] | None:
-    """The schema the answer must fit: the request's own, or what the prompt describes; None = prose."""
+def requested_schema(question: Question) -> Mapping[str, Any] | None:
+    """The schema of the answer: from the request, or from a description in the prompt; None = prose."""
     if question.schema is not None:
         return question.schema
     prose = f"{question.prompt}\n{question.system}"
@@ -94,7 +94,7 @@ NUMBER_FIELDS = {"confidence": 0.5, "score": 0.5, "probability": 0.5, "count": 1
 
 
 def _schema_of(names: Sequence[str]) -> dict[str, Any]:
-    """Fields known by name only: a few are numbers by custom, the rest are text."""
+    """A schema for fields known by name only: a few names mean numbers, the others mean text."""
     return schemas.like({name: NUMBER_FIELDS.get(name.lower(), "") for name in names})
 
 
@@ -105,8 +105,8 @@ OPTIONS = re.compile(
 )
 
 
-def offered(prose: str) -> list[str]:
-    """The options of a question such as `one of: cat, dog or bird`; empty when it offers none."""
+def offered_options(prose: str) -> list[str]:
+    """The options of a question such as `one of: cat, dog or bird`; empty when there are none."""
     found = OPTIONS.search(prose)
     if not found:
         return []
@@ -134,16 +134,16 @@ MANNERS = [
 ]
 
 
-def _prose(question: Question, media: Sequence[SeenMedia], words: tuple[str, ...]) -> str:
-    subject = choose(SUBJECTS, *words, "subject")
+def _prose(question: Question, media: Sequence[MediaInput], seed: tuple[str, ...]) -> str:
+    subject = choose(SUBJECTS, *seed, "subject")
     if not media:
         return f"{question.model} would answer about {subject}; nothing was read."
     kinds = " and ".join(
         f"{'an' if one.kind == 'image' else 'a'} {one.kind}{_size(one)}" for one in media[:3]
     )
-    return f"{kinds}: {subject} {choose(MANNERS, *words, 'manner')}. No model looked at it."
+    return f"{kinds}: {subject} {choose(MANNERS, *seed, 'manner')}. No model looked at it."
 
 
-def _size(media: SeenMedia) -> str:
+def _size(media: MediaInput) -> str:
     length = f", {media.duration_s:.1f} s" if media.duration_s else ""
     return f" of {media.width}x{media.height} px{length}"

@@ -1,4 +1,4 @@
-"""A call is answered: tokens counted, text cut as asked, the family's reply built."""
+"""Executes a call: counts tokens, cuts the text at `stop` and max_tokens, builds the family's reply."""
 
 import math
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ CHARS_PER_TOKEN = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Executed:
-    """A completion that is charged: its reply and what it costs."""
+class ChargedReply:
+    """The reply of a completion that is charged, and its cost."""
 
     reply: Mapping[str, Any]
     input_tokens: int
@@ -24,49 +24,49 @@ class Executed:
 
 
 def input_tokens(call: Call) -> int:
-    """Tokens of text (four characters each) and of every media by the family's formula.
+    """Tokens of the text (four characters each) and of each media by the family's formula.
 
-    Raises Refusal when the model takes no input that long.
+    Raises Refusal when the input is too long for the model.
     """
     media = sum(call.family.media_tokens(call.model, one) for one in call.media)
     tokens = math.ceil(call.text_chars / CHARS_PER_TOKEN) + media
-    most = call.family.max_input(call.model)
-    if most is not None and tokens > most:
-        raise Refusal(f"messages: {tokens} input tokens, at most {most} for {call.model}")
+    max_tokens = call.family.max_input(call.model)
+    if max_tokens is not None and tokens > max_tokens:
+        raise Refusal(f"messages: {tokens} input tokens, at most {max_tokens} for {call.model}")
     return tokens
 
 
-def execute(call: Call, tokens: int, answerer: Answerer, created: int) -> Executed:
-    """Answers the call. `tokens`: its input tokens, already counted."""
-    most_thought = call.asked.thinking_tokens
-    thought = call.family.reasoning_tokens(call.model, call.prompt, most_thought)
-    inside = 0 if most_thought else thought  # where thinking has no budget of its own, max_tokens bounds it
-    inside = min(inside, call.max_tokens // 2)
-    said = [_said(call, answerer, index, call.max_tokens - inside) for index in range(call.n)]
-    spoken = sum(max(1, math.ceil(len(text) / CHARS_PER_TOKEN)) for text, _ in said)
-    reasoning = (inside or thought) * call.n if most_thought or inside else 0
+def execute(call: Call, tokens: int, answerer: Answerer, created: int) -> ChargedReply:
+    """Execute the call. `tokens`: its input tokens, already counted."""
+    thinking_budget = call.answer_format.thinking_tokens
+    reasoning_tokens = call.family.reasoning_tokens(call.model, call.prompt, thinking_budget)
+    # Thinking without a budget of its own counts towards max_tokens.
+    thinking_in_max = 0 if thinking_budget else min(reasoning_tokens, call.max_tokens // 2)
+    choices = [_choice(call, answerer, index, call.max_tokens - thinking_in_max) for index in range(call.n)]
+    text_tokens = sum(max(1, math.ceil(len(text) / CHARS_PER_TOKEN)) for text, _ in choices)
+    reasoning = (thinking_in_max or reasoning_tokens) * call.n if thinking_budget or thinking_in_max else 0
     completion = Completion(
         call=call,
-        texts=tuple(text for text, _ in said),
-        cut=tuple(cut for _, cut in said),
+        texts=tuple(text for text, _ in choices),
+        cut=tuple(cut for _, cut in choices),
         input_tokens=tokens,
-        output_tokens=spoken + reasoning,
+        output_tokens=text_tokens + reasoning,
         reasoning_tokens=reasoning,
         created=created,
         engine=engine_of(answerer),
     )
     pico = cost_pico(call.family.name, call.model, tokens, completion.output_tokens)
-    return Executed(call.family.reply(completion), tokens, completion.output_tokens, pico)
+    return ChargedReply(call.family.reply(completion), tokens, completion.output_tokens, pico)
 
 
-def _said(call: Call, answerer: Answerer, index: int, max_tokens: int) -> tuple[str, bool]:
-    """One choice's text, and whether max_tokens cut it."""
-    schema, wants_json = call.asked.schema, call.asked.wants_json
+def _choice(call: Call, answerer: Answerer, index: int, max_tokens: int) -> tuple[str, bool]:
+    """The text of one choice, and whether max_tokens cut it."""
+    schema, wants_json = call.answer_format.schema, call.answer_format.wants_json
     question = Question(call.wire_model, call.prompt, call.system, schema, wants_json, index)
     text = answerer.answer(question, call.media)
-    if call.asked.fenced:
+    if call.answer_format.fenced:
         text = f"```json\n{text}\n```"
-    ends = [text.find(stop) for stop in call.stops if stop and stop in text]
-    text = text[: min(ends)] if ends else text
-    most_chars = max_tokens * CHARS_PER_TOKEN
-    return text[:most_chars], len(text) > most_chars
+    positions = [text.find(stop) for stop in call.stops if stop and stop in text]
+    text = text[: min(positions)] if positions else text
+    max_chars = max_tokens * CHARS_PER_TOKEN
+    return text[:max_chars], len(text) > max_chars

@@ -1,4 +1,4 @@
-"""How a sandbox is set up: keys, latency, limits, faults, media."""
+"""The configuration of a sandbox: keys, latency, limits, faults, media."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from .deterministic import first_match, fraction
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What one model takes before it answers 429; None = no such limit. One account: all keys share it."""
+    """What one model accepts before it replies 429; None = no limit. All keys use the same limit."""
 
     requests_per_s: float | None = None
     burst: int = 1
@@ -22,7 +22,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class FaultRule:
-    """One fault that strikes with `probability` the models that fit the glob, at most `times` times."""
+    """One fault: applies with `probability` to models that match the glob, at most `times` times."""
 
     kind: str
     probability: float = 1.0
@@ -32,12 +32,12 @@ class FaultRule:
 
 @dataclass(frozen=True, slots=True)
 class SandboxConfig:
-    """Everything a sandbox can be told; the defaults are a healthy, lifelike service.
+    """All settings of a sandbox; the defaults give a healthy service with realistic latency.
 
-    latency_s: None = 30 to 150 ms by model; a number for all; or globs on the model.
-    api_key: a key taken besides every key that starts with `sk-`.
-    default_*: what a URL is taken for that the sandbox does not serve itself, and so cannot measure.
-    mark: what every prose answer starts with, so that no one takes it for a model's.
+    latency_s: None = 30 to 150 ms by model; one number for all models; or a mapping of model globs.
+    api_key: a key accepted in addition to all keys that start with `sk-`.
+    default_*: the assumed size of media at URLs that the sandbox does not serve, so cannot measure.
+    mark: the prefix of every prose answer, so that nobody mistakes it for a model's answer.
     """
 
     api_key: str | None = None
@@ -58,7 +58,7 @@ class SandboxConfig:
     answerer: Answerer | None = None
 
     def latency_of(self, model: str, salt: str) -> float:
-        """Seconds one completion of this model takes: 30-150 ms by model, with a spread by request."""
+        """Seconds that one completion of this model takes; differs by model and by request."""
         if isinstance(self.latency_s, Mapping):
             return first_match(self.latency_s, model) or 0.0
         if self.latency_s is not None:

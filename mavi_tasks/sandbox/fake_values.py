@@ -1,4 +1,4 @@
-"""A simulated value that fits a JSON Schema."""
+"""Simulated values that match a JSON Schema."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,39 +8,39 @@ from .deterministic import choose, fraction
 Json = Mapping[str, Any]
 
 
-def fill(schema: Json, options: list[str], *words: str) -> Any:
-    """A value that fits the schema, depending on the words alone. Free strings say that they are simulated.
+def fake_value(schema: Json, options: list[str], *seed: str) -> Any:
+    """A value that matches the schema and depends only on the seed. Free strings say that they are simulated.
 
-    `options`: what the question asks to choose from; a free string named like a label takes one of them.
+    `options`: the choices in the prompt; a free string whose key looks like a label gets one of them.
     """
-    return _fill(schema, schema, options, ("value",), words, 0)
+    return _fake(schema, schema, options, ("value",), seed, 0)
 
 
-def _fill(
-    root: Json, schema: Json, options: list[str], path: tuple[str, ...], words: tuple[str, ...], depth: int
+def _fake(
+    root: Json, schema: Json, options: list[str], path: tuple[str, ...], seed: tuple[str, ...], depth: int
 ) -> Any:
     schema = resolved(root, schema)
     if "const" in schema:
         return schema["const"]
     if schema.get("enum"):
-        return choose(list(schema["enum"]), *words, path[-1])
+        return choose(list(schema["enum"]), *seed, path[-1])
     kind = _kind(schema)
     if kind == "object":
-        return _fill_object(root, schema, options, path, words, depth)
+        return _fake_object(root, schema, options, path, seed, depth)
     if kind == "array":
-        return _fill_array(root, schema, options, path, words, depth)
-    return SCALARS.get(kind, _fill_string)(schema, options, path[-1], (*words, *path))
+        return _fake_array(root, schema, options, path, seed, depth)
+    return SCALARS.get(kind, _fake_string)(schema, options, path[-1], (*seed, *path))
 
 
 def resolved(root: Json, schema: Json, depth: int = 0) -> Json:
     """The schema with its references followed, its branches merged and its first alternative taken."""
-    if depth > 8:  # it refers to itself
+    if depth > 8:  # the schema refers to itself
         return {}
     rest = {key: value for key, value in schema.items() if key not in REFERENCES}
     inner = [_pointer(root, schema["$ref"])] if "$ref" in schema else []
     inner += schema.get("allOf", [])
-    for word in ("anyOf", "oneOf"):
-        inner += [one for one in schema.get(word, []) if one.get("type") != "null"][:1]
+    for keyword in ("anyOf", "oneOf"):
+        inner += [one for one in schema.get(keyword, []) if one.get("type") != "null"][:1]
     for one in inner:
         found = resolved(root, one, depth + 1)
         merged = {**rest.get("properties", {}), **found.get("properties", {})}
@@ -55,7 +55,7 @@ REFERENCES = frozenset({"$ref", "allOf", "anyOf", "oneOf"})
 
 
 def _pointer(root: Json, reference: str) -> Json:
-    """The schema a local reference points at; an empty one, which takes anything, when there is none."""
+    """The schema that a local reference points to; an empty one, which accepts anything, if there is none."""
     steps = [
         step.replace("~1", "/").replace("~0", "~") for step in reference.removeprefix("#").split("/")[1:]
     ]
@@ -74,55 +74,55 @@ def _kind(schema: Json) -> str:
     return "object" if "properties" in schema else "array" if "items" in schema else "string"
 
 
-def _fill_object(
-    root: Json, schema: Json, options: list[str], path: tuple[str, ...], words: tuple[str, ...], depth: int
+def _fake_object(
+    root: Json, schema: Json, options: list[str], path: tuple[str, ...], seed: tuple[str, ...], depth: int
 ) -> dict[str, Any]:
     properties: Json = schema.get("properties", {})
     required = schema.get("required", [])
-    # A schema that refers to itself would never end: deep down, only what is required is filled.
+    # A schema that refers to itself would never end: at depth 4 and below, only required keys are made.
     keys = [key for key in properties if depth < 4 or key in required] if depth < 12 else []
     keys += [key for key in required if key not in properties]
-    return {
-        key: _fill(root, properties.get(key, {}), options, (*path, key), words, depth + 1) for key in keys
-    }
+    return {key: _fake(root, properties.get(key, {}), options, (*path, key), seed, depth + 1) for key in keys}
 
 
-MOST_ITEMS, MOST_CHARS = 64, 4096
+MAX_ITEMS, MAX_CHARS = 64, 4096
 
 
-def _fill_array(
-    root: Json, schema: Json, options: list[str], path: tuple[str, ...], words: tuple[str, ...], depth: int
+def _fake_array(
+    root: Json, schema: Json, options: list[str], path: tuple[str, ...], seed: tuple[str, ...], depth: int
 ) -> list[Any]:
-    least = min(MOST_ITEMS, int(schema.get("minItems", 1 if depth < 6 else 0)))
-    count = min(max(least, 1 + int(fraction(*words, *path) * 2)), int(schema.get("maxItems", least + 2)))
+    min_count = min(MAX_ITEMS, int(schema.get("minItems", 1 if depth < 6 else 0)))
+    count = min(
+        max(min_count, 1 + int(fraction(*seed, *path) * 2)), int(schema.get("maxItems", min_count + 2))
+    )
     item = schema.get("items", {})
     found: list[Any] = []
     for index in range(count * 8):
         if len(found) == count:
             break
-        value = _fill(root, item, options, (*path, str(index)), (*words, str(index)), depth + 1)
+        value = _fake(root, item, options, (*path, str(index)), (*seed, str(index)), depth + 1)
         if value not in found or not schema.get("uniqueItems"):
             found.append(value)
     return found
 
 
-def _fill_integer(schema: Json, options: list[str], key: str, words: tuple[str, ...]) -> int:
+def _fake_integer(schema: Json, options: list[str], key: str, seed: tuple[str, ...]) -> int:
     low, high = _bounds(schema, 0, 10, 1)
     step = int(schema.get("multipleOf", 1)) or 1
     first = -(-int(low) // step)
-    return step * (first + int(fraction(*words) * max(1, int(high) // step - first + 1)))
+    return step * (first + int(fraction(*seed) * max(1, int(high) // step - first + 1)))
 
 
-def _fill_number(schema: Json, options: list[str], key: str, words: tuple[str, ...]) -> float:
+def _fake_number(schema: Json, options: list[str], key: str, seed: tuple[str, ...]) -> float:
     low, high = _bounds(schema, 0, 1, 1e-6)
     step = schema.get("multipleOf")
     if step:
         return float(step * round((low + (high - low) / 2) / step))
-    return min(high, max(low, round(low + fraction(*words) * (high - low), 3)))
+    return min(high, max(low, round(low + fraction(*seed) * (high - low), 3)))
 
 
 def _bounds(schema: Json, low: float, span: float, margin: float) -> tuple[float, float]:
-    """Inclusive bounds; an exclusive one is moved inside by the margin."""
+    """Inclusive bounds; an exclusive bound is moved inwards by the margin."""
     lowest = schema.get("minimum", schema.get("exclusiveMinimum"))
     highest = schema.get("maximum", schema.get("exclusiveMaximum"))
     if lowest is None:
@@ -136,11 +136,11 @@ def _bounds(schema: Json, low: float, span: float, margin: float) -> tuple[float
     return lowest, highest
 
 
-def _fill_boolean(schema: Json, options: list[str], key: str, words: tuple[str, ...]) -> bool:
-    return fraction(*words) < 0.5
+def _fake_boolean(schema: Json, options: list[str], key: str, seed: tuple[str, ...]) -> bool:
+    return fraction(*seed) < 0.5
 
 
-def _fill_null(schema: Json, options: list[str], key: str, words: tuple[str, ...]) -> None:
+def _fake_null(schema: Json, options: list[str], key: str, seed: tuple[str, ...]) -> None:
     return None
 
 
@@ -156,19 +156,19 @@ _LABEL_KEYS = "label labels class category answer choice animal species type kin
 LABEL_KEYS = frozenset(_LABEL_KEYS.split())
 
 
-def _fill_string(schema: Json, options: list[str], key: str, words: tuple[str, ...]) -> str:
+def _fake_string(schema: Json, options: list[str], key: str, seed: tuple[str, ...]) -> str:
     if schema.get("format") in FORMATS:
         return FORMATS[schema["format"]]
     if options and (key.lower() in LABEL_KEYS or key.isdigit()):
-        return choose(options, *words[:-2])
-    value = f"simulated {key} {int(fraction(*words) * 4096):03x}"
-    return value.ljust(min(MOST_CHARS, schema.get("minLength", 0)), ".")[: schema.get("maxLength")]
+        return choose(options, *seed[:-2])
+    value = f"simulated {key} {int(fraction(*seed) * 4096):03x}"
+    return value.ljust(min(MAX_CHARS, schema.get("minLength", 0)), ".")[: schema.get("maxLength")]
 
 
 SCALARS: Mapping[str, Callable[[Json, list[str], str, tuple[str, ...]], Any]] = {
-    "string": _fill_string,
-    "integer": _fill_integer,
-    "number": _fill_number,
-    "boolean": _fill_boolean,
-    "null": _fill_null,
+    "string": _fake_string,
+    "integer": _fake_integer,
+    "number": _fake_number,
+    "boolean": _fake_boolean,
+    "null": _fake_null,
 }

@@ -1,4 +1,4 @@
-"""The switchboard: which fault strikes the next request."""
+"""Chooses the fault, if any, of each request."""
 
 import random
 from collections import deque
@@ -12,17 +12,17 @@ from .replies import FAULTS
 
 
 class UnknownFault(ValueError):
-    """A kind that is not in the table, or a setting that is none."""
+    """The fault kind is not in the table, or a setting is not valid."""
 
 
 @dataclass(slots=True)
-class _Live:
+class _ActiveRule:
     rule: FaultRule
     left: int | None
 
 
 class FaultInjector:
-    """Scripted kinds first, one a request (`ok` = none), then the rules by chance."""
+    """Uses the scripted kinds first, one per request (`ok` = no fault), then the rules at random."""
 
     def __init__(
         self,
@@ -32,26 +32,26 @@ class FaultInjector:
     ) -> None:
         if isinstance(faults, Mapping):
             faults = [FaultRule(kind, probability) for kind, probability in faults.items()]
-        self._rules = [_Live(rule, rule.times) for rule in faults]
+        self._rules = [_ActiveRule(rule, rule.times) for rule in faults]
         self._script = deque(script)
         self._random = random.Random(seed)  # noqa: S311 - a seed makes a run repeatable
-        for kind in [*(live.rule.kind for live in self._rules), *self._script]:
+        for kind in [*(active.rule.kind for active in self._rules), *self._script]:
             if kind not in FAULTS and kind != "ok":
                 raise UnknownFault(f"fault {kind!r} is unknown; known: ok, {', '.join(sorted(FAULTS))}")
 
     def draw(self, model: str) -> str | None:
-        """The kind of fault that strikes this request, None = none. At most one strikes."""
+        """The kind of fault of this request, or None; a request has at most one fault."""
         if self._script:
             kind = self._script.popleft()
             return None if kind == "ok" else kind
         chance = self._random.random()
-        for live in self._rules:
-            if live.left == 0 or not fnmatchcase(model, live.rule.model):
+        for active in self._rules:
+            if active.left == 0 or not fnmatchcase(model, active.rule.model):
                 continue
-            chance -= live.rule.probability
+            chance -= active.rule.probability
             if chance < 0:
-                live.left = None if live.left is None else live.left - 1
-                return live.rule.kind
+                active.left = None if active.left is None else active.left - 1
+                return active.rule.kind
         return None
 
     def as_json(self) -> dict[str, Any]:
@@ -70,13 +70,13 @@ class FaultInjector:
 KEYS = {"probabilities", "rules", "script", "seed"}
 
 
-def from_json(told: Any) -> FaultInjector:
-    """The switchboard a control request describes; `{}` switches all faults off. Raises UnknownFault."""
-    if not isinstance(told, dict) or not told.keys() <= KEYS:
+def from_json(settings: Any) -> FaultInjector:
+    """The injector that a control request describes; `{}` turns all faults off. Raises UnknownFault."""
+    if not isinstance(settings, dict) or not settings.keys() <= KEYS:
         raise UnknownFault(f"send an object of {', '.join(sorted(KEYS))}")
     try:
-        rules = [FaultRule(kind, float(chance)) for kind, chance in told.get("probabilities", {}).items()]
-        rules += [FaultRule(**rule) for rule in told.get("rules", [])]
-        return FaultInjector(rules, map(str, told.get("script", [])), int(told.get("seed", 0)))
+        rules = [FaultRule(kind, float(chance)) for kind, chance in settings.get("probabilities", {}).items()]
+        rules += [FaultRule(**rule) for rule in settings.get("rules", [])]
+        return FaultInjector(rules, map(str, settings.get("script", [])), int(settings.get("seed", 0)))
     except (TypeError, AttributeError) as error:
         raise UnknownFault(f"the faults cannot be read: {error}") from error

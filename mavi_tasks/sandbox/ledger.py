@@ -1,4 +1,4 @@
-"""The sandbox's own bill: its own prices, exact, and counts of all that came."""
+"""The bill of the sandbox: exact costs from its own prices, and counts of all requests."""
 
 import json
 from collections import Counter, deque
@@ -17,7 +17,7 @@ PRICES: dict[str, dict[str, list[Tier]]] = json.loads(
 def cost_pico(family: str, model: str, input_tokens: int, output_tokens: int) -> int:
     """The cost in pico-dollars: the tier of the input prices the whole request.
 
-    Input above the last printed bound is priced at the last tier.
+    Input above the last bound is priced at the last tier.
     """
     tiers = PRICES[family][model]
     _, per_input, per_output = next((t for t in tiers if t[0] is None or input_tokens <= t[0]), tiers[-1])
@@ -35,22 +35,22 @@ def usd(pico: int) -> str:
 
 @dataclass(slots=True)
 class Window:
-    """The most events in any stretch of `length_s`."""
+    """The maximum number of events in any period of `length_s`."""
 
     length_s: float
-    most: int = 0
+    maximum: int = 0
     times: deque[float] = field(default_factory=deque)
 
     def add(self, now_s: float) -> None:
         self.times.append(now_s)
         while now_s - self.times[0] >= self.length_s:
             self.times.popleft()
-        self.most = max(self.most, len(self.times))
+        self.maximum = max(self.maximum, len(self.times))
 
 
 @dataclass(slots=True)
 class ModelBill:
-    """What one model was asked and what it charged."""
+    """The requests of one model, and what it charged."""
 
     calls: int = 0
     throttled: int = 0
@@ -72,14 +72,14 @@ class ModelBill:
             "output_tokens": self.output_tokens,
             "usd": usd(self.pico),
             "in_flight_max": self.in_flight_max,
-            "max_in_1s": self.in_1s.most,
-            "max_in_60s": self.in_60s.most,
+            "max_in_1s": self.in_1s.maximum,
+            "max_in_60s": self.in_60s.maximum,
         }
 
 
 @dataclass(slots=True)
-class Seen:
-    """One distinct request body: how often it came, how often it was executed, what that cost."""
+class BodyCount:
+    """One distinct request body: how often it was received and executed, and the cost."""
 
     model: str
     seen: int = 0
@@ -89,7 +89,7 @@ class Seen:
 
 @dataclass(slots=True)
 class Bill:
-    """Everything that came since the last reset. Only the server's loop writes it."""
+    """All requests since the last reset. Only the server's loop writes it."""
 
     calls: int = 0
     in_flight: int = 0
@@ -101,49 +101,51 @@ class Bill:
     spellings: Counter[str] = field(default_factory=Counter)
     nova_shapes: Counter[str] = field(default_factory=Counter)
     messages: deque[str] = field(default_factory=lambda: deque(maxlen=20))
-    bodies: dict[str, Seen] = field(default_factory=dict)
+    bodies: dict[str, BodyCount] = field(default_factory=dict)
     in_1s: Window = field(default_factory=lambda: Window(1.0))
 
-    def arrived(self, now_s: float) -> None:
+    def receive(self, now_s: float) -> None:
         self.calls += 1
         self.in_flight += 1
         self.in_flight_max = max(self.in_flight_max, self.in_flight)
         self.in_1s.add(now_s)
 
-    def left(self) -> None:
+    def finish(self) -> None:
         self.in_flight -= 1
 
     def of(self, model: str) -> ModelBill:
         return self.models.setdefault(model, ModelBill())
 
-    def asked(self, model: str, body_sha256: str, now_s: float) -> ModelBill:
-        """Counts a request that passed the checks; the caller takes it out of flight."""
-        of = self.of(model)
-        of.calls += 1
-        of.in_flight += 1
-        of.in_flight_max = max(of.in_flight_max, of.in_flight)
-        of.in_1s.add(now_s)
-        of.in_60s.add(now_s)
-        self.bodies.setdefault(body_sha256, Seen(model)).seen += 1
-        return of
+    def accept(self, model: str, body_sha256: str, now_s: float) -> ModelBill:
+        """Count a request that passed the checks; the caller decrements `in_flight` at its end."""
+        bill = self.of(model)
+        bill.calls += 1
+        bill.in_flight += 1
+        bill.in_flight_max = max(bill.in_flight_max, bill.in_flight)
+        bill.in_1s.add(now_s)
+        bill.in_60s.add(now_s)
+        self.bodies.setdefault(body_sha256, BodyCount(model)).seen += 1
+        return bill
 
-    def refused(self, status: int, message: str) -> None:
+    def refuse(self, status: int, message: str) -> None:
         self.rejected[status] += 1
         self.messages.append(f"{status} {message}")
 
     def charge(self, model: str, body_sha256: str, tokens: tuple[int, int], pico: int) -> None:
-        of = self.of(model)
-        of.billed_calls += 1
-        of.input_tokens += tokens[0]
-        of.output_tokens += tokens[1]
-        of.pico += pico
-        seen = self.bodies.setdefault(body_sha256, Seen(model))
-        seen.billed += 1
-        seen.pico += pico
+        bill = self.of(model)
+        bill.billed_calls += 1
+        bill.input_tokens += tokens[0]
+        bill.output_tokens += tokens[1]
+        bill.pico += pico
+        body = self.bodies.setdefault(body_sha256, BodyCount(model))
+        body.billed += 1
+        body.pico += pico
 
     def as_json(self, bodies: bool = False) -> dict[str, Any]:
         models = self.models.values()
-        listed = {"by_body": {key: _seen_json(seen) for key, seen in self.bodies.items()}} if bodies else {}
+        by_body = (
+            {"by_body": {key: _body_json(count) for key, count in self.bodies.items()}} if bodies else {}
+        )
         return {
             "calls": self.calls,
             "billed_calls": sum(one.billed_calls for one in models),
@@ -158,25 +160,25 @@ class Bill:
             "nova_shapes": dict(self.nova_shapes),
             "in_flight": self.in_flight,
             "in_flight_max": self.in_flight_max,
-            "max_in_1s": self.in_1s.most,
+            "max_in_1s": self.in_1s.maximum,
             "bodies": _bodies_json(self.bodies.values()),
-            **listed,
+            **by_body,
         }
 
 
-def _seen_json(seen: Seen) -> dict[str, Any]:
-    return {"model": seen.model, "seen": seen.seen, "billed": seen.billed, "usd": usd(seen.pico)}
+def _body_json(count: BodyCount) -> dict[str, Any]:
+    return {"model": count.model, "seen": count.seen, "billed": count.billed, "usd": usd(count.pico)}
 
 
-def _bodies_json(bodies: Iterable[Seen]) -> dict[str, Any]:
-    """How many bodies came more than once, and what was paid more than once."""
-    every = list(bodies)
-    again = [seen for seen in every if seen.billed > 1]
-    extra_pico = sum(seen.pico - seen.pico // seen.billed for seen in again)
+def _bodies_json(bodies: Iterable[BodyCount]) -> dict[str, Any]:
+    """How many bodies were received more than once, and what was paid more than once."""
+    counts = list(bodies)
+    paid_again = [count for count in counts if count.billed > 1]
+    extra_pico = sum(count.pico - count.pico // count.billed for count in paid_again)
     return {
-        "distinct": len(every),
-        "seen_again": sum(seen.seen > 1 for seen in every),
-        "billed_again": len(again),
-        "extra_payments": sum(seen.billed - 1 for seen in again),
+        "distinct": len(counts),
+        "seen_again": sum(count.seen > 1 for count in counts),
+        "billed_again": len(paid_again),
+        "extra_payments": sum(count.billed - 1 for count in paid_again),
         "extra_usd": usd(extra_pico),
     }

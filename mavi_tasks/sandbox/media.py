@@ -1,4 +1,4 @@
-"""What a media reference is: base64 that decodes to what it claims, a file served here, or a foreign URL."""
+"""Resolves a media reference: base64 that matches its mime type, a file served here, or a foreign URL."""
 
 import base64
 import binascii
@@ -21,9 +21,10 @@ Spelling = Literal["url", "data_url", "raw"]
 
 @dataclass(frozen=True, slots=True)
 class MediaRef:
-    """One media part as it stands in a message.
+    """One media part of a message.
 
-    mime: what the part claims, None = the form has no such key. shape: which of a form's two spellings came.
+    mime: the mime type that the part states, None = its format has no such key. shape: `string` or `object`,
+    where a format allows both.
     """
 
     field: str
@@ -34,8 +35,8 @@ class MediaRef:
 
 
 @dataclass(frozen=True, slots=True)
-class SeenMedia:
-    """One media as the model sees it; sizes are measured, or the stated defaults for a foreign URL."""
+class MediaInput:
+    """One media as input of a model; sizes are measured, or the configured defaults for a foreign URL."""
 
     field: str
     kind: Kind
@@ -53,7 +54,7 @@ class SeenMedia:
 
 @dataclass(frozen=True, slots=True)
 class MediaRules:
-    """What a family takes; sizes are the provider's own, in bytes (its MB read as 10**6)."""
+    """The media that a family accepts; sizes in bytes (a provider's MB is 10**6 bytes)."""
 
     image_mimes: frozenset[str]
     video_mimes: frozenset[str]
@@ -72,8 +73,8 @@ class MediaRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Library:
-    """Where media come from: `local(url)` is the path of a URL served here, None for a foreign one."""
+class MediaSources:
+    """Where media are: `local(url)` is the path of a URL served here, None for a foreign URL."""
 
     local: Callable[[str], Path | None]
     default_image_px: tuple[int, int]
@@ -84,29 +85,29 @@ class Library:
 DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w.+=-]+)*;base64,(.*)", re.DOTALL)
 
 
-def see(ref: MediaRef, rules: MediaRules, library: Library) -> SeenMedia:
-    """The media behind a reference. Raises Refusal when it is none, or not what it claims to be."""
+def resolve(ref: MediaRef, rules: MediaRules, sources: MediaSources) -> MediaInput:
+    """The media of a reference. Raises Refusal if it is not valid, or does not match its mime type."""
     if ref.value.startswith(("http://", "https://")):
-        return _see_url(ref, rules, library)
+        return _resolve_url(ref, rules, sources)
     if ref.kind == "video" and not rules.inline_video:
         raise Refusal(f"{ref.field}: video must be an http(s) URL; base64 video is not supported")
     if ref.value.startswith("data:"):
-        return _see_data_url(ref, rules)
-    return _see_inline(ref, ref.value, ref.mime, "raw", rules)
+        return _resolve_data_url(ref, rules)
+    return _resolve_inline(ref, ref.value, ref.mime, "raw", rules)
 
 
-def _see_data_url(ref: MediaRef, rules: MediaRules) -> SeenMedia:
+def _resolve_data_url(ref: MediaRef, rules: MediaRules) -> MediaInput:
     found = DATA_URL.fullmatch(ref.value)
     if not found:
         raise refuse(ref.field, ref.value, "data:<mime>;base64,<text>")
     if ref.mime is not None and ref.mime != found[1]:
         raise Refusal(f"{ref.field}: the data URL says {found[1]}, mime_type says {ref.mime}")
-    return _see_inline(ref, found[2], found[1], "data_url", rules)
+    return _resolve_inline(ref, found[2], found[1], "data_url", rules)
 
 
-def _see_inline(
+def _resolve_inline(
     ref: MediaRef, text: str, mime: str | None, spelling: Spelling, rules: MediaRules
-) -> SeenMedia:
+) -> MediaInput:
     if rules.max_base64_chars is not None and len(text) > rules.max_base64_chars:
         raise Refusal(f"{ref.field}: {len(text)} base64 characters, at most {rules.max_base64_chars}")
     try:
@@ -121,22 +122,21 @@ def _see_inline(
     _check_mime(ref, mime or found, rules)
     identity = sha256(data).hexdigest()
     measured = _measure_bytes(identity, found, data)
-    return _seen(ref, mime or found, spelling, identity, measured, len(data), rules, data=data)
+    return _media_input(ref, mime or found, spelling, identity, measured, len(data), rules, data=data)
 
 
-def _see_url(ref: MediaRef, rules: MediaRules, library: Library) -> SeenMedia:
+def _resolve_url(ref: MediaRef, rules: MediaRules, sources: MediaSources) -> MediaInput:
     parts = _split(ref)
     if ref.mime is not None:
         _check_mime(ref, ref.mime, rules)
-    path = library.local(ref.value)
+    path = sources.local(ref.value)
     if path is not None:
-        return _see_file(ref, path, rules)
-    width, height = library.default_image_px if ref.kind == "image" else library.default_video_px
-    duration_s = library.default_video_s if ref.kind == "video" else None
-    identity = (
-        f"{parts.scheme}://{parts.netloc}{parts.path}"  # a signed URL's query changes, the media does not
-    )
-    return SeenMedia(
+        return _resolve_file(ref, path, rules)
+    width, height = sources.default_image_px if ref.kind == "image" else sources.default_video_px
+    duration_s = sources.default_video_s if ref.kind == "video" else None
+    # Without the query: it changes with each signature, the media does not.
+    identity = f"{parts.scheme}://{parts.netloc}{parts.path}"
+    return MediaInput(
         ref.field, ref.kind, ref.mime, "url", identity, width, height, duration_s, shape=ref.shape
     )
 
@@ -152,7 +152,7 @@ def _split(ref: MediaRef) -> SplitResult:
     return parts
 
 
-def _see_file(ref: MediaRef, path: Path, rules: MediaRules) -> SeenMedia:
+def _resolve_file(ref: MediaRef, path: Path, rules: MediaRules) -> MediaInput:
     stat = path.stat()
     identity, found, measured = _measure_file(path, stat.st_mtime_ns, stat.st_size)
     if found is None:
@@ -168,7 +168,7 @@ def _see_file(ref: MediaRef, path: Path, rules: MediaRules) -> SeenMedia:
         raise Refusal(
             f"{ref.field}: video of {stat.st_size} bytes, at most {rules.max_url_video_bytes} by URL"
         )
-    return _seen(ref, ref.mime or found, "url", identity, measured, stat.st_size, rules, path=path)
+    return _media_input(ref, ref.mime or found, "url", identity, measured, stat.st_size, rules, path=path)
 
 
 def _check_mime(ref: MediaRef, mime: str, rules: MediaRules) -> None:
@@ -177,7 +177,7 @@ def _check_mime(ref: MediaRef, mime: str, rules: MediaRules) -> None:
         raise Refusal(f"{ref.field}: {mime} is not taken as {ref.kind}; taken: {', '.join(sorted(allowed))}")
 
 
-def _seen(
+def _media_input(
     ref: MediaRef,
     mime: str,
     spelling: Spelling,
@@ -187,11 +187,11 @@ def _seen(
     rules: MediaRules,
     data: bytes | None = None,
     path: Path | None = None,
-) -> SeenMedia:
+) -> MediaInput:
     if measured is None:
         raise Refusal(f"{ref.field}: the {ref.kind} cannot be decoded")
     _check_size(ref, measured, size_bytes, rules)
-    return SeenMedia(
+    return MediaInput(
         field=ref.field,
         kind=ref.kind,
         mime=mime,
@@ -227,8 +227,8 @@ def _check_size(ref: MediaRef, measured: probe.Measured, size_bytes: int, rules:
         raise Refusal(f"{ref.field}: video of {measured.duration_s:g} s, at most {rules.max_video_s:g} s")
 
 
-def check_counts(media: list[SeenMedia], rules: MediaRules) -> None:
-    """Passes when no more media came than the provider takes in one request."""
+def check_counts(media: list[MediaInput], rules: MediaRules) -> None:
+    """Raise Refusal if there are more media than the provider accepts in one request."""
     images = [one for one in media if one.kind == "image"]
     inline = [one for one in images if one.spelling != "url"]
     videos = len(media) - len(images)

@@ -1,4 +1,4 @@
-"""Local folders under /media, read-only: their URLs, and the way back from a URL to a file."""
+"""Serves local folders under /media, read-only: the URL of a file, and the file of a URL."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -7,15 +7,15 @@ from urllib.parse import quote, unquote, urlsplit
 PREFIX = "/media"
 
 
-class Shelf:
-    """The folders that are served. The first one lies at /media itself, each at /media/~<key> too."""
+class MediaFolders:
+    """The served folders. The first is at /media itself, each is also at /media/~<key>."""
 
     def __init__(self, root: Path | str | None = None) -> None:
         self._folders: dict[str, Path] = {}
         self._first = None if root is None else self.add(root)
 
     def add(self, root: Path | str) -> str:
-        """The folder's key; adding it again gives the same. Raises NotADirectoryError."""
+        """Add a folder; its key, the same each time. Raises NotADirectoryError."""
         folder = Path(root).resolve()
         if not folder.is_dir():
             raise NotADirectoryError(f"{root}: not a folder, so its media cannot be served")
@@ -24,13 +24,13 @@ class Shelf:
         return key
 
     def path_of(self, root: Path | str) -> str:
-        """The URL path of a folder, without a slash at its end."""
+        """The URL path of a folder, without a trailing slash."""
         return f"{PREFIX}/~{self.add(root)}"
 
     def find(self, url_path: str) -> Path | None:
-        """The file a decoded URL path means; None when there is none, or it lies outside its folder.
+        """The file of a decoded URL path; None if it does not exist, or is outside its folder.
 
-        Hidden files are not served; a link is followed only to what is inside the folder.
+        Hidden files are not served; a link is followed only inside the folder.
         """
         if not url_path.startswith(f"{PREFIX}/"):
             return None

@@ -1,4 +1,4 @@
-"""A body's bytes become a checked Call, or a Refusal that names the field."""
+"""Parses and checks a request body: a Call, or a Refusal that names the field."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ import orjson
 
 from .families import FAMILIES, Call, Endpoint, Family
 from .ledger import PRICES
-from .media import Library, MediaRef, MediaRules, SeenMedia, check_counts, see
+from .media import MediaInput, MediaRef, MediaRules, MediaSources, check_counts, resolve
 from .refusal import Errored, Refusal
 from .validators import COMMON, known_keys, refuse, text
 
 
 @dataclass(frozen=True, slots=True)
 class Messages:
-    """What the messages say: the texts by role, and the media in their order."""
+    """The content of the messages: the texts by role, and the media in order."""
 
     system: str
     prompt: str
@@ -25,15 +25,15 @@ class Messages:
     media: tuple[MediaRef, ...]
 
 
-def read(raw: bytes, endpoint: Endpoint, library: Library, retired: Sequence[str] = ()) -> Call:
-    """The call these bytes ask for. Raises Refusal at the first thing outside the contract."""
+def read(raw: bytes, endpoint: Endpoint, sources: MediaSources, retired: Sequence[str] = ()) -> Call:
+    """The call of a request body. Raises Refusal at the first violation of the contract."""
     try:
-        return _checked(raw, endpoint, library, retired)
+        return _checked(raw, endpoint, sources, retired)
     except RecursionError as error:
         raise Refusal("request body: nested too deep") from error
 
 
-def _checked(raw: bytes, endpoint: Endpoint, library: Library, retired: Sequence[str]) -> Call:
+def _checked(raw: bytes, endpoint: Endpoint, sources: MediaSources, retired: Sequence[str]) -> Call:
     body = _json(raw)
     family, model = _family(body, endpoint, retired)
     known = {**COMMON, **family.extra}
@@ -45,7 +45,7 @@ def _checked(raw: bytes, endpoint: Endpoint, library: Library, retired: Sequence
         raise Refusal(f"request body: {len(raw)} bytes, at most {rules.max_body_bytes}")
     messages = _messages(family, endpoint, body["messages"])
     family.check(body, f"{messages.system}\n{messages.prompt}")
-    media = [_see(family, ref, rules, library) for ref in messages.media]
+    media = [_resolve(family, ref, rules, sources) for ref in messages.media]
     check_counts(media, rules)
     return Call(
         family=family,
@@ -58,7 +58,7 @@ def _checked(raw: bytes, endpoint: Endpoint, library: Library, retired: Sequence
         max_tokens=_max_tokens(family, model, body),
         n=body.get("n", 1),
         stops=_stops(body.get("stop")),
-        asked=family.asked(body),
+        answer_format=family.answer_format(body),
         text_chars=messages.chars,
         body_sha256=sha256(raw).hexdigest(),
     )
@@ -75,24 +75,25 @@ def _json(raw: bytes) -> dict[str, Any]:
 
 
 def _family(body: Mapping[str, Any], endpoint: Endpoint, retired: Sequence[str]) -> tuple[Family, str]:
-    """The family and the bare model name, priced under that name."""
-    wire = body.get("model")
+    """The family, and the model name without prefix, as in the price list."""
+    wire_model = body.get("model")
     if "model" not in body:
         raise Refusal("model: required parameter is missing")
-    text("model", wire)
-    prefix, colon, name = str(wire).partition(":")
+    text("model", wire_model)
+    prefix, colon, name = str(wire_model).partition(":")
     if not colon or prefix not in FAMILIES:
         raise Refusal(
-            f"model: {wire!r} must start with its provider, one of {', '.join(f'{f}:' for f in FAMILIES)}"
+            f"model: {wire_model!r} must start with its provider, one of "
+            + ", ".join(f"{family}:" for family in FAMILIES)
         )
     family = FAMILIES[prefix]
     model = family.aliases.get(name, name)
     if model not in PRICES[prefix]:
-        raise Refusal(f"model: model not found: {wire}")
-    if any(fnmatchcase(str(wire), glob) for glob in retired):
-        raise Refusal(f"model: {wire} has been retired and is no longer available")
+        raise Refusal(f"model: model not found: {wire_model}")
+    if any(fnmatchcase(str(wire_model), glob) for glob in retired):
+        raise Refusal(f"model: {wire_model} has been retired and is no longer available")
     if endpoint not in family.endpoints:
-        raise Refusal(f"model: {wire} is not served at {endpoint}/chat/completions")
+        raise Refusal(f"model: {wire_model} is not served at {endpoint}/chat/completions")
     return family, model
 
 
@@ -100,19 +101,19 @@ def _messages(family: Family, endpoint: Endpoint, messages: Any) -> Messages:
     if not isinstance(messages, list) or not messages:
         raise refuse("messages", messages, "an array of at least one message")
     system: list[str] = []
-    said: list[str] = []
+    prompt: list[str] = []
     media: list[MediaRef] = []
     roles = set()
     for index, message in enumerate(messages):
         field = f"messages[{index}]"
         roles.add(_role(family, field, message))
         texts, refs = _content(family, endpoint, field, message)
-        (system if message["role"] == "system" else said).extend(texts)
+        (system if message["role"] == "system" else prompt).extend(texts)
         media.extend(refs)
     if "user" not in roles:
         raise Refusal("messages: no message has the role user")
-    chars = sum(map(len, system)) + sum(map(len, said))
-    return Messages("\n".join(system), "\n".join(said), chars, tuple(media))
+    chars = sum(map(len, system)) + sum(map(len, prompt))
+    return Messages("\n".join(system), "\n".join(prompt), chars, tuple(media))
 
 
 def _role(family: Family, field: str, message: Any) -> str:
@@ -131,7 +132,7 @@ def _content(
     """The texts and media of one message."""
     content, role = message["content"], message["role"]
     if isinstance(content, str):
-        if role == "user" and endpoint not in family.bare_string:
+        if role == "user" and endpoint not in family.plain_string_endpoints:
             raise Refusal(f"Model input cannot be empty ({field}.content: send an array of parts)")
         text(f"{field}.content", content)
         return [content], []
@@ -156,10 +157,10 @@ def _part(family: Family, endpoint: Endpoint, field: str, part: Any) -> str | Me
     return family.part(endpoint, field, part)
 
 
-def _see(family: Family, ref: MediaRef, rules: MediaRules, library: Library) -> SeenMedia:
-    """The media behind a reference; what cannot be fetched is told in the family's own way."""
+def _resolve(family: Family, ref: MediaRef, rules: MediaRules, sources: MediaSources) -> MediaInput:
+    """The media of a reference; a failed download is reported in the family's own format."""
     try:
-        return see(ref, rules, library)
+        return resolve(ref, rules, sources)
     except Errored as error:
         if family.errors_under_200:
             raise
@@ -167,11 +168,11 @@ def _see(family: Family, ref: MediaRef, rules: MediaRules, library: Library) -> 
 
 
 def _max_tokens(family: Family, model: str, body: Mapping[str, Any]) -> int:
-    asked = int(body.get("max_tokens", family.max_tokens))
-    most = family.max_output(model)
-    if most is not None and asked > most:
-        raise refuse("max_tokens", asked, f"at most {most} for {model}")
-    return asked
+    requested = int(body.get("max_tokens", family.max_tokens))
+    limit = family.max_output(model)
+    if limit is not None and requested > limit:
+        raise refuse("max_tokens", requested, f"at most {limit} for {model}")
+    return requested
 
 
 def _stops(stop: Any) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What bytes are (by their magic numbers) and how large: pixels, frames, seconds."""
+"""The type of media bytes (from magic numbers) and their size: pixels, frames, seconds."""
 
 import io
 import struct
@@ -19,7 +19,7 @@ MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\0\0\x01\xba", "video/mpeg"),
     (b"\0\0\x01\xb3", "video/mpeg"),
 )
-# Names of one container: a .mov is often called mp4, WebM is Matroska.
+# Mime types of the same container: a .mov is often called mp4, WebM is Matroska.
 CONTAINERS = (
     frozenset({"video/mp4", "video/quicktime", "video/mov", "video/3gpp", "video/x-m4v"}),
     frozenset({"video/webm", "video/x-matroska"}),
@@ -42,7 +42,7 @@ class Measured:
 
 
 def sniff(data: bytes) -> str | None:
-    """The mime type the first bytes show, None when they show none that is known."""
+    """The mime type of the first bytes, None when it is unknown."""
     if data[:4] == b"RIFF":
         return {b"WEBP": "image/webp", b"AVI ": "video/x-msvideo"}.get(data[8:12])
     if data[4:8] == b"ftyp":
@@ -56,7 +56,7 @@ def sniff(data: bytes) -> str | None:
 
 
 def same_container(claimed: str, found: str) -> bool:
-    """Whether a claimed mime type can be true of bytes that show another."""
+    """Whether two mime types name the same container, so that a stated type can be correct."""
     return claimed == found or any(claimed in names and found in names for names in CONTAINERS)
 
 
@@ -80,7 +80,7 @@ def _measure_video(source: bytes | Path) -> Measured | None:
     try:
         import av
     except ImportError:
-        return _measure_mp4(source)
+        return measure_mp4(source)
     opened = io.BytesIO(source) if isinstance(source, bytes) else str(source)
     try:
         with av.open(opened, "r") as container:
@@ -91,8 +91,8 @@ def _measure_video(source: bytes | Path) -> Measured | None:
         return None
 
 
-def _measure_mp4(source: bytes | Path) -> Measured | None:
-    """The size an MP4's own header states, read without a video library; other containers give None."""
+def measure_mp4(source: bytes | Path) -> Measured | None:
+    """The size an MP4's own header states, read without a video library; None for other containers."""
     data = source if isinstance(source, bytes) else source.read_bytes()
     moov = _box(data, b"moov")
     header = _box(moov, b"mvhd") if moov else None
@@ -113,21 +113,21 @@ def _largest_track(moov: bytes) -> tuple[int, int]:
     return max(sizes)
 
 
-def _box(data: bytes, wanted: bytes) -> bytes | None:
-    return next((body for kind, body in _boxes(data) if kind == wanted), None)
+def _box(data: bytes, name: bytes) -> bytes | None:
+    return next((body for kind, body in _boxes(data) if kind == name), None)
 
 
 def _boxes(data: bytes) -> list[tuple[bytes, bytes]]:
-    found, at = [], 0
-    while at + 8 <= len(data):
-        size, kind = struct.unpack_from(">I4s", data, at)
-        head = 8
-        if size == 1 and at + 16 <= len(data):
-            (size,) = struct.unpack_from(">Q", data, at + 8)
-            head = 16
-        size = size or len(data) - at  # 0: to the end
-        if size < head:
+    found, offset = [], 0
+    while offset + 8 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, offset)
+        header_size = 8
+        if size == 1 and offset + 16 <= len(data):
+            (size,) = struct.unpack_from(">Q", data, offset + 8)
+            header_size = 16
+        size = size or len(data) - offset  # 0 = to the end
+        if size < header_size:
             break
-        found.append((kind, data[at + head : at + size]))
-        at += size
+        found.append((kind, data[offset + header_size : offset + size]))
+        offset += size
     return found

@@ -1,4 +1,4 @@
-"""Why a request gets no answer: refused over HTTP, or errored under HTTP 200."""
+"""The two errors of a request: an HTTP error status, or `errored` with HTTP 200."""
 
 
 class Refusal(Exception):
@@ -12,7 +12,7 @@ class Refusal(Exception):
 
 
 class Errored(Exception):
-    """A provider's error that shows through as `"status": "errored"` under HTTP 200."""
+    """A provider's error, returned as `"status": "errored"` with HTTP 200."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

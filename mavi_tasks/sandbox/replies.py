@@ -1,4 +1,4 @@
-"""What goes over the wire when something is wrong: envelopes, provider errors, and every fault."""
+"""Error replies: the documented envelopes, provider errors, and all faults."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ def envelope(code: int, message: str, headers: Mapping[str, str] | None = None) 
 
 
 def spring(status: int, error: str, path: str) -> web.Response:
-    """What the gateway in front says when it finds no route or no backend."""
+    """The error body of the front proxy, when it finds no route or no backend."""
     body: dict[str, Any] = {
         "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "path": path,
@@ -41,7 +41,7 @@ def spring(status: int, error: str, path: str) -> web.Response:
 
 
 def errored(code: str, message: str) -> web.Response:
-    """A provider's error under HTTP 200."""
+    """A provider's error with HTTP 200."""
     body: dict[str, Any] = {
         "id": f"resp_{uuid4()}",
         "object": "completion",
@@ -54,18 +54,18 @@ def errored(code: str, message: str) -> web.Response:
 
 
 def throttled(retry_after_s: float | None = None, as_date: bool = False) -> web.Response:
-    """The documented 429, with a Retry-After of whole seconds or as an HTTP date when told."""
+    """The documented 429; Retry-After, if any, in whole seconds or as an HTTP date."""
     headers = {}
     if retry_after_s is not None:
         seconds = max(1, -int(-retry_after_s // 1))
-        at = datetime.now(UTC) + timedelta(seconds=seconds)
-        headers["Retry-After"] = format_datetime(at, usegmt=True) if as_date else str(seconds)
+        retry_at = datetime.now(UTC) + timedelta(seconds=seconds)
+        headers["Retry-After"] = format_datetime(retry_at, usegmt=True) if as_date else str(seconds)
     return envelope(429, "Rate limit exceeded", headers)
 
 
 @dataclass(frozen=True, slots=True)
-class Strike:
-    """All that a fault may need. reply: the executed answer, None when the fault keeps it from running."""
+class FaultContext:
+    """The data for a fault. reply: the executed answer, None when the fault prevents its execution."""
 
     http: web.Request
     call: Call
@@ -75,39 +75,39 @@ class Strike:
     huge_body_bytes: int
 
 
-Act = Callable[[Strike], Awaitable[web.StreamResponse]]
+FaultAction = Callable[[FaultContext], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """billed: the completion runs and is charged before the fault spoils its reply."""
+    """billed: the completion runs and is charged before the fault changes its reply."""
 
-    act: Act
+    act: FaultAction
     billed: bool = False
 
 
-def always(build: Callable[[Strike], web.StreamResponse], billed: bool = False) -> Fault:
-    async def act(strike: Strike) -> web.StreamResponse:
-        return build(strike)
+def always(build: Callable[[FaultContext], web.StreamResponse], billed: bool = False) -> Fault:
+    async def act(context: FaultContext) -> web.StreamResponse:
+        return build(context)
 
     return Fault(act, billed)
 
 
 def error(code: int, message: str) -> Fault:
-    return always(lambda strike: envelope(code, message))
+    return always(lambda context: envelope(code, message))
 
 
 def provider(code: str, message: str) -> Fault:
-    return always(lambda strike: errored(code, message))
+    return always(lambda context: errored(code, message))
 
 
-def body_of(strike: Strike) -> bytes:
-    return orjson.dumps(strike.reply)
+def body_of(context: FaultContext) -> bytes:
+    return orjson.dumps(context.reply)
 
 
-async def reset(strike: Strike) -> web.StreamResponse:
-    """Closes the connection with a TCP reset, without one byte of reply."""
-    _abort(strike.http)
+async def reset(context: FaultContext) -> web.StreamResponse:
+    """Close the connection with a TCP reset, before any byte of the reply."""
+    _abort(context.http)
     return web.Response()
 
 
@@ -121,48 +121,48 @@ def _abort(http: web.Request) -> None:
     transport.abort() if isinstance(transport, asyncio.WriteTransport) else transport.close()
 
 
-async def hang(strike: Strike) -> web.StreamResponse:
-    """Says nothing for hang_s, then closes."""
+async def hang(context: FaultContext) -> web.StreamResponse:
+    """Send nothing for hang_s, then close the connection."""
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(strike.stopping.wait(), strike.hang_s)
-    return await reset(strike)
+        await asyncio.wait_for(context.stopping.wait(), context.hang_s)
+    return await reset(context)
 
 
-async def truncated(strike: Strike) -> web.StreamResponse:
-    """Half of the body that Content-Length announces, then the connection is closed."""
-    body = body_of(strike)
+async def truncated(context: FaultContext) -> web.StreamResponse:
+    """Send half of the body that Content-Length states, then close the connection."""
+    body = body_of(context)
     response = web.StreamResponse(
         headers={"Content-Type": "application/json", "Content-Length": str(len(body))}
     )
-    await response.prepare(strike.http)
+    await response.prepare(context.http)
     await response.write(body[: len(body) // 2])
-    if strike.http.transport is not None:
-        strike.http.transport.close()
+    if context.http.transport is not None:
+        context.http.transport.close()
     return response
 
 
-async def huge(strike: Strike) -> web.StreamResponse:
-    """A valid reply swollen with blanks to huge_body_bytes."""
-    body = body_of(strike)
+async def huge(context: FaultContext) -> web.StreamResponse:
+    """A valid reply, padded with blanks to huge_body_bytes."""
+    body = body_of(context)
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
-    await response.prepare(strike.http)
+    await response.prepare(context.http)
     blanks = b" " * 65536
     try:
         await response.write(body[:-1])
-        for _ in range(max(0, strike.huge_body_bytes - len(body)) // len(blanks)):
+        for _ in range(max(0, context.huge_body_bytes - len(body)) // len(blanks)):
             await response.write(blanks)
         await response.write(b"}")
-    except ConnectionError:  # the client has read enough
+    except ConnectionError:  # the client stopped reading
         return response
     await response.write_eof()
     return response
 
 
 def with_reply(change: Callable[[dict[str, Any]], None], billed: bool) -> Fault:
-    """A reply of the family's own form with something changed; unbilled ones are built without running."""
+    """A reply in the family's format, changed; an unbilled reply is built without execution."""
 
-    def build(strike: Strike) -> web.Response:
-        reply = orjson.loads(body_of(strike)) if strike.reply is not None else _empty(strike.call)
+    def build(context: FaultContext) -> web.Response:
+        reply = orjson.loads(body_of(context)) if context.reply is not None else _empty(context.call)
         change(reply)
         return json_reply(reply)
 
@@ -170,7 +170,7 @@ def with_reply(change: Callable[[dict[str, Any]], None], billed: bool) -> Fault:
 
 
 def _empty(call: Call) -> dict[str, Any]:
-    """A reply of the family's form in which the model said nothing."""
+    """A reply in the family's format, with an empty text."""
     return dict(
         call.family.reply(Completion(call, ("",), (False,), 0, 0, 0, int(datetime.now(UTC).timestamp())))
     )
@@ -181,7 +181,7 @@ def _null_usage(reply: dict[str, Any]) -> None:
 
 
 def _no_text(reply: dict[str, Any]) -> None:
-    """The completion ran, but neither its text nor its usage is told."""
+    """The completion ran, but the reply has neither text nor usage."""
     for choice in reply["choices"]:
         if "text" in choice:
             choice["text"] = ""
@@ -199,19 +199,19 @@ def _no_choices(reply: dict[str, Any]) -> None:
     reply["usage"] = None
 
 
-def plain_text(strike: Strike) -> web.Response:
-    return web.Response(body=body_of(strike), content_type="text/plain")
+def plain_text(context: FaultContext) -> web.Response:
+    return web.Response(body=body_of(context), content_type="text/plain")
 
 
-def invalid_utf8(strike: Strike) -> web.Response:
-    body = body_of(strike)
+def invalid_utf8(context: FaultContext) -> web.Response:
+    body = body_of(context)
     middle = body.index(b'"id"') + 6  # inside the id's string
     return web.Response(body=body[:middle] + b"\xff\xfe" + body[middle:], content_type="application/json")
 
 
 def html(status: int) -> Fault:
     page = b"<html><head><title>Proxy</title></head><body><h1>The proxy could not answer</h1></body></html>"
-    return always(lambda strike: web.Response(body=page, status=status, content_type="text/html"))
+    return always(lambda context: web.Response(body=page, status=status, content_type="text/html"))
 
 
 FAILED_0001 = {
@@ -222,19 +222,19 @@ FAILED_0001 = {
     "failed": True,
 }
 
-# Every row of the retry table a client must know, under one name each.
+# One fault for each row of the retry table of the contract.
 FAULTS: Mapping[str, Fault] = {
-    "throttle": always(lambda strike: throttled()),
-    "throttle_seconds": always(lambda strike: throttled(1)),
-    "throttle_date": always(lambda strike: throttled(2, as_date=True)),
+    "throttle": always(lambda context: throttled()),
+    "throttle_seconds": always(lambda context: throttled(1)),
+    "throttle_date": always(lambda context: throttled(2, as_date=True)),
     "throttle_400": error(400, "Request has exceeded the limit."),
     "resource_exhausted": provider("RESOURCE_EXHAUSTED", "Resource exhausted. Please try again later."),
     "throttling": provider("Throttling.RateQuota", "Requests rate limit exceeded, please try again later."),
     "insufficient_quota": error(429, "insufficient_quota: You exceeded your current quota, check your plan"),
     "http_500": error(500, "Internal server error"),
-    "http_502": always(lambda strike: spring(502, "Bad Gateway", strike.http.path)),
-    "http_503": always(lambda strike: spring(503, "Service Unavailable", strike.http.path)),
-    "http_504": always(lambda strike: spring(504, "Gateway Timeout", strike.http.path)),
+    "http_502": always(lambda context: spring(502, "Bad Gateway", context.http.path)),
+    "http_503": always(lambda context: spring(503, "Service Unavailable", context.http.path)),
+    "http_504": always(lambda context: spring(504, "Gateway Timeout", context.http.path)),
     "reset": Fault(reset),
     "reset_after": Fault(reset, billed=True),
     "hang": Fault(hang),
@@ -243,7 +243,7 @@ FAULTS: Mapping[str, Fault] = {
     "html": html(200),
     "html_502": html(502),
     "wrong_content_type": always(plain_text, billed=True),
-    "failed_0001": always(lambda strike: json_reply(FAILED_0001)),
+    "failed_0001": always(lambda context: json_reply(FAILED_0001)),
     "empty_text": with_reply(_null_usage, billed=False),
     "empty_text_billed": with_reply(_no_text, billed=True),
     "no_usage": with_reply(_no_usage, billed=True),
@@ -259,9 +259,9 @@ FAULTS: Mapping[str, Fault] = {
     "http_402": error(402, "Insufficient balance"),
     "http_403": error(403, "Account disabled or IP not allowed"),
     "http_409": error(409, "Conflict"),
-    "model_not_found": always(lambda strike: envelope(400, f"model not found: {strike.call.wire_model}")),
-    "model_retired": always(lambda strike: envelope(400, f"{strike.call.wire_model} has been retired")),
-    "gateway_404": always(lambda strike: spring(404, "Not Found", strike.http.path)),
+    "model_not_found": always(lambda context: envelope(400, f"model not found: {context.call.wire_model}")),
+    "model_retired": always(lambda context: envelope(400, f"{context.call.wire_model} has been retired")),
+    "gateway_404": always(lambda context: spring(404, "Not Found", context.http.path)),
     "huge": Fault(huge, billed=True),
     "invalid_utf8": always(invalid_utf8, billed=True),
 }

@@ -1,4 +1,4 @@
-"""JSON Schemas: the two dialects the families take, checked, and those that stand in a prompt, found."""
+"""JSON Schemas: checks of the two dialects of the families, and schemas found in a prompt."""
 
 import json
 import re
@@ -13,20 +13,20 @@ Json = Mapping[str, Any]
 
 LOWER = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
 UPPER = frozenset(kind.upper() for kind in LOWER)
-# Vertex's Schema object; JSON Schema's other words ($ref, const, additionalProperties ...) are not in it.
-_UPPER_WORDS = (
+# Vertex's Schema object; other JSON Schema keywords ($ref, const, additionalProperties ...) are not in it.
+_UPPER_KEYWORDS = (
     "type format title description nullable enum items properties required minimum maximum minItems maxItems "
     "minLength maxLength minProperties maxProperties pattern example default anyOf propertyOrdering"
 )
-UPPER_WORDS = frozenset(_UPPER_WORDS.split())
+UPPER_KEYWORDS = frozenset(_UPPER_KEYWORDS.split())
 
 
 def upper(field: str, value: Any) -> None:
-    """Passes for the Gemini dialect: type names in capitals, and only the words it knows."""
+    """Check the Gemini dialect: type names in capitals, and only known keywords."""
     _require_object(field, value)
-    for word in value:
-        if word not in UPPER_WORDS:
-            raise Refusal(f"{field}.{word}: not a word of responseSchema")
+    for keyword in value:
+        if keyword not in UPPER_KEYWORDS:
+            raise Refusal(f"{field}.{keyword}: not a word of responseSchema")
     if "anyOf" not in value and (not isinstance(value.get("type"), str) or value["type"] not in UPPER):
         raise refuse(
             f"{field}.type", value.get("type"), "one of OBJECT, ARRAY, STRING, NUMBER, INTEGER, BOOLEAN"
@@ -38,7 +38,7 @@ def upper(field: str, value: Any) -> None:
 
 
 def lower(field: str, value: Any) -> None:
-    """Passes for JSON Schema proper: type names in small letters."""
+    """Check standard JSON Schema: type names in lower case."""
     _require_object(field, value)
     kinds = value.get("type", [])
     for kind in kinds if isinstance(kinds, list) else [kinds]:
@@ -48,7 +48,7 @@ def lower(field: str, value: Any) -> None:
 
 
 def top_object(field: str, value: Any) -> None:
-    """Passes for JSON Schema proper whose top level is an object."""
+    """Check standard JSON Schema whose top level is an object."""
     lower(field, value)
     if value.get("type") != "object":
         raise refuse(f"{field}.type", value.get("type"), "'object'")
@@ -60,19 +60,19 @@ def _require_object(field: str, value: Any) -> None:
 
 
 def _walk(field: str, value: Json, check: Check) -> None:
-    """Passes when each word of a schema holds what it may, and so do the schemas inside."""
-    for word, allowed in WORDS.items():
-        if word in value:
-            allowed(f"{field}.{word}", value[word])
-    for word in ("properties", "$defs", "definitions"):
-        _require_object(f"{field}.{word}", value.get(word, {}))
-        for key, inner in value.get(word, {}).items():
-            check(f"{field}.{word}.{key}", inner)
+    """Check the value of each keyword of a schema, and all nested schemas."""
+    for keyword, allowed in KEYWORDS.items():
+        if keyword in value:
+            allowed(f"{field}.{keyword}", value[keyword])
+    for keyword in ("properties", "$defs", "definitions"):
+        _require_object(f"{field}.{keyword}", value.get(keyword, {}))
+        for key, inner in value.get(keyword, {}).items():
+            check(f"{field}.{keyword}.{key}", inner)
     if "items" in value:
         check(f"{field}.items", value["items"])
-    for word in ("anyOf", "oneOf", "allOf"):
-        for index, inner in enumerate(value.get(word, [])):
-            check(f"{field}.{word}[{index}]", inner)
+    for keyword in ("anyOf", "oneOf", "allOf"):
+        for index, inner in enumerate(value.get(keyword, [])):
+            check(f"{field}.{keyword}[{index}]", inner)
     properties = value.get("properties", {})
     for key in value.get("required", []):
         if properties and key not in properties:
@@ -86,7 +86,7 @@ def _string(field: str, value: Any) -> None:
 
 COUNT = integer(0, 1_000_000)
 REAL = number(-1e300, 1e300)
-WORDS: Mapping[str, Check] = {
+KEYWORDS: Mapping[str, Check] = {
     "enum": array(anything, min_items=1),
     "required": array(_string),
     "anyOf": array(_require_object, min_items=1),
@@ -102,7 +102,7 @@ WORDS: Mapping[str, Check] = {
 
 
 def normal(schema: Json) -> dict[str, Any]:
-    """The same schema with type names in small letters, so that one filler reads both dialects."""
+    """The same schema with type names in lower case, so that both dialects are read alike."""
     return {key: _normal_value(key, value) for key, value in schema.items()}
 
 
@@ -110,16 +110,16 @@ def _normal_value(key: str, value: Any) -> Any:
     if key == "type" and isinstance(value, str):
         return value.lower()
     if key in {"properties", "$defs", "definitions"} and isinstance(value, dict):
-        return {word: normal(inner) for word, inner in value.items() if isinstance(inner, dict)}
+        return {keyword: normal(inner) for keyword, inner in value.items() if isinstance(inner, dict)}
     if key in {"anyOf", "oneOf", "allOf"} and isinstance(value, list):
         return [normal(inner) for inner in value if isinstance(inner, dict)]
     return normal(value) if key == "items" and isinstance(value, dict) else value
 
 
 def find(prose: str) -> dict[str, Any] | None:
-    """The first JSON Schema or example object that stands in a prompt, as a schema; None when none does.
+    """The first JSON Schema or example object in a prompt, as a schema; None if there is none.
 
-    Only the first few braces are tried, and nothing nested beyond reason is followed.
+    Only the first 32 braces are parsed, and text nested too deep is ignored.
     """
     decoder = json.JSONDecoder()
     for brace in islice(re.finditer(r"\{", prose), 32):
@@ -143,7 +143,7 @@ def _is_schema(value: Json) -> bool:
 
 
 def like(example: Any) -> dict[str, Any]:
-    """The schema an example object stands for."""
+    """The schema of an example object."""
     if isinstance(example, dict):
         return {"type": "object", "properties": {key: like(inner) for key, inner in example.items()}}
     if isinstance(example, list):

@@ -23,7 +23,7 @@ START_S = 30.0
 
 async def _listen(service: Service, host: str, port: int) -> web.AppRunner:
     """The running server; its port is in `service.port`. Raises OSError when the port is taken."""
-    # Requests that hang on purpose end when `stopping` is set; nothing else takes long.
+    # Requests that hang on purpose end when `stopping` is set; other requests are short.
     runner = web.AppRunner(service.app(), access_log=None, shutdown_timeout=0.5)
     await runner.setup()
     try:
@@ -55,8 +55,8 @@ async def _run(
 class Sandbox:
     """An embedded gateway on loopback: `with Sandbox(latency_s=0) as sandbox: sandbox.base_url`.
 
-    Takes a SandboxConfig, or its fields by name (which override the config's). It serves from a thread with
-    a loop of its own; every method may be called from any other thread.
+    Takes a SandboxConfig, or its fields by name (which override the config's). The server runs in its own
+    thread and event loop; all methods may be called from other threads.
     """
 
     def __init__(self, config: SandboxConfig | None = None, **fields: Any) -> None:
@@ -75,7 +75,7 @@ class Sandbox:
         self.stop()
 
     def start(self) -> Self:
-        """Serves once it returns. Raises what kept the server from starting."""
+        """Start the server; it serves when this returns. Raises the error that prevented the start."""
         if self._thread is not None:
             raise RuntimeError("the sandbox is already running")
         started: Future[Service] = Future()
@@ -101,7 +101,7 @@ class Sandbox:
             started.set_exception(error)
 
     def stop(self) -> None:
-        """Ends the server and its thread; harmless when it does not run."""
+        """Stop the server and its thread; does nothing if it is not running."""
         if self._thread is None:
             return
         if self._loop is not None and self._stop is not None:
@@ -121,38 +121,38 @@ class Sandbox:
         return self.origin + BASE
 
     def media_url(self, root: Path | str) -> str:
-        """The URL under which a folder's files are served from now on; no slash at its end.
+        """Serve a folder; its URL, without a trailing slash.
 
         Raises NotADirectoryError.
         """
-        return self.origin + self._call(lambda service: service.shelf.path_of(root))
+        return self.origin + self._call(lambda service: service.media_folders.path_of(root))
 
     def bill(self, bodies: bool = False) -> dict[str, Any]:
-        """What came and what it cost, as GET /_sandbox/bill has it. Still readable after the end."""
+        """The requests and their cost, as GET /_sandbox/bill returns them; also available after `stop`."""
         return self._call(lambda service: service.as_json(bodies))
 
     def reset(self) -> None:
-        """Starts a new bill, with full buckets and the faults of the config."""
+        """Start a new bill, with full buckets and the faults of the config."""
         self._call(lambda service: service.reset())
 
-    def faults(self, **told: Any) -> None:
-        """Replaces the faults, as POST /_sandbox/faults does: probabilities, rules, script, seed."""
-        board = faults.from_json(told)
-        self._call(lambda service: setattr(service, "switchboard", board))
+    def faults(self, **settings: Any) -> None:
+        """Replace the faults, as POST /_sandbox/faults does: probabilities, rules, script, seed."""
+        injector = faults.from_json(settings)
+        self._call(lambda service: setattr(service, "fault_injector", injector))
 
     def _running(self) -> Service:
         if self._service is None:
             raise RuntimeError("the sandbox is not running: start it first")
         return self._service
 
-    def _call(self, act: Callable[[Service], T]) -> T:
-        """Runs `act` on the server's loop, which alone touches its state."""
+    def _call(self, action: Callable[[Service], T]) -> T:
+        """Run `action` on the server's event loop, the only place that uses its state."""
         service = self._running()
         if self._loop is None:
-            return act(service)
+            return action(service)
 
         async def on_loop() -> T:
-            return act(service)
+            return action(service)
 
         return asyncio.run_coroutine_threadsafe(on_loop(), self._loop).result(START_S)
 
@@ -164,7 +164,7 @@ def serve(
     announce: Callable[[str], None] | None = None,
     **fields: Any,
 ) -> None:
-    """Serves until SIGINT or SIGTERM, then ends cleanly. `announce` gets the base URL once it serves.
+    """Serve until SIGINT or SIGTERM. `announce` gets the base URL when the server is ready.
 
     Raises OSError when the port is taken.
     """

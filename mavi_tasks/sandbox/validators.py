@@ -1,4 +1,4 @@
-"""Checks of JSON values, put together as tables: `check(field, value)` passes or raises a Refusal."""
+"""Checks of JSON values, combined in tables: `check(field, value)` returns, or raises a Refusal."""
 
 import math
 import re
@@ -10,10 +10,10 @@ from .refusal import Refusal
 Check = Callable[[str, Any], None]
 
 
-def refuse(field: str, value: Any, wanted: str) -> Refusal:
-    """The refusal that names the field, the value and what is wanted; long values are cut."""
+def refuse(field: str, value: Any, expected: str) -> Refusal:
+    """A Refusal that names the field, the value and what is expected; long values are cut."""
     shown = repr(value)
-    return Refusal(f"{field}: {shown if len(shown) <= 80 else shown[:77] + '...'} must be {wanted}")
+    return Refusal(f"{field}: {shown if len(shown) <= 80 else shown[:77] + '...'} must be {expected}")
 
 
 def number(low: float, high: float) -> Check:
@@ -72,7 +72,7 @@ def array(item: Check, min_items: int = 0) -> Check:
 
 
 def obj(known: Mapping[str, Check], required: Collection[str] = ()) -> Check:
-    """An object with these keys and no other; those in `required` must be there."""
+    """An object with only these keys, including those in `required`."""
 
     def check(field: str, value: Any) -> None:
         if not isinstance(value, dict):
@@ -87,7 +87,7 @@ def obj(known: Mapping[str, Check], required: Collection[str] = ()) -> Check:
 def known_keys(
     field: str, value: Mapping[str, Any], known: Collection[str], required: Collection[str]
 ) -> None:
-    """Passes when every key is known and every required one is there."""
+    """Check that all keys are known and all required keys are present."""
     prefix = f"{field}." if field else ""
     for key in value:
         if key not in known:
@@ -111,10 +111,10 @@ def no_stream(field: str, value: Any) -> None:
 
 
 def anything(field: str, value: Any) -> None:
-    """Passes; the caller looks at the value itself."""
+    """Accept any value; the caller checks it."""
 
 
-# What all four model pages list alike.
+# Parameters that all four model pages document in the same form.
 COMMON: Mapping[str, Check] = {
     "model": text,
     "messages": anything,

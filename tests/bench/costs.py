@@ -1,9 +1,9 @@
-"""Spend of many attempts: the whole summary against a bare pyarrow scan of the same columns, in one run.
+"""Measures the cost summary of many attempts against a plain pyarrow scan of the same columns.
 
     python -m tests.bench.costs [--rows 1000000] [--keep DIR] [--by day,model]
 
-Prints a table and, last, one JSON line. Every step runs in a process of its own, so that peak memory is
-its own.
+Prints a table, then one JSON line with the ratios `costs / scan` of wall and CPU time. Each step runs in its
+own process, so that its peak memory is its own.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from mavi_tasks.schema import ATTEMPTS, RESULTS, RUNS, TABLES, USD
 
-MODELS = {  # picos per token in and out, as of the price table's day; the tier edges are left aside here
+MODELS = {  # pico-dollars per input and output token, without tiers
     "gemini:gemini-2.5-flash": (300_000, 2_500_000),
     "gemini:gemini-2.5-pro": (1_250_000, 10_000_000),
     "gpt:gpt-4o-mini": (150_000, 600_000),
@@ -36,18 +36,18 @@ FIRST = date(2026, 7, 1)
 US_PER_S = 1_000_000
 
 
-def words(values, entries):
+def dictionary(values, entries):
     return pa.DictionaryArray.from_arrays(pa.array(values, pa.int32()), pa.array(entries, pa.string()))
 
 
-def same(word, rows):
-    return words(np.zeros(rows, np.int32), [word])
+def constant(text, rows):
+    return dictionary(np.zeros(rows, np.int32), [text])
 
 
-def usd(pico, told):
+def usd(pico, valid_rows):
     halves = np.zeros((len(pico), 2), np.int64)
     halves[:, 0] = pico
-    valid = pa.py_buffer(np.packbits(told, bitorder="little").tobytes())
+    valid = pa.py_buffer(np.packbits(valid_rows, bitorder="little").tobytes())
     return pa.Array.from_buffers(USD, len(pico), [valid, pa.py_buffer(halves.tobytes())])
 
 
@@ -55,7 +55,7 @@ def instants(us):
     return pa.array(us, pa.int64()).cast(RESULTS.field("finished_at").type)
 
 
-def fill(schema, rows, columns):
+def table_of(schema, rows, columns):
     arrays = [columns.get(field.name, pa.nulls(rows, field.type)) for field in schema]
     return pa.Table.from_arrays(
         [array.cast(field.type) for array, field in zip(arrays, schema, strict=True)], schema=schema
@@ -71,7 +71,7 @@ def write(folder, table, name, day):
 
 
 def make_run(root, number, rows, random):
-    """One run: `rows` tries, of which 3 % gave no row (throttled, failed, repaired), spread over a day."""
+    """One run: `rows` attempts of one day; 3 % have no result (throttled, failed, in doubt)."""
     run_id, day = f"run-{number:05}", FIRST + timedelta(days=number % 120)
     start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * US_PER_S
     finished = start + np.sort(random.integers(0, 86_400 * US_PER_S, rows))
@@ -79,13 +79,13 @@ def make_run(root, number, rows, random):
     prices = np.array(list(MODELS.values()))
     tokens_in, tokens_out = random.integers(200, 3_000, rows), random.integers(5, 400, rows)
     pico = tokens_in * prices[model, 0] + tokens_out * prices[model, 1]
-    fate = random.random(rows)
-    outcome = np.select([fate < 0.97, fate < 0.985, fate < 0.995], [0, 1, 2], 3).astype(np.int32)
+    draw = random.random(rows)
+    outcome = np.select([draw < 0.97, draw < 0.985, draw < 0.995], [0, 1, 2], 3).astype(np.int32)
     billed = outcome == 0
     keys = np.array([hashlib.sha256(b"%d-%d" % (number, row)).hexdigest() for row in range(rows)])
     shared = {
-        "run_id": same(run_id, rows),
-        "model": words(model.astype(np.int32), list(MODELS)),
+        "run_id": constant(run_id, rows),
+        "model": dictionary(model.astype(np.int32), list(MODELS)),
         "request_key": pa.array(keys),
         "started_at": instants(finished - US_PER_S),
         "finished_at": instants(finished),
@@ -94,28 +94,28 @@ def make_run(root, number, rows, random):
         "cost_usd": usd(pico, billed),
         "schema_version": pa.array(np.ones(rows, np.int64)),
     }
-    attempts = fill(
+    attempts = table_of(
         ATTEMPTS,
         rows,
         {
             **shared,
             "attempt_id": pa.array(np.char.add(keys.astype("U32"), "a")),
-            "outcome": words(outcome, ["answered", "throttled", "failed", "in_doubt"]),
+            "outcome": dictionary(outcome, ["answered", "throttled", "failed", "in_doubt"]),
             "exposure_usd": usd(pico, outcome == 3),
         },
     )
     write(root / "attempts", attempts, f"part-{run_id}.parquet", day)
     answered = shared | {
-        "job": same(f"job-{number % 20}", rows),
-        "gateway": same("mavi", rows),
+        "job": constant(f"job-{number % 20}", rows),
+        "gateway": constant("mavi", rows),
         "item_id": pa.array([f"item-{row // 6:09}" for row in range(rows)]),
-        "prompt_id": words((np.arange(rows) % 3).astype(np.int32), ["label", "caption", "count"]),
-        "status": words((random.random(rows) < 0.01).astype(np.int32), ["answered", "invalid"]),
-        "media_kind": words((np.arange(rows) % 4 == 0).astype(np.int32), ["image", "video"]),
+        "prompt_id": dictionary((np.arange(rows) % 3).astype(np.int32), ["label", "caption", "count"]),
+        "status": dictionary((random.random(rows) < 0.01).astype(np.int32), ["answered", "invalid"]),
+        "media_kind": dictionary((np.arange(rows) % 4 == 0).astype(np.int32), ["image", "video"]),
         "duration_s": pa.array(np.full(rows, 12.5), mask=np.arange(rows) % 4 != 0),
         "cached_tokens": pa.array(np.zeros(rows, np.int64)),
     }
-    results = fill(RESULTS, rows, answered).filter(pa.array(billed))
+    results = table_of(RESULTS, rows, answered).filter(pa.array(billed))
     write(root / "results", results, f"part-{run_id}.parquet", day)
     row = {
         "run_id": run_id,
@@ -127,7 +127,7 @@ def make_run(root, number, rows, random):
     write(root / "runs", pa.Table.from_pylist([row], schema=RUNS), f"run-{run_id}.parquet", day)
 
 
-def make(root, rows):
+def make_dataset(root, rows):
     """A dataset of `rows` attempts and nearly as many results."""
     random = np.random.default_rng(7)
     for number, first in enumerate(range(0, rows, ROWS_PER_RUN)):
@@ -135,14 +135,14 @@ def make(root, rows):
 
 
 def scan(root):
-    """What pyarrow needs merely to read the same columns of the same tables."""
+    """What pyarrow needs merely to read the constant columns of the constant tables."""
     from mavi_tasks.costs.cube import ATTEMPT_COLUMNS
     from mavi_tasks.costs.result_counts import RESULT_COLUMNS
 
     rows = 0
     for table, columns in (("attempts", ATTEMPT_COLUMNS), ("results", RESULT_COLUMNS)):
-        found = pads.dataset(root / table, schema=TABLES[table], format="parquet", partitioning=None)
-        rows += sum(batch.num_rows for batch in found.to_batches(columns=list(columns)))
+        figures = pads.dataset(root / table, schema=TABLES[table], format="parquet", partitioning=None)
+        rows += sum(batch.num_rows for batch in figures.to_batches(columns=list(columns)))
     return {"rows": rows}
 
 
@@ -157,19 +157,19 @@ def summarise(root, by):
     }
 
 
-def measured(step, root, by):
-    """Run one step in a fresh process; its answer, wall and CPU seconds and peak memory."""
+def measured(run_step, root, by):
+    """Run one step in a new process; its result, wall and CPU seconds and peak memory."""
     code = (
         "import json,sys,time,resource,pathlib\n"
         "from tests.bench import costs\n"
         "start = time.perf_counter()\n"
-        "found = costs.step(sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3].split(','))\n"
+        "found = costs.run_step(sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3].split(','))\n"
         "used = resource.getrusage(resource.RUSAGE_SELF)\n"
         "print(json.dumps({**found, 'wall_s': time.perf_counter() - start,"
         " 'cpu_s': used.ru_utime + used.ru_stime, 'peak_mb': used.ru_maxrss / 1024}))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, step, str(root), ",".join(by)],
+        [sys.executable, "-c", code, run_step, str(root), ",".join(by)],
         check=True,
         capture_output=True,
         text=True,
@@ -177,35 +177,35 @@ def measured(step, root, by):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def step(name, root, by):
+def run_step(name, root, by):
     return scan(root) if name == "scan" else summarise(root, by)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--keep", type=Path, help="make the files here and leave them; reuse them when there")
+    parser.add_argument("--keep", type=Path, help="make the dataset here and keep it; reuse an existing one")
     parser.add_argument("--by", default="day,model")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        root = asked.keep or Path(scratch)
+        root = options.keep or Path(scratch)
         if not (root / "attempts").is_dir():
             start = time.perf_counter()
-            make(root, asked.rows)
-            print(f"made {asked.rows:,} attempts in {time.perf_counter() - start:.1f} s")
-        found = {name: measured(name, root, asked.by.split(",")) for name in ("scan", "costs")}
+            make_dataset(root, options.rows)
+            print(f"made {options.rows:,} attempts in {time.perf_counter() - start:.1f} s")
+        figures = {name: measured(name, root, options.by.split(",")) for name in ("scan", "costs")}
     print(f"{'':8}{'wall s':>8}{'CPU s':>8}{'peak MB':>9}")
-    for name, one in found.items():
+    for name, one in figures.items():
         print(f"{name:8}{one['wall_s']:8.2f}{one['cpu_s']:8.2f}{one['peak_mb']:9.0f}")
-    ratio = found["costs"]["wall_s"] / found["scan"]["wall_s"]
-    cpu_ratio = found["costs"]["cpu_s"] / found["scan"]["cpu_s"]
+    ratio = figures["costs"]["wall_s"] / figures["scan"]["wall_s"]
+    cpu_ratio = figures["costs"]["cpu_s"] / figures["scan"]["cpu_s"]
     print(
         json.dumps(
             {
-                "attempts": found["costs"]["rows"],
+                "attempts": figures["costs"]["rows"],
                 "ratio": round(ratio, 2),
                 "cpu_ratio": round(cpu_ratio, 2),
-                **found,
+                **figures,
             }
         )
     )

@@ -1,10 +1,10 @@
-"""CPU of one completion: the whole pipeline against bare HTTP loops, same server, same run.
+"""Measures the CPU time per completion: `mavi run` against plain HTTP loops, with the same server.
 
-    python -m tests.bench.dispatch [--requests 20000] [--repeats 5] [--json-only]
+    python -m tests.bench.dispatch [--requests 20000] [--repeats 5] [--httpx-requests 3000]
 
-The server runs as its own process on the other core. Every contender sends the same bodies, 64 in flight.
-CPU is this process's own (user + system); the pipeline is a process that runs `mavi run` on a manifest, so
-its CPU per completion is the slope between a small and the whole run: start-up is not counted per call.
+The server runs in its own process. All clients send the same bodies, 64 in flight. CPU is the user + system
+time of the client's process. For `mavi run` it is the difference between a run with a tenth of the requests
+and a run with all, divided by the difference in requests, so that start-up is not counted.
 """
 
 import argparse
@@ -49,12 +49,12 @@ def bodies(count):
         ).encode()
 
 
-async def workers(ask, count):
+async def workers(send, count):
     source = bodies(count)
 
     async def work():
         for body in source:
-            await ask(body)
+            await send(body)
 
     await asyncio.gather(*(work() for _ in range(IN_FLIGHT)))
 
@@ -65,11 +65,11 @@ async def bare_httpx(url, count):
     limits = httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)
     async with httpx.AsyncClient(limits=limits, headers=HEADERS) as client:
 
-        async def ask(body):
+        async def send(body):
             reply = await client.post(url, content=body)
             assert reply.json()["choices"]
 
-        await workers(ask, count)
+        await workers(send, count)
 
 
 async def bare_httpx_aiohttp(url, count):
@@ -78,11 +78,11 @@ async def bare_httpx_aiohttp(url, count):
 
     async with httpx.AsyncClient(transport=httpx_aiohttp.AiohttpTransport(), headers=HEADERS) as client:
 
-        async def ask(body):
+        async def send(body):
             reply = await client.post(url, content=body)
             assert reply.json()["choices"]
 
-        await workers(ask, count)
+        await workers(send, count)
 
 
 async def bare_aiohttp(url, count):
@@ -90,11 +90,11 @@ async def bare_aiohttp(url, count):
 
     async with aiohttp.ClientSession(headers=HEADERS) as session:
 
-        async def ask(body):
+        async def send(body):
             async with session.post(url, data=body) as reply:
                 assert json.loads(await reply.read())["choices"]
 
-        await workers(ask, count)
+        await workers(send, count)
 
 
 HEADERS = {"authorization": "sk-bench", "content-type": "application/json"}
@@ -131,8 +131,8 @@ def time_pipeline(base_url, count, folder):
     )
 
 
-def run_pipeline(base_url, count, folder, *, already=False):
-    """(CPU s, wall s, peak RSS MB) of one `mavi run` over `count` image URLs; `already`: of its resume."""
+def run_pipeline(base_url, count, folder, *, resumed=False):
+    """(CPU s, wall s, peak RSS MB) of one `mavi run` over `count` image URLs, or of its resume."""
     folder.mkdir(parents=True, exist_ok=True)
     manifest = write_manifest(folder / "manifest.csv", count)
     job = folder / "job.yaml"
@@ -150,9 +150,9 @@ def run_pipeline(base_url, count, folder, *, already=False):
         _, _, used = os.wait4(process.pid, 0)
         process.returncode = 0
     wall = time.perf_counter() - began
-    told = json.loads(out.splitlines()[-1]) if out else {}
-    if told.get("already_answered" if already else "answered") != count:
-        raise SystemExit(f"the pipeline answered {told.get('answered')} of {count}: {err[-2000:]}")
+    report = json.loads(out.splitlines()[-1]) if out else {}
+    if report.get("already_answered" if resumed else "answered") != count:
+        raise SystemExit(f"the pipeline answered {report.get('answered')} of {count}: {err[-2000:]}")
     return used.ru_utime + used.ru_stime, wall, used.ru_maxrss / 1024
 
 
@@ -171,19 +171,19 @@ def main():
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--httpx-requests", type=int, default=3_000, help="fewer: it is slow")
     args = parser.parse_args()
-    seen = {name: [] for name in [*BARE, "mavi"]}
+    measured = {name: [] for name in [*BARE, "mavi"]}
     with serving() as served:
         for repeat in range(args.repeats):
             for name in BARE:
                 count = args.httpx_requests if name == "httpx" else args.requests
-                seen[name].append(time_bare(name, f"{served.base_url}/vu/chat/completions", count))
+                measured[name].append(time_bare(name, f"{served.base_url}/vu/chat/completions", count))
             with tempfile.TemporaryDirectory() as folder:
-                seen["mavi"].append(time_pipeline(served.base_url, args.requests, Path(folder)))
+                measured["mavi"].append(time_pipeline(served.base_url, args.requests, Path(folder)))
             print(f"round {repeat + 1} of {args.repeats}", file=sys.stderr)
-    cpu = {name: statistics.median(run[0] for run in runs) for name, runs in seen.items()}
-    wall = {name: statistics.median(run[1] for run in runs) for name, runs in seen.items()}
+    cpu = {name: statistics.median(run[0] for run in runs) for name, runs in measured.items()}
+    wall = {name: statistics.median(run[1] for run in runs) for name, runs in measured.items()}
     print(f"{'':>14}  CPU ms/call  calls/s   CPU against httpx-aiohttp")
-    for name in seen:
+    for name in measured:
         ratio = cpu[name] / cpu["httpx-aiohttp"]
         print(f"{name:>14}  {cpu[name] * 1e3:11.3f}  {1 / wall[name]:7.0f}   {ratio:.2f}")
     print(

@@ -1,14 +1,14 @@
-"""kill -9 at random moments, writers and publishers, and what is left of the answers and the money.
+"""Measures what is lost or paid twice when runs and publishers are killed (kill -9) at random moments.
 
     python -m tests.bench.kill [--kills 200] [--seed 1] [--json-only]
 
-A run is started, killed at a random moment, started again; every third victim only publishes what the one
-before it left. Every second run seals and publishes its segments all the time, as a long run does now and
-then. After each kill the dataset is read by pandas and DuckDB, and what was recorded is looked for. A run
-that gets to its end closes the dataset's books, and the next one begins.
+A run is started, killed at a random moment, and started again; every third process only publishes the results
+of the one before. About half of the runs seal and publish their segments very often. After each kill, pandas
+and DuckDB read the dataset, and all recorded answers must still be in it. When a run finishes, the dataset is
+compared with the bill of the gateway, and a new dataset begins. The expected number of losses is 0.
 
-The victims are forks of one process that has imported everything, so that a kill costs no import. The strict
-sandbox in another process keeps the bill.
+The processes are forks of one process that has imported everything, so that a start is quick. The gateway is
+the strict sandbox in another process. Prints a table, then one JSON line.
 """
 
 import argparse
@@ -39,7 +39,7 @@ LONGEST_LIFE_S = 0.8
 
 @dataclass
 class Figures:
-    """What a loop of kills came to."""
+    """The counts of a loop of kills."""
 
     kills: int = 0
     kills_of_publishers: int = 0
@@ -57,26 +57,26 @@ class Figures:
 # -- the victims
 
 
-def nest() -> None:
-    """Reads one victim a line from stdin; forks it, tells its pid, waits for its end, tells how it ended."""
+def serve_victims() -> None:
+    """For each command line on stdin: fork a process, print its pid, wait for it, print its exit status."""
     from mavi_tasks.execution import run
     from mavi_tasks.reports.terminal import run as screen  # noqa: F401 - imported once, for all forks
     from mavi_tasks.storage import journal
 
     for line in sys.stdin:
-        told = json.loads(line)
+        command = json.loads(line)
         pid = os.fork()
         if pid == 0:
-            if told["restless"]:  # seals and publishes all the time
+            if command["frequent_publish"]:  # seal and publish very often
                 run.PUBLISH_EVERY_S = 0.02
                 journal.Journal.__init__.__kwdefaults__["roll_after_s"] = 0.05
-            os._exit(_live(told["argv"], told["publish"]))
+            os._exit(_run_victim(command["argv"], command["publish"]))
         print(pid, flush=True)
         _, status = os.waitpid(pid, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 
 
-def _live(argv: list[str], publish: str | None) -> int:
+def _run_victim(argv: list[str], publish: str | None) -> int:
     from mavi_tasks.cli import main as cli
     from mavi_tasks.storage.publish import Dataset
 
@@ -87,21 +87,21 @@ def _live(argv: list[str], publish: str | None) -> int:
         return cli.main(argv)
 
 
-class Nest:
+class VictimServer:
     def __init__(self, log: Path) -> None:
-        command = [sys.executable, "-m", "tests.bench.kill", "--nest"]
+        arguments = [sys.executable, "-m", "tests.bench.kill", "--victims"]
         pipe = subprocess.PIPE
         self._log = log.open("w")
         self._process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=self._log, text=True, cwd=REPOSITORY, env=environment()
+            arguments, stdin=pipe, stdout=pipe, stderr=self._log, text=True, cwd=REPOSITORY, env=environment()
         )
 
-    def live(self, life_s: float | None, *, argv: list[str] = (), publish: Path | None = None,
-             restless: bool = False) -> int:  # fmt: skip
-        """The exit status of one victim: killed after `life_s`, never when that is None."""
+    def run(self, life_s: float | None, *, argv: list[str] = (), publish: Path | None = None,
+             frequent_publish: bool = False) -> int:  # fmt: skip
+        """The exit status of one process, killed after `life_s`; None = not killed."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        told = {"argv": argv, "publish": publish and str(publish), "restless": restless}
-        self._process.stdin.write(json.dumps(told) + "\n")
+        command = {"argv": argv, "publish": publish and str(publish), "frequent_publish": frequent_publish}
+        self._process.stdin.write(json.dumps(command) + "\n")
         self._process.stdin.flush()
         pid = int(self._process.stdout.readline())
         if life_s is not None:
@@ -122,59 +122,59 @@ class Nest:
 
 
 def kill_loop(folder: Path, kills: int, *, seed: int = 1, requests: int = REQUESTS) -> Figures:
-    """Kill so often, going from dataset to dataset; each is brought to its end."""
-    found, chance = Figures(), random.Random(seed)
+    """Kill `kills` times, with one dataset after another; each dataset is finished."""
+    found, rng = Figures(), random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    nest = Nest(folder / "victims.log")
+    victims = VictimServer(folder / "victims.log")
     try:
         with remote_sandbox(latency_s=0.01) as gateway:
             while found.kills < kills:
                 gateway.reset()
                 _one_dataset(
-                    folder / f"set{found.datasets_finished}", kills, nest, gateway, chance, found, requests
+                    folder / f"set{found.datasets_finished}", kills, victims, gateway, rng, found, requests
                 )
     finally:
-        nest.close()
+        victims.close()
     return found
 
 
 def _one_dataset(
     folder: Path,
     kills: int,
-    nest: Nest,
+    victims: VictimServer,
     gateway: Remote,
-    chance: random.Random,
+    rng: random.Random,
     found: Figures,
     requests: int,
 ) -> None:
-    limits = {"*": {"concurrency": chance.choice([4, 16, 64])}}
+    limits = {"*": {"concurrency": rng.choice([4, 16, 64])}}
     job = url_job(folder, requests, gateway.base_url, prompts={"p": "{{ item_id }}?"}, limits=limits)
     out, argv = folder / "out", ["run", str(job), "--quiet"]
-    seen: set[str] = set()
+    known: set[str] = set()
     status = -signal.SIGKILL
     while status != 0:
         if found.kills >= kills:
-            status = nest.live(None, argv=argv)
+            status = victims.run(None, argv=argv)
         elif found.kills % 3 == 2 and (out / "_journal").is_dir():
             status = (
-                nest.live(chance.uniform(0, 0.03), publish=out) or -1
-            )  # a publisher's end is not the run's
+                victims.run(rng.uniform(0, 0.03), publish=out) or -1
+            )  # the end of a publisher is not the end of the run
             found.kills_of_publishers += status == -signal.SIGKILL
         else:
-            life_s = chance.uniform(0.02, LONGEST_LIFE_S)
-            status = nest.live(life_s, argv=argv, restless=bool(chance.getrandbits(1)))
+            life_s = rng.uniform(0.02, LONGEST_LIFE_S)
+            status = victims.run(life_s, argv=argv, frequent_publish=bool(rng.getrandbits(1)))
         found.kills += status == -signal.SIGKILL
         if status not in (0, -1, -signal.SIGKILL):
             found.problems.append(f"{folder.name}: a run ended with {status}")
             return
-        _look(out, seen, found)
-    _close_the_books(out, gateway, requests, found)
+        _check_readable(out, known, found)
+    _check_finished(out, gateway, requests, found)
     found.datasets_finished += 1
 
 
-def _look(out: Path, seen: set[str], found: Figures) -> None:
-    """The dataset reads, nothing is there twice, and whatever was recorded before is still recorded."""
-    with _told_when_unreadable(out, found):
+def _check_readable(out: Path, known: set[str], found: Figures) -> None:
+    """Check that the dataset is readable, has no duplicates, and has all answers recorded before."""
+    with _count_unreadable(out, found):
         pieces = list((out / "results").rglob("*.parquet"))
         if pieces:
             frame = pd.read_parquet(out / "results")
@@ -185,12 +185,12 @@ def _look(out: Path, seen: set[str], found: Figures) -> None:
             found.rows_twice += count - distinct
         found.reads += 1
     now = recorded(out)
-    found.answers_lost += len(seen - now)
-    seen |= now
+    found.answers_lost += len(known - now)
+    known |= now
 
 
 @contextlib.contextmanager
-def _told_when_unreadable(out: Path, found: Figures) -> Iterator[None]:
+def _count_unreadable(out: Path, found: Figures) -> Iterator[None]:
     try:
         yield
     except Exception as error:
@@ -199,7 +199,7 @@ def _told_when_unreadable(out: Path, found: Figures) -> Iterator[None]:
 
 
 def recorded(out: Path) -> set[str]:
-    """The keys of all answers that are in the journal or in a part."""
+    """The keys of all answers in the journal or in a part."""
     if not out.is_dir():
         return set()
     keys = set()
@@ -213,8 +213,8 @@ def recorded(out: Path) -> set[str]:
     }
 
 
-def _close_the_books(out: Path, gateway: Remote, requests: int, found: Figures) -> None:
-    """Everything is answered, once; what was paid beyond the answers was in flight at a kill, and is told."""
+def _check_finished(out: Path, gateway: Remote, requests: int, found: Figures) -> None:
+    """Check: all is answered once; extra payments were in flight at a kill, and are reported."""
     bill = gateway.bill()
     crashed = one(out, "attempts", "count(*)", "outcome = 'in_doubt' and error_code = 'crashed'")
     found.calls_in_flight_at_kills += crashed
@@ -245,10 +245,10 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json-only", action="store_true")
-    parser.add_argument("--nest", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--victims", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.nest:
-        nest()
+    if options.victims:
+        serve_victims()
         return
     with tempfile.TemporaryDirectory() as folder:
         found = kill_loop(Path(folder), options.kills, seed=options.seed)

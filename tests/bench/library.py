@@ -1,11 +1,11 @@
-"""A night over a large library of which little is new: what comes before the first call.
+"""Measures a run over a large library with few new files: the time before the first request.
 
     python -m tests.bench.library [--items 1000000] [--new 1000] [--library DIR] [--out DIR]
 
-Makes tiny JPEGs, plans the first night (which reads them all), writes the answers as a run would have left
-them, adds new files, and plans the second night in a process of its own. Prints both, and last one JSON line.
-Stands for: start, the index of what is answered, listing, looking at every file's size and time, probes,
-prompts, keys and the estimate. All is removed at the end; --library and --out keep media and dataset.
+Makes tiny JPEGs, plans the first run (which reads all of them: the baseline), writes results as that run
+would, adds new files, and plans the second run in a new process. Prints both, then one JSON line. Included
+are: start, the index of answered requests, listing, the size and time of each file, probes, prompts, keys and
+the estimate. All files are removed at the end; --library and --out keep the media and the dataset.
 """
 
 import argparse
@@ -38,10 +38,11 @@ def main() -> None:
     parser.add_argument("--new", type=int, default=1_000)
     parser.add_argument("--library", type=Path, help="use this folder of media, and keep it")
     parser.add_argument("--out", type=Path, help="use this dataset, and keep it")
-    parser.add_argument("--night", type=Path, help=argparse.SUPPRESS)  # a child: one night in this folder
+    # For a child process: plan into this dataset.
+    parser.add_argument("--plan-dataset", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.night is not None:
-        night(args.library, args.night)
+    if args.plan_dataset is not None:
+        plan_in_this_process(args.library, args.plan_dataset)
         return
     folder = Path(tempfile.mkdtemp(prefix="mavi-library-"))
     library = args.library or folder / "library"
@@ -53,14 +54,14 @@ def main() -> None:
 
 def run(library: Path, out: Path, items: int, new: int) -> None:
     if not library.is_dir():
-        make(library, items)
+        make_library(library, items)
     first = None
     if not (out / "results").is_dir():
         first = timed("first night (reads every file)", library, out)
-        answer(out, Path(first.pop("spool")))
+        write_results(out, Path(first.pop("spool")))
     shutil.rmtree(out / "_plan", ignore_errors=True)
     fresh = library / f"new-{time.time_ns()}"
-    make(fresh, new, start=items)
+    make_library(fresh, new, start=items)
     try:
         second = timed("second night", library, out)
     finally:
@@ -74,8 +75,8 @@ def run(library: Path, out: Path, items: int, new: int) -> None:
     )
 
 
-def make(folder: Path, count: int, start: int = 0) -> None:
-    """Tiny pictures, no two alike, older than a moment."""
+def make_library(folder: Path, count: int, start: int = 0) -> None:
+    """Tiny, different pictures with old timestamps."""
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8), (1, 2, 3)).save(buffer, "JPEG")
     began = time.monotonic()
@@ -90,22 +91,22 @@ def make(folder: Path, count: int, start: int = 0) -> None:
 
 
 def timed(name: str, library: Path, out: Path) -> dict:
-    command = [sys.executable, "-m", "tests.bench.library", "--night", out, "--library", library]
+    command = [sys.executable, "-m", "tests.bench.library", "--plan-dataset", out, "--library", library]
     began = time.monotonic()
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     wall_s = time.monotonic() - began
     if done.returncode:
         raise SystemExit(done.stderr)
-    told = json.loads(done.stdout.splitlines()[-1]) | {"wall_s": round(wall_s, 1)}
+    figures = json.loads(done.stdout.splitlines()[-1]) | {"wall_s": round(wall_s, 1)}
     print(
-        f"{name}: {told['requests']:,} items, {told['to_send']:,} to send: {wall_s:.1f} s wall, "
-        f"{told['cpu_s']:.1f} s CPU, {told['peak_mb']:.0f} MB peak, {told['start_s']:.1f} s of it start"
+        f"{name}: {figures['requests']:,} items, {figures['to_send']:,} to send: {wall_s:.1f} s wall, "
+        f"{figures['cpu_s']:.1f} s CPU, {figures['peak_mb']:.0f} MB peak, {figures['start_s']:.1f} s start"
     )
-    return told
+    return figures
 
 
-def night(library: Path, out: Path) -> None:
-    """All that a run does before its first call; leaves the plan's spool for the parent."""
+def plan_in_this_process(library: Path, out: Path) -> None:
+    """Do everything that a run does before its first request; keep the plan's spool for the parent."""
     from mavi_tasks.job import job_of
     from mavi_tasks.job.endpoint import resolve_endpoint
     from mavi_tasks.planning import forecast
@@ -114,43 +115,49 @@ def night(library: Path, out: Path) -> None:
     job = job_of(manifest=str(library), models=[MODEL], prompt=PROMPT, output=str(out), gateway="sandbox")
     context = open_context(job, resolve_endpoint(job.gateway, os.environ))
     start_s = time.process_time()
-    told = forecast.forecast(context)
+    result = forecast.forecast(context)
     usage = resource.getrusage(resource.RUSAGE_SELF)
     found = {
-        "requests": told.plan.requests,
-        "to_send": sum(told.plan.to_send.values()),
+        "requests": result.plan.requests,
+        "to_send": sum(result.plan.to_send.values()),
         "start_s": round(start_s, 1),
         "cpu_s": round(usage.ru_utime + usage.ru_stime, 1),
         "peak_mb": round(usage.ru_maxrss / 1024, 1),
-        "spool": str(told.plan.folder),
+        "spool": str(result.plan.folder),
     }
     print(json.dumps(found))
 
 
-def answer(out: Path, spool: Path) -> None:
-    """Results for everything in the spool, in parts, as earlier runs would have left them."""
+def write_results(out: Path, spool: Path) -> None:
+    """Write results for all requests in the spool, in parts, as earlier runs would."""
     rows: list[tuple[str, str, str]] = []
     parts = 0
     for shard in sorted(spool.glob("*.jsonl")):
         with shard.open("rb") as lines:
             rows += [tuple(json.loads(line)[:3]) for line in lines]
         if len(rows) >= ROWS_PER_PART:
-            write(out, rows, parts := parts + 1)
+            write_part(out, rows, parts := parts + 1)
             rows = []
     if rows:
-        write(out, rows, parts + 1)
+        write_part(out, rows, parts + 1)
 
 
-def write(out: Path, rows: list[tuple[str, str, str]], number: int) -> None:
+def write_part(out: Path, rows: list[tuple[str, str, str]], number: int) -> None:
     keys, items, prompts = zip(*rows, strict=True)
-    known = {"request_key": keys, "item_id": items, "prompt_id": prompts}
-    same = {"model": MODEL, "gateway": "sandbox", "status": "answered", "run_id": "first", "job": "library"}
-    same |= {"prompt": PROMPT, "answer": "a picture", "finish_reason": "stop", "family": "gemini"}
+    columns_by_row = {"request_key": keys, "item_id": items, "prompt_id": prompts}
+    constants = {
+        "model": MODEL,
+        "gateway": "sandbox",
+        "status": "answered",
+        "run_id": "first",
+        "job": "library",
+    }
+    constants |= {"prompt": PROMPT, "answer": "a picture", "finish_reason": "stop", "family": "gemini"}
     columns = {
-        field.name: pa.array(known[field.name], field.type)
-        if field.name in known
-        else pa.array([same.get(field.name)] * len(rows), pa.string()).cast(field.type)
-        if field.name in same
+        field.name: pa.array(columns_by_row[field.name], field.type)
+        if field.name in columns_by_row
+        else pa.array([constants.get(field.name)] * len(rows), pa.string()).cast(field.type)
+        if field.name in constants
         else pa.nulls(len(rows), field.type)
         for field in RESULTS
     }

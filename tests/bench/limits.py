@@ -1,10 +1,10 @@
-"""Limits met, not bumped into: told, not told, and four models at once.
+"""Measures how well runs use rate limits: configured limits, unconfigured limits, and four models at once.
 
     python -m tests.bench.limits [--requests 3000]
 
-Each case is one `mavi run` against the benchmark server, which answers 429 above its limit. "ideal" is
-N / R; the server counts the 429s. Untold limits are learned: use is what the server let through after the
-warm-up, against its limit.
+Each case is one `mavi run` against the benchmark server, which replies 429 above its limit. The baseline is
+the ideal time, requests / limit. Unconfigured limits are learned: their use is the accepted requests per
+second after the warm-up, divided by the limit. Prints one line per case, then one JSON line.
 """
 
 import argparse
@@ -28,14 +28,14 @@ FOUR = {  # model: (requests/s, latency s)
 
 
 def run(base_url, folder, count, models, limits):
-    """(what --json said, wall seconds from the first to the last try)."""
+    """The run report, and the seconds of each model from the first to the last attempt."""
     folder.mkdir(parents=True)
     write_manifest(folder / "manifest.csv", count)
     job = folder / "job.yaml"
-    told = "".join(f"  '{model}': {{{limit}}}\n" for model, limit in limits.items())
+    limits_yaml = "".join(f"  '{model}': {{{limit}}}\n" for model, limit in limits.items())
     job.write_text(
         f"manifest: manifest.csv\nprompts: {{p: {PROMPT!r}}}\nmodels: {json.dumps(list(models))}\n"
-        + (f"limits:\n{told}" if told else "")
+        + (f"limits:\n{limits_yaml}" if limits_yaml else "")
         + f"gateway: {{base_url: {base_url!r}}}\noutput: out\n"
     )
     command = [sys.executable, "-m", "mavi_tasks", "run", str(job), "--json", "--quiet"]
@@ -43,10 +43,10 @@ def run(base_url, folder, count, models, limits):
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if not done.stdout:
         raise SystemExit(done.stderr)
-    return json.loads(done.stdout.splitlines()[-1]), spans(folder / "out")
+    return json.loads(done.stdout.splitlines()[-1]), span_by_model(folder / "out")
 
 
-def spans(dataset):
+def span_by_model(dataset):
     """Seconds from each model's first send to its last answer."""
     import duckdb
 
@@ -57,32 +57,32 @@ def spans(dataset):
     return dict(duckdb.sql(query).fetchall())
 
 
-def told(count, folder):
+def configured(count, folder):
     model = "gemini:gemini-2.5-flash"
     with serving("--rate", 100, "--burst", 10, "--latency-s", 0.3) as served:
-        said, span = run(served.base_url, folder, count, [model], {"*": "requests_per_minute: 6000"})
+        report, span = run(served.base_url, folder, count, [model], {"*": "requests_per_minute: 6000"})
         stats = served.stats()
     ideal = count / 100
     return {
-        "case": "told 100/s",
+        "case": "configured 100/s",
         "wall_to_ideal": round(span[model] / ideal, 3),
-        "throttled": said["models"][0]["throttled"],
-        "answered": said["answered"],
-        "most_in_1_s": stats.get("max_in_1s"),
+        "throttled": report["models"][0]["throttled"],
+        "answered": report["answered"],
+        "most_in_1_s": stats["max_per_s"],
     }
 
 
-def untold(count, folder):
+def unconfigured(count, folder):
     model = "gemini:gemini-2.5-flash"
     with serving("--rate", 100, "--burst", 10, "--latency-s", 0.3) as served:
-        said, span = run(served.base_url, folder, count, [model], {})
-    tries = said["answered"] + said["models"][0]["throttled"]
+        report, span = run(served.base_url, folder, count, [model], {})
+    attempts = report["answered"] + report["models"][0]["throttled"]
     return {
-        "case": "untold 100/s",
+        "case": "unconfigured 100/s",
         "wall_to_ideal": round(span[model] / (count / 100), 3),
         "use_after_warm_up": round(warm_use(folder / "out", 100), 3),
-        "throttled_share": round(said["models"][0]["throttled"] / tries, 4),
-        "answered": said["answered"],
+        "throttled_fraction": round(report["models"][0]["throttled"] / attempts, 4),
+        "answered": report["answered"],
     }
 
 
@@ -91,14 +91,14 @@ def warm_use(dataset, rate, warm_s=10.0):
     import duckdb
 
     times = [
-        at
-        for (at,) in duckdb.sql(
+        finished_s
+        for (finished_s,) in duckdb.sql(
             f"select epoch(finished_at) from '{dataset}/attempts/**/*.parquet' "
             "where outcome = 'answered' order by 1"
         ).fetchall()
     ]
     first, last = times[0] + warm_s, times[-1] - 2.0
-    return sum(first <= at <= last for at in times) / max(0.1, last - first) / rate
+    return sum(first <= finished_s <= last for finished_s in times) / max(0.1, last - first) / rate
 
 
 def four(count, folder):
@@ -106,14 +106,14 @@ def four(count, folder):
     limits = {model: f"requests_per_minute: {rate * 60}" for model, (rate, _) in FOUR.items()}
     per_model = max(50, count // 10)
     with serving("--models", *rules) as served:
-        said, span = run(served.base_url, folder, per_model, list(FOUR), limits)
+        report, span = run(served.base_url, folder, per_model, list(FOUR), limits)
     return {
-        "case": "four models told",
+        "case": "four models, configured",
         "wall_to_ideal": {
             model: round(span[model] / (per_model / rate), 3) for model, (rate, _) in FOUR.items()
         },
-        "throttled": sum(m["throttled"] for m in said["models"]),
-        "answered": said["answered"],
+        "throttled": sum(m["throttled"] for m in report["models"]),
+        "answered": report["answered"],
     }
 
 
@@ -123,7 +123,7 @@ def main():
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = []
-        for case in (told, untold, four):
+        for case in (configured, unconfigured, four):
             began = time.perf_counter()
             found.append(case(args.requests, Path(folder) / case.__name__))
             print({**found[-1], "took_s": round(time.perf_counter() - began)}, flush=True)

@@ -1,10 +1,10 @@
-"""Peak memory and speed of the media stage with many local 4K photos in flight.
+"""Measures peak memory and speed of the media stage, with many local 4K photos in flight.
 
     python -m tests.bench.media [--photos 200] [--in-flight 64] [--shrink-every 8]
 
-Prints a table, and as its last line one JSON object. Each photo goes to a model that takes it as it is, one
-in eight also to a model that needs it shrunk; a body is built of every delivery, as dispatch does, and held
-for a moment.
+Prints a table, then one JSON line; the baseline is the memory before the first photo. Each photo is sent to a
+model that accepts its size, one in eight also to a model that needs a smaller copy. Each delivery becomes a
+request body, as in a run, that is held for 10 ms.
 """
 
 import argparse
@@ -28,7 +28,7 @@ SHRUNK = Family("shrunk", image=Route("/iu", True, True, max_inline_bytes=1_500_
 
 
 def peak_mb() -> float:
-    """The most memory this program held. Not ru_maxrss: that begins at what its parent held."""
+    """The peak memory of this process. Not ru_maxrss, which starts with the memory of the parent."""
     status = Path("/proc/self/status")
     if not status.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
@@ -37,7 +37,7 @@ def peak_mb() -> float:
 
 
 def make_photos(folder: Path, count: int) -> list[str]:
-    """Photos of 3840 x 2160 that differ in their last bytes, of some 3 MB each as cameras write them."""
+    """Photos of 3840 x 2160 that differ in their last bytes, about 3 MB each."""
     noise = Image.effect_noise((1920, 1080), 60).resize((3840, 2160))
     shade = Image.linear_gradient("L").resize((3840, 2160))
     photo = Image.merge("RGB", (noise, shade, Image.blend(noise, shade, 0.5)))
@@ -46,30 +46,30 @@ def make_photos(folder: Path, count: int) -> list[str]:
     data = first.read_bytes()
     chance = random.Random(1)
     for index in range(1, count):
-        (folder / f"{index}.jpg").write_bytes(data + chance.randbytes(16))  # behind the end marker
+        (folder / f"{index}.jpg").write_bytes(data + chance.randbytes(16))  # after the end marker
     return [str(folder / f"{index}.jpg") for index in range(count)]
 
 
 async def deliver_all(paths: list[str], in_flight: int, shrink_every: int) -> tuple[int, int]:
-    """How many requests got their media, and how many media were encoded for them."""
-    gate = asyncio.Semaphore(in_flight)
+    """The numbers of requests with media, and of media that were encoded."""
+    semaphore = asyncio.Semaphore(in_flight)
     delivered = 0
 
-    async def one(store: MediaLoader, path: str, family: Family) -> None:
+    async def one(loader: MediaLoader, path: str, family: Family) -> None:
         nonlocal delivered
-        async with gate:
-            media = await store.identify(path)
-            async with store.delivery(route_for([media], family)) as done:
+        async with semaphore:
+            media = await loader.identify(path)
+            async with loader.delivery(route_for([media], family)) as done:
                 assert isinstance(done, Delivery), done
                 body = orjson.dumps({"messages": [{"image_url": {"url": part.data}} for part in done.parts]})
                 await asyncio.sleep(0.01)
                 delivered += len(body) > 0
 
-    async with MediaLoader() as store:
-        asked = [(path, AS_IT_IS) for path in paths] + [(path, SHRUNK) for path in paths[::shrink_every]]
-        random.Random(2).shuffle(asked)
-        await asyncio.gather(*(one(store, path, family) for path, family in asked))
-        return delivered, store.encoded
+    async with MediaLoader() as loader:
+        requests = [(path, AS_IT_IS) for path in paths] + [(path, SHRUNK) for path in paths[::shrink_every]]
+        random.Random(2).shuffle(requests)
+        await asyncio.gather(*(one(loader, path, family) for path, family in requests))
+        return delivered, loader.encoded
 
 
 def microseconds_per_url(count: int = 20_000) -> float:
@@ -82,20 +82,20 @@ def microseconds_per_url(count: int = 20_000) -> float:
 
 
 def main() -> None:
-    """Runs it and prints what it saw."""
+    """Run the benchmark and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--photos", type=int, default=200)
     parser.add_argument("--in-flight", type=int, default=64)
     parser.add_argument("--shrink-every", type=int, default=8)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        paths = make_photos(Path(folder), asked.photos)
+        paths = make_photos(Path(folder), options.photos)
         before = peak_mb()
         started = time.perf_counter()
-        delivered, encoded = asyncio.run(deliver_all(paths, asked.in_flight, asked.shrink_every))
-        told = {
-            "photos": asked.photos,
-            "in_flight": asked.in_flight,
+        delivered, encoded = asyncio.run(deliver_all(paths, options.in_flight, options.shrink_every))
+        figures = {
+            "photos": options.photos,
+            "in_flight": options.in_flight,
             "photo_bytes": Path(paths[0]).stat().st_size,
             "delivered": delivered,
             "encoded": encoded,
@@ -104,9 +104,9 @@ def main() -> None:
             "peak_rss_mb": round(peak_mb()),
             "identify_url_us": round(microseconds_per_url(), 2),
         }
-    for name, value in told.items():
+    for name, value in figures.items():
         print(f"{name:<16} {value:>14}")
-    print(json.dumps(told))
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Nights under a real `prefect server` and `prefect worker` on this machine, with everything that goes wrong.
+"""Runs nightly jobs under a real `prefect server` and `prefect worker`, with cancellation and crashes.
 
     python -m tests.bench.nightly [--keep DIR]       # about five minutes; DIR gets screenshots and logs
 
-Deploys prefect.yaml with a cron of every minute, and sees: the schedule fires and the run completes; its
-artifacts are in the UI; a run is cancelled in the UI; a run's process is killed with kill -9, and the next
-scheduled run goes on where it stopped; `python -m flows.serve` runs one without a worker. Prints what it saw,
-and last one JSON line. Loopback only.
+Deploys prefect.yaml with a schedule of every minute, and checks: the scheduled run completes; its artifacts
+are in the UI; a run is cancelled in the UI; the process of a run is killed (kill -9), and the next scheduled
+run continues where it stopped; `python -m mavi_tasks.flows.serve` runs a deployment without a worker. Prints
+each step with its duration, then one JSON line. Loopback only.
 """
 
 import argparse
@@ -35,7 +35,7 @@ PREFECT = [sys.executable, "-m", "prefect"]
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 MODEL = "gemini:gemini-2.5-flash"
 CONCURRENCY = 4
-PICTURES = 600  # half a minute of calls: also on a busy machine a run is still at work when it is stopped
+PICTURES = 600  # half a minute of requests: a run is still active when it is stopped, also on a busy machine
 NIGHT = "nightly-label"
 COSTS = "daily-costs"
 
@@ -49,15 +49,15 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="mavi-nightly-"))
     try:
         with remote_sandbox(latency_s=0.2) as gateway, server(folder, keep) as prefect:
-            seen = Nights(folder, keep, prefect, gateway).see()
+            figures = NightlyScenario(folder, keep, prefect, gateway).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(f"screenshots and logs: {keep}")
-    print(json.dumps(seen))
+    print(json.dumps(figures))
 
 
 class Prefect:
-    """A server of our own, by its REST API and its command line."""
+    """A Prefect server, used by its REST API and its command line."""
 
     def __init__(self, port: int, folder: Path) -> None:
         self.ui = f"http://127.0.0.1:{port}"
@@ -142,21 +142,21 @@ def until(what: str, holds: Callable[[], Any], at_most_s: float) -> Any:
     began = time.monotonic()
     while not (found := holds()):
         if time.monotonic() - began > at_most_s:
-            raise SystemExit(f"waited {at_most_s:.0f} s in vain until {what}")
+            raise SystemExit(f"not within {at_most_s:.0f} s: {what}")
         time.sleep(0.25)
     print(f"{time.monotonic() - began:6.1f} s until {what}", flush=True)
     return found
 
 
-class Nights:
-    """The story, step by step."""
+class NightlyScenario:
+    """The scenario, step by step."""
 
     def __init__(self, folder: Path, keep: Path, prefect: Prefect, gateway: Any) -> None:
         self.folder, self.keep, self.prefect, self.gateway = folder, keep, prefect, gateway
         self.library, self.out = folder / "library", folder / "out"
-        self.seen: dict[str, Any] = {}
+        self.figures: dict[str, Any] = {}
 
-    def see(self) -> dict[str, Any]:
+    def run(self) -> dict[str, Any]:
         self.library.mkdir()
         self.add_pictures(12)
         self.deploy()
@@ -169,7 +169,7 @@ class Nights:
             self.a_run_is_killed(worker)
             self.the_next_one_goes_on()
         self.one_is_served_without_a_worker()
-        return self.seen
+        return self.figures
 
     def add_pictures(self, count: int) -> None:
         first = len(list(self.library.iterdir()))
@@ -188,31 +188,31 @@ class Nights:
             "output": str(self.out),
         }
         (self.folder / "job.yaml").write_text(yaml.safe_dump(job))
-        told = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())
-        for one in told["deployments"]:
+        config = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())
+        for one in config["deployments"]:
             if one["name"] == NIGHT:
                 one["schedules"] = [{"cron": "* * * * *", "timezone": "Etc/UTC", "slug": "nightly"}]
                 one["parameters"]["job"] = str(self.folder / "job.yaml")
-        (self.folder / "prefect.yaml").write_text(yaml.safe_dump(told))
+        (self.folder / "prefect.yaml").write_text(yaml.safe_dump(config))
         self.prefect.run("work-pool", "create", "mavi", "--type", "process")
         self.prefect.run(
             "--no-prompt", "deploy", "--all", "--prefect-file", str(self.folder / "prefect.yaml")
         )
         found = self.prefect.api("/deployments/filter", limit=10)
-        self.seen["deployments"] = sorted(one["name"] for one in found)
-        print(f"deployed: {', '.join(self.seen['deployments'])}")
+        self.figures["deployments"] = sorted(one["name"] for one in found)
+        print(f"deployed: {', '.join(self.figures['deployments'])}")
 
     # -- steps
 
     def the_schedule_fires(self) -> None:
         run = until("the schedule fired and the run completed", lambda: self.ended("Completed", after=0), 180)
         late_s = seconds(run["start_time"]) - seconds(run["expected_start_time"])
-        self.seen["first"] = {"message": run["state"]["message"], "late_s": round(late_s, 1)}
-        print(f"         {run['state']['message']}; began {late_s:.1f} s after its time")
+        self.figures["first"] = {"message": run["state"]["message"], "late_s": round(late_s, 1)}
+        print(f"         {run['state']['message']}; began {late_s:.1f} s late")
 
     def the_ui_shows_it(self) -> None:
         shown = self.prefect.api("/artifacts/filter", limit=50)
-        self.seen["artifacts"] = sorted({one["key"] for one in shown})
+        self.figures["artifacts"] = sorted({one["key"] for one in shown})
         with self.browser() as page:
             for key in ("mavi-job", "mavi-job-plan", "mavi-job-models"):
                 one = next(artifact for artifact in shown if artifact["key"] == key)
@@ -222,11 +222,11 @@ class Nights:
             page.goto(f"{self.prefect.ui}/deployments")
             page.get_by_text(NIGHT).first.wait_for()
             page.screenshot(path=self.keep / "deployments.png")
-        print(f"         the UI shows {', '.join(self.seen['artifacts'])}")
+        print(f"         the UI shows {', '.join(self.figures['artifacts'])}")
 
     def a_run_is_cancelled(self) -> None:
         self.add_pictures(PICTURES)
-        run = until("the next run is asking", self.asking, 180)
+        run = until("the next run sends requests", self.sending, 180)
         with self.browser() as page:
             page.goto(f"{self.prefect.ui}/runs/flow-run/{run['id']}")
             page.get_by_role("button", name="Cancel", exact=True).click()
@@ -242,12 +242,12 @@ class Nights:
             page.wait_for_timeout(2000)  # the page fades in
             page.screenshot(path=self.keep / "cancelled.png")
         kept = len(rows(self.out))
-        self.seen["cancelled"] = {"state": stopped["state"]["name"], "answers_kept": kept}
+        self.figures["cancelled"] = {"state": stopped["state"]["name"], "answers_kept": kept}
         print(f"         {kept} answers are published, the run's row says interrupted")
 
     def a_run_is_killed(self, worker: "subprocess.Popen[bytes]") -> None:
         self.add_pictures(PICTURES)
-        run = until("the next run is asking", self.asking, 180)
+        run = until("the next run sends requests", self.sending, 180)
         time.sleep(1.0)
         for child in psutil.Process(worker.pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -262,33 +262,31 @@ class Nights:
         last = until("later runs have answered all the rest", done, 240)[-1]
         bill = self.gateway.bill()
         answered = len(rows(self.out, where="status = 'answered'"))
-        twice = bill["billed_calls"] - answered
-        self.seen["after_kill"] = {
+        paid_twice = bill["billed_calls"] - answered
+        self.figures["after_kill"] = {
             "message": last["state"]["message"],
             "answered": answered,
-            "paid_twice": twice,
+            "paid_twice": paid_twice,
         }
-        self.seen["runs"] = [run["state_name"] for run in self.prefect.runs()]
-        self.seen["rows_of_runs"] = sorted(row["status"] for row in rows(self.out, "runs", "status"))
-        print(
-            f"         {answered} answers, {twice} of them paid twice (in flight when killed: {CONCURRENCY})"
-        )
-        print(f"         flow runs: {', '.join(self.seen['runs'])}")
-        assert 0 <= twice <= CONCURRENCY, bill
+        self.figures["runs"] = [run["state_name"] for run in self.prefect.runs()]
+        self.figures["rows_of_runs"] = sorted(row["status"] for row in rows(self.out, "runs", "status"))
+        print(f"         {answered} answers, {paid_twice} paid twice (in flight when killed: {CONCURRENCY})")
+        print(f"         flow runs: {', '.join(self.figures['runs'])}")
+        assert 0 <= paid_twice <= CONCURRENCY, bill
 
     def one_is_served_without_a_worker(self) -> None:
-        told = yaml.safe_load((self.folder / "prefect.yaml").read_text())
-        costs = next(one for one in told["deployments"] if one["name"] == COSTS)
+        config = yaml.safe_load((self.folder / "prefect.yaml").read_text())
+        costs = next(one for one in config["deployments"] if one["name"] == COSTS)
         costs["schedules"] = [{"cron": "* * * * *", "slug": "daily"}]
         costs["parameters"] |= {"datasets": [str(self.out)], "page": str(self.keep / "costs.html")}
         (self.folder / "served.yaml").write_text(yaml.safe_dump({"deployments": [costs]}))
-        serve = ("flows.serve", str(self.folder / "served.yaml"))
+        serve = ("mavi_tasks.flows.serve", str(self.folder / "served.yaml"))
         with process(self.keep / "serve.log", self.prefect.env, *serve):
-            run = until("the costs are reported by flows.serve", self.costs_reported, 180)
-        self.seen["served"] = run["state"]["message"]
+            run = until("the costs are reported by mavi_tasks.flows.serve", self.costs_reported, 180)
+        self.figures["served"] = run["state"]["message"]
         print(f"         {run['state']['message']}")
 
-    # -- looking
+    # -- queries
 
     def costs_reported(self) -> Any:
         runs = [run for run in self.prefect.runs() if run["state_name"] == "Completed"]
@@ -298,8 +296,8 @@ class Nights:
         runs = self.prefect.runs()
         return runs[after] if len(runs) > after and runs[after]["state_name"] == state else None
 
-    def asking(self) -> Any:
-        """The run that is under way, once it has sent a few calls of its own."""
+    def sending(self) -> Any:
+        """The active run, once it has sent some requests."""
         running = [run for run in self.prefect.runs() if run["state_name"] == "Running"]
         if not running or not any((self.out / "_journal").glob("*.jsonl")):
             return None

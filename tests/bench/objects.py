@@ -1,10 +1,10 @@
-"""What a dataset in a bucket costs: small parts, shipping, leases, listing; the numbers plans rest on.
+"""Measures the costs of a dataset in a bucket: small parts, shipping, leases, listing.
 
     python -m tests.bench.objects [--parts 3000] [--rows 100] [--only NAME] [--json-only]
 
 * reads: a table of many small parts read by pyarrow, DuckDB and polars from disk, and from an S3-compatible
   server (moto: one Python process on this machine, far slower than S3): once from nothing, once again.
-* leases: requests of a run that takes and gives back all slices, alone and with others at the same time.
+* leases: the time to take and release all slices, by one run and by several at the same time.
 * ship: segments made into parts and PUT, in rows a second.
 * losses: a machine killed together with its disk: what was paid and is not in the bucket.
 * plan: keys indexed and looked up, in seconds and bytes for each million.
@@ -51,8 +51,8 @@ def timed(work: Any) -> tuple[float, Any]:
 # -- data
 
 
-def fill(dataset: Dataset, parts: int, rows: int) -> None:
-    """So many segments, published: each one part of results and one of attempts."""
+def fill_dataset(dataset: Dataset, parts: int, rows: int) -> None:
+    """Publish `parts` segments: each becomes one part of results and one of attempts."""
     for part in range(parts):
         journal = open_journal(dataset.root, f"run{part}-w0", f"run{part}", durability="os")
         for n in range(part * rows, part * rows + rows):
@@ -64,10 +64,10 @@ def fill(dataset: Dataset, parts: int, rows: int) -> None:
 
 
 def copies(root: Path, parts: int, rows: int) -> None:
-    """Many parts, cheaply: one published part under many names; read like any others."""
+    """Make many parts quickly: copies of one published part."""
     dataset = Dataset(root)
     dataset.create()
-    fill(dataset, 1, rows)
+    fill_dataset(dataset, 1, rows)
     for table in ("results", "attempts"):
         first = next((root / table).rglob("*.parquet"))
         for n in range(1, parts):
@@ -122,11 +122,11 @@ def reads(server: S3, parts: int, rows: int, folder: Path) -> dict[str, Any]:
 
 def leases(server: S3, folder: Path) -> dict[str, Any]:
     url = server.bucket("leases") + "/d"
-    return {f"{runs} runs": grasp(url, runs, folder) for runs in (1, 4, 16)}
+    return {f"{runs} runs": lease_times(url, runs, folder) for runs in (1, 4, 16)}
 
 
-def grasp(url: str, runs: int, folder: Path) -> dict[str, float]:
-    """So many runs take all slices between them, at the same time, and give them back."""
+def lease_times(url: str, runs: int, folder: Path) -> dict[str, float]:
+    """Seconds in which `runs` concurrent runs take all slices together, and release them."""
     groups = [{f"m/{n:02}"} for n in range(SLICES)]
     made = []
     for n in range(runs):
@@ -168,7 +168,7 @@ def ship(server: S3, folder: Path, rows: int = 100_000) -> dict[str, Any]:
 
 
 def losses(server: S3, folder: Path, kills: int = 4) -> list[dict[str, Any]]:
-    """A machine killed with its disk: what was paid and is not in the bucket, by the shipping interval."""
+    """A machine lost with its disk: the paid answers that are not in the bucket, by shipping interval."""
     found = []
     with remote_sandbox(latency_s=0.02) as gateway:
         for every_s in (0.5, 2.0, None):
@@ -204,7 +204,7 @@ def losses(server: S3, folder: Path, kills: int = 4) -> list[dict[str, Any]]:
 
 
 def plan(folder: Path, rows: int = 1_000_000) -> dict[str, Any]:
-    """Indexing and asking of what is answered, a million keys."""
+    """Index a million answered keys, and look keys up."""
     dataset = Dataset(folder / "plan")
     dataset.create()
     for part in range(10):
@@ -217,21 +217,21 @@ def plan(folder: Path, rows: int = 1_000_000) -> dict[str, Any]:
     index_s, index = timed(lambda: AnsweredIndex.read(dataset.root))
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     keys, marks = [key(n) for n in range(100_000)], [row_fingerprint(f"item{n}", "p") for n in range(100_000)]
-    ask_s, _ = timed(lambda: index.look_up(keys, marks))
+    look_up_s, _ = timed(lambda: index.look_up(keys, marks))
     return {
         "keys": rows,
         "index_s": round(index_s, 2),
         "bytes_a_key": 25,
         "peak_rss_grew_mb": round((after - before) / 1024),
-        "look_up_us_a_key": round(ask_s / 100_000 * 1e6, 2),
+        "look_up_us_a_key": round(look_up_s / 100_000 * 1e6, 2),
     }
 
 
 def simulate(keys: int = 20_000_000) -> dict[str, Any]:
-    """The index of a fifth of 100 million requests, in 64 slices one after the other: its time and memory."""
+    """Time and memory of the index of 20 million requests, in 64 slices one after the other."""
     draw = np.random.default_rng(1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    seconds, asked = 0.0, 0
+    seconds, indexed = 0.0, 0
     each = keys // SLICES
     for _ in range(SLICES):
         high, low = draw.integers(0, 2**64, (2, each), np.uint64)
@@ -243,11 +243,11 @@ def simulate(keys: int = 20_000_000) -> dict[str, Any]:
         look_s, found = timed(lambda index=index, hexes=hexes: index.look_up(hexes, [0] * len(hexes)))
         assert all(found)
         seconds += took_s + look_s * each / len(hexes)
-        asked += each
+        indexed += each
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
-        "keys": asked,
-        "sort_and_ask_all_s": round(seconds, 1),
+        "keys": indexed,
+        "sort_and_look_up_all_s": round(seconds, 1),
         "peak_rss_grew_mb": round((after - before) / 1024),
     }
 
@@ -256,25 +256,27 @@ def simulate(keys: int = 20_000_000) -> dict[str, Any]:
 
 
 def on_paper(found: dict[str, Any], *, a_day: int = 100_000_000, workers: int = 32) -> dict[str, Any]:
-    """The measured numbers times a hundred million."""
-    told: dict[str, Any] = {"requests_per_s": round(a_day / DAY_S)}
+    """The measured numbers, extrapolated to a hundred million requests a day."""
+    figures: dict[str, Any] = {"requests_per_s": round(a_day / DAY_S)}
     for every_s in (300, 60):
         parts = workers * DAY_S // every_s
-        told[f"ship every {every_s} s"] = {
+        figures[f"ship every {every_s} s"] = {
             "parts_a_day": parts,
             "rows_a_part": a_day // parts,
             "puts_usd_a_day": round(3 * parts * PUT_USD, 2),
             "list_requests_for_30_days": -(-30 * parts // 1_000),
             "lost_with_a_disk_at_most": round(every_s * a_day / DAY_S / workers),
         }
-    told["leases_usd_a_day"] = round(workers * (DAY_S / 15 * PUT_USD + 2 * SLICES * (PUT_USD + GET_USD)), 2)
+    figures["leases_usd_a_day"] = round(
+        workers * (DAY_S / 15 * PUT_USD + 2 * SLICES * (PUT_USD + GET_USD)), 2
+    )
     if "ship" in found:
-        told["gigabytes_a_day"] = round(sum(found["ship"]["bytes_a_row"].values()) * a_day / 1e9, 1)
-        told["publishing_cores"] = round(found["ship"]["cpu_us_a_row"] * a_day / 1e6 / DAY_S, 2)
+        figures["gigabytes_a_day"] = round(sum(found["ship"]["bytes_a_row"].values()) * a_day / 1e9, 1)
+        figures["publishing_cores"] = round(found["ship"]["cpu_us_a_row"] * a_day / 1e6 / DAY_S, 2)
     if "plan" in found:
-        told["index_s_for_a_day"] = round(found["plan"]["index_s"] * a_day / found["plan"]["keys"])
-        told["index_gigabytes_for_a_day"] = round(found["plan"]["bytes_a_key"] * a_day / 1e9, 1)
-    return told
+        figures["index_s_for_a_day"] = round(found["plan"]["index_s"] * a_day / found["plan"]["keys"])
+        figures["index_gigabytes_for_a_day"] = round(found["plan"]["bytes_a_key"] * a_day / 1e9, 1)
+    return figures
 
 
 # -- command line

@@ -1,9 +1,9 @@
 """A benchmark server: fixed answers as fast as one core allows, with limits, latency and faults.
 
-`python -m tests.bench.server --rate 100 --burst 10 --latency-s 0.3` prints one JSON line with its URL,
-then serves until SIGTERM. It checks no contract (the sandbox does): it reads a request just far enough to
-know the model, so that a benchmark measures the client. GET /stats tells what came, POST /reset forgets it.
-Bodies need a Content-Length; they are told apart by their hash, so a body that was paid for twice shows.
+`python -m tests.bench.server --rate 100 --burst 10 --latency-s 0.3` prints one JSON line with its URL, then
+serves until SIGTERM. It does not check the contract (the sandbox does) and parses only the model of a
+request, so that a benchmark measures the client. GET /stats returns the counts, POST /reset clears them.
+Bodies need a Content-Length; they are identified by their hash, to count bodies that were paid twice.
 """
 
 import argparse
@@ -29,7 +29,7 @@ HANG_S = 60.0
 
 @dataclass(slots=True)
 class Rules:
-    """What one model takes. None = no limit; down = it answers 503 to everything."""
+    """The limits of one model. None = no limit; down = it answers 503 to everything."""
 
     rate: float | None = None
     burst: int = 1
@@ -40,12 +40,12 @@ class Rules:
 
 
 class Window:
-    """The most events in any one second."""
+    """The maximum number of events in any one second."""
 
-    __slots__ = ("most", "times")
+    __slots__ = ("maximum", "times")
 
     def __init__(self) -> None:
-        self.most = 0
+        self.maximum = 0
         self.times: deque[float] = deque()
 
     def add(self, now: float) -> None:
@@ -53,8 +53,8 @@ class Window:
         times.append(now)
         while now - times[0] >= 1.0:
             times.popleft()
-        if len(times) > self.most:
-            self.most = len(times)
+        if len(times) > self.maximum:
+            self.maximum = len(times)
 
 
 class Model:
@@ -88,8 +88,8 @@ class Model:
             "throttled": self.throttled,
             "faults": dict(self.faults),
             "in_flight_max": self.in_flight_max,
-            "max_per_s": self.arrived.most,
-            "max_accepted_per_s": self.accepted.most,
+            "max_per_s": self.arrived.maximum,
+            "max_accepted_per_s": self.accepted.maximum,
             "span_s": round(self.last - self.first, 6),
             "accepted_span_s": round(self.last_accepted - self.first, 6),
         }
@@ -145,17 +145,17 @@ NO_LENGTH = http(411, b'{"code":411,"msg":"Content-Length is required","data":nu
 
 @dataclass
 class State:
-    """All that connections share."""
+    """The state of all connections."""
 
     rules: Rules
     named: dict[str, Rules] = field(default_factory=dict)
-    faults: list[tuple[float, str]] = field(default_factory=list)  # (upper edge of its share of [0, 1), kind)
+    faults: list[tuple[float, str]] = field(default_factory=list)  # (upper edge of its part of [0, 1), kind)
     seed: int = 0
     latency_spread: float = 0.0
     models: dict[str, Model] = field(default_factory=dict)
     by_bytes: dict[bytes, Model] = field(default_factory=dict)
     bodies: dict[int, int] = field(default_factory=dict)  # hash of a body -> times billed
-    seen: dict[int, int] = field(default_factory=dict)
+    received: dict[int, int] = field(default_factory=dict)
     calls: int = 0
     in_flight: int = 0
     in_flight_max: int = 0
@@ -183,10 +183,10 @@ class State:
             "calls": self.calls,
             "billed": sum(model.billed for model in models),
             "throttled": sum(model.throttled for model in models),
-            "max_per_s": self.window.most,
+            "max_per_s": self.window.maximum,
             "in_flight_max": self.in_flight_max,
-            "distinct_bodies": len(self.seen),
-            "duplicate_bodies": sum(count > 1 for count in self.seen.values()),
+            "distinct_bodies": len(self.received),
+            "duplicate_bodies": sum(count > 1 for count in self.received.values()),
             "billed_again": sum(count - 1 for count in self.bodies.values() if count > 1),
             "tokens_per_answer": [INPUT_TOKENS, OUTPUT_TOKENS],
             "cpu_s": round(time.process_time(), 3),
@@ -194,7 +194,7 @@ class State:
         }
 
     def reset(self) -> None:
-        for store in (self.models, self.by_bytes, self.bodies, self.seen):
+        for store in (self.models, self.by_bytes, self.bodies, self.received):
             store.clear()
         self.calls = self.in_flight_max = 0
         self.window = Window()
@@ -203,9 +203,9 @@ class State:
 
 def model_of(body: bytes) -> bytes:
     """The value of the body's first "model" key; clients put it before the messages."""
-    at = body.find(b'"model"')
-    start = body.find(b'"', at + 7) + 1
-    return body[start : body.find(b'"', start)] if at >= 0 and start else b""
+    position = body.find(b'"model"')
+    start = body.find(b'"', position + 7) + 1
+    return body[start : body.find(b'"', start)] if position >= 0 and start else b""
 
 
 class Connection(asyncio.Protocol):
@@ -256,11 +256,11 @@ class Connection(asyncio.Protocol):
 
     def length(self, head: bytes) -> int:
         lower = head.lower()
-        at = lower.find(b"\r\ncontent-length:")
-        if at < 0:
+        position = lower.find(b"\r\ncontent-length:")
+        if position < 0:
             return 0
-        end = lower.find(b"\r\n", at + 17)
-        return int(lower[at + 17 : end if end >= 0 else None])
+        end = lower.find(b"\r\n", position + 17)
+        return int(lower[position + 17 : end if end >= 0 else None])
 
     def request(self, head: bytes, body: bytes) -> None:
         if head.startswith(b"POST ") and b"/chat/completions " in head[:200]:
@@ -286,7 +286,7 @@ class Connection(asyncio.Protocol):
         model.arrived.add(now)
         model.first, model.last = model.first or now, now
         key = hash(body)
-        state.seen[key] = state.seen.get(key, 0) + 1
+        state.received[key] = state.received.get(key, 0) + 1
         if not model.admits(now):
             model.throttled += 1
             self.send(model.throttle)
@@ -306,7 +306,7 @@ class Connection(asyncio.Protocol):
         self.loop.call_later(latency_s, self.finish, model, key)
 
     def finish(self, model: Model, key: int) -> None:
-        """Executes: charges and answers, or lets a fault strike."""
+        """Charge and answer, or apply a fault."""
         state = self.state
         state.in_flight -= 1
         model.in_flight -= 1
@@ -334,11 +334,11 @@ class Connection(asyncio.Protocol):
             self.transport.abort()
 
 
-def fault_shares(told: Sequence[str]) -> list[tuple[float, str]]:
-    """`kind=percent` words as upper edges of their shares."""
+def fault_edges(faults: Sequence[str]) -> list[tuple[float, str]]:
+    """`kind=percent` texts as upper edges of their parts of [0, 1)."""
     edges, edge = [], 0.0
-    for word in told:
-        kind, _, percent = word.partition("=")
+    for spec in faults:
+        kind, _, percent = spec.partition("=")
         if kind not in FAULTS:
             raise SystemExit(f"--fault {kind!r} must be one of {', '.join(FAULTS)}")
         edge += float(percent) / 100
@@ -346,8 +346,8 @@ def fault_shares(told: Sequence[str]) -> list[tuple[float, str]]:
     return edges
 
 
-def rules_of(words: Sequence[str], default: Rules) -> dict[str, Rules]:
-    """`name;rate=100;burst=10;latency_s=0.3;concurrency=8;retry_after=1;down=1` words, by model."""
+def rules_of(specs: Sequence[str], default: Rules) -> dict[str, Rules]:
+    """`name;rate=100;burst=10;latency_s=0.3;concurrency=8;retry_after=1;down=1` texts, by model."""
     kinds = {
         "rate": float,
         "burst": int,
@@ -357,8 +357,8 @@ def rules_of(words: Sequence[str], default: Rules) -> dict[str, Rules]:
         "down": bool,
     }
     found = {}
-    for word in words:
-        name, *settings = word.split(";")
+    for spec in specs:
+        name, *settings = spec.split(";")
         values = {field: getattr(default, field) for field in Rules.__slots__}
         for setting in settings:
             key, _, value = setting.partition("=")
@@ -377,20 +377,20 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--rate", type=float, help="requests per second of each model")
     made.add_argument("--burst", type=int, default=1)
     made.add_argument("--concurrency", type=int, help="in flight of each model")
-    made.add_argument("--retry-after", type=int, help="seconds told with each 429; none is told by default")
+    made.add_argument("--retry-after", type=int, help="Retry-After seconds of each 429; none by default")
     made.add_argument(
         "--models", nargs="*", default=[], metavar="NAME;rate=..;latency_s=..", help="rules of one"
     )
     made.add_argument("--fault", nargs="*", default=[], metavar="KIND=PERCENT", help=", ".join(FAULTS))
     made.add_argument("--seed", type=int, default=0)
-    made.add_argument("--cpu", type=int, help="keep to this core, where the system can")
+    made.add_argument("--cpu", type=int, help="use only this core, if the system allows it")
     return made
 
 
 async def serve(options: argparse.Namespace) -> None:
     rules = Rules(options.rate, options.burst, options.concurrency, options.latency_s, options.retry_after)
     named = rules_of(options.models, rules)
-    state = State(rules, named, fault_shares(options.fault), options.seed, options.latency_spread)
+    state = State(rules, named, fault_edges(options.fault), options.seed, options.latency_spread)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

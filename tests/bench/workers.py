@@ -1,15 +1,15 @@
-"""Many workers on one account's limit: how much of it they use, never more, and what a killed one costs.
+"""Measures how much of a shared rate limit several workers use, and what a killed worker costs.
 
     python -m tests.bench.workers [--requests 20000] [--rate 200] [--workers 4]
-                                  [--runner processes dask ray] [--store file redis prefect] [--no-kill]
+                                  [--runner processes dask] [--store file redis prefect] [--no-kill]
                                   [--s3] [--budget-usd 5]
 
-Each pair of runner and store asks all requests of a server that takes `--rate` a second. Half-way, one worker
-is killed with signal 9. Told at the end: how many are answered, what was paid twice, and how much of the
-limit was used between the first and the last tenth of the requests, the kill included, and in the most busy
-second. `--store redis` needs a server (MAVI_REDIS_URL, or redis-server in the PATH); `prefect` starts one.
---s3 writes to a bucket of an S3-compatible server on loopback. The documented size is
-`--requests 200000 --rate 400`.
+Each pair of runner and store sends all requests to a server that accepts `--rate` a second (the baseline).
+Half-way, one worker is killed (kill -9). Reported are the answered requests, those paid twice, and the used
+fraction of the limit between the first and the last tenth of the requests, and in the busiest second.
+`--store redis` needs a server (MAVI_REDIS_URL, or redis-server in the PATH); `prefect` starts one. --s3
+writes to a bucket of an S3-compatible server on loopback. The documented size: `--requests 200000 --rate
+400`.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def free_port():
 
 
 @contextlib.contextmanager
-def ended_after(command, **env):
+def running(command, **env):
     with subprocess.Popen(
         command, env={**os.environ, **QUIET, **env}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
@@ -62,13 +62,13 @@ def store_of(name, folder):
         if server is None:
             raise SystemExit("--store redis: set MAVI_REDIS_URL, or install redis-server")
         command = [server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-        with ended_after(command):
+        with running(command):
             yield {"MAVI_REDIS_URL": f"redis://127.0.0.1:{port}/0"}
     elif name == "prefect":
         port = free_port()
         url = f"http://127.0.0.1:{port}/api"
         command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
-        with ended_after(command, PREFECT_HOME=str(folder / "prefect"), PREFECT_UI_ENABLED="false"):
+        with running(command, PREFECT_HOME=str(folder / "prefect"), PREFECT_UI_ENABLED="false"):
             wait_for_url(f"{url}/health")
             yield {"PREFECT_API_URL": url}
     else:
@@ -132,7 +132,7 @@ def output_of(options, folder):
 
 
 def a_worker(process):
-    """A process that has a segment of this run open and is not the parent."""
+    """A child process that has a segment of this run open."""
     for child in process.children(recursive=True):
         with contextlib.suppress(psutil.Error):
             if any("_journal" in file.path for file in child.open_files() if ".jsonl" in file.path):
@@ -153,15 +153,15 @@ def time_run(options, runner, store, folder):
             command.append("--no-prefect")
         log = (folder / "stderr.log").open("w+")
         process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=log, text=True)
-        seen = Watch(served, options, process)
+        watch = Watch(served, options, process)
         out, _ = process.communicate()
-        seen.stop()
+        watch.stop()
         stats = served.stats()
         log.seek(0)
-        told = json.loads(out.splitlines()[-1]) if out.strip() else {}
-        if not told:
+        report = json.loads(out.splitlines()[-1]) if out.strip() else {}
+        if not report:
             raise SystemExit(f"{runner}/{store}: no report; {log.read()[-3000:]}")
-        return figures(options, runner, store, count, told, stats, seen)
+        return figures(options, runner, store, count, report, stats, watch)
 
 
 def server_options(options):
@@ -170,16 +170,16 @@ def server_options(options):
 
 
 class Watch:
-    """Looks at the server a few times a second; kills a worker half-way."""
+    """Reads the server's counts five times a second; kills a worker half-way."""
 
     def __init__(self, served, options, process):
         self.samples, self.killed, self._over = [], None, threading.Event()
         self._served, self._options = served, options
         self._process = psutil.Process(process.pid)
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
-    def _look(self):
+    def _watch(self):
         while not self._over.wait(0.2):
             billed = self._served.stats()["billed"]
             self.samples.append((time.monotonic(), billed))
@@ -200,20 +200,20 @@ class Watch:
         return (last[1] - first[1]) / max(1e-9, last[0] - first[0])
 
 
-def figures(options, runner, store, rows, told, stats, seen):
+def figures(options, runner, store, rows, report, stats, watch):
     count, model = options.requests, stats["models"][MODEL]
-    rate = seen.rate_between(count * 0.1, count * 0.9)
+    rate = watch.rate_between(count * 0.1, count * 0.9)
     return {
         "runner": runner,
         "store": store,
         "s3": options.s3,
         "requests": count,
-        "answered": told["answered"],
+        "answered": report["answered"],
         "rows": rows("count(*)"),
         "distinct": rows("count(distinct request_key)"),
-        "unsent": told["unsent"],
-        "status": told["status"],
-        "killed_at": seen.killed,
+        "unsent": report["unsent"],
+        "status": report["status"],
+        "killed_at": watch.killed,
         "in_doubt": rows("count(*)", "attempts", "outcome = 'in_doubt'"),
         "paid_twice": stats["billed_again"],
         "throttled": stats["throttled"],
@@ -221,11 +221,11 @@ def figures(options, runner, store, rows, told, stats, seen):
         "most_in_a_second": model["max_per_s"],
         "limit_per_s": options.rate,
         "per_s_by_tenth": [
-            round(seen.rate_between(count * tenth / 10, count * (tenth + 1) / 10)) for tenth in range(1, 9)
+            round(watch.rate_between(count * tenth / 10, count * (tenth + 1) / 10)) for tenth in range(1, 9)
         ],
-        "wall_s": told["wall_s"],
-        "cost_usd": told["cost_usd"],
-        "exposure_usd": told["exposure_usd"],
+        "wall_s": report["wall_s"],
+        "cost_usd": report["cost_usd"],
+        "exposure_usd": report["exposure_usd"],
     }
 
 
@@ -236,7 +236,7 @@ def main():
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--rate", type=float, default=200)
     parser.add_argument(
-        "--burst-s", type=float, default=0.1, help="what the server takes at once, in seconds"
+        "--burst-s", type=float, default=0.1, help="burst of the server, in seconds of its rate"
     )
     parser.add_argument("--latency-s", type=float, default=0.2)
     parser.add_argument("--workers", type=int, default=4)

@@ -51,7 +51,7 @@ def run(tmp_path_factory):
 def test_every_request_is_answered_and_the_strict_gateway_refuses_nothing(run):
     _, ended, bill = run
     assert ended.code == 0, ended.err
-    assert (ended.told["answered"], ended.told["requests"]) == (2000, 2000)
+    assert (ended.json["answered"], ended.json["requests"]) == (2000, 2000)
     assert (bill["rejected"], bill["errored"], bill["throttled"]) == ({}, {}, 0), bill["rejections"]
 
 
@@ -59,7 +59,7 @@ def test_results_attempts_and_the_gateway_agree_to_the_last_digit(run):
     out, ended, bill = run
     assert bill["billed_calls"] == 2000
     assert spent(out, "results") == spent(out, "attempts") == Decimal(bill["total_usd"])
-    assert Decimal(ended.told["cost_usd"]) == Decimal(bill["total_usd"])
+    assert Decimal(ended.json["cost_usd"]) == Decimal(bill["total_usd"])
     for model, charged in bill["models"].items():
         assert one(out, "results", "sum(cost_usd)", f"model = '{model}'") == Decimal(charged["usd"])
 
@@ -95,16 +95,20 @@ def test_each_family_gets_its_media_the_way_it_takes_them(run):
 
 def test_all_readers_see_the_same_types_rows_and_sums(run):
     out, _, bill = run
-    folder, want = out / "results", Decimal(bill["total_usd"])
+    folder, expected_usd = out / "results", Decimal(bill["total_usd"])
     frame = pd.read_parquet(folder)
-    assert (len(frame), frame["cost_usd"].sum()) == (2000, want)
+    assert (len(frame), frame["cost_usd"].sum()) == (2000, expected_usd)
     lazy = pl.scan_parquet(folder / "**/*.parquet", hive_partitioning=True).collect()
-    assert (len(lazy), lazy["cost_usd"].sum(), lazy["cost_usd"].dtype) == (2000, want, pl.Decimal(18, 12))
-    asked = "count(*), sum(cost_usd), any_value(typeof(cost_usd)), any_value(typeof(started_at))"
-    told = duckdb.sql(f"select {asked} from '{folder}/**/*.parquet'").fetchall()[0]
-    assert told == (2000, want, "DECIMAL(18,12)", "TIMESTAMP WITH TIME ZONE")
+    assert (len(lazy), lazy["cost_usd"].sum(), lazy["cost_usd"].dtype) == (
+        2000,
+        expected_usd,
+        pl.Decimal(18, 12),
+    )
+    columns = "count(*), sum(cost_usd), any_value(typeof(cost_usd)), any_value(typeof(started_at))"
+    found = duckdb.sql(f"select {columns} from '{folder}/**/*.parquet'").fetchall()[0]
+    assert found == (2000, expected_usd, "DECIMAL(18,12)", "TIMESTAMP WITH TIME ZONE")
     table = open_table(out, "results").to_table()
-    assert (table.num_rows, pc.sum(table["cost_usd"]).as_py()) == (2000, want)
+    assert (table.num_rows, pc.sum(table["cost_usd"]).as_py()) == (2000, expected_usd)
     assert table.schema.names == [*RESULTS.names, "run_date"] == list(frame.columns) == lazy.columns
     assert str(lazy["started_at"].dtype) == "Datetime(time_unit='us', time_zone='UTC')"
     assert frame["input_tokens"].sum() == lazy["input_tokens"].sum() == pc.sum(table["input_tokens"]).as_py()

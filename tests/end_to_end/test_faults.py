@@ -1,4 +1,4 @@
-"""Everything that can go wrong on the wire, at once: nothing lost, nothing paid twice without being told."""
+"""Everything that can go wrong on the wire, at once: nothing lost, every double payment reported."""
 
 from decimal import Decimal
 
@@ -8,7 +8,7 @@ from tests.support.gateways import ALL_FAMILIES, mavi, one, remote_sandbox, rows
 
 COUNT = 1000
 
-# The faults that a retry mends or that make one request final; those that end a model or the run come below.
+# Faults that a retry solves or that end one request; faults that end a model or the run are below.
 THROTTLED = ("throttle", "throttle_400", "resource_exhausted", "throttling", "throttle_seconds")
 UNBILLED = (
     "http_500", "http_502", "http_503", "http_504", "reset", "html", "html_502", "failed_0001",
@@ -16,15 +16,15 @@ UNBILLED = (
 )  # fmt: skip
 FINAL = ("errored_invalid", "errored_robots", "errored_filter", "http_400", "http_409", "gateway_404")
 FINAL_CODES = {"bad_request", "invalid_argument", "media_refused", "blocked", "conflict", "not_found"}
-REFETCHED = {"media_fetch", "empty_answer"}  # tried once more
-# billed, and the reply never arrives whole or says nothing
+REFETCHED = {"media_fetch", "empty_answer"}  # retried once
+# billed, and the reply is incomplete or empty
 LOST_IN_TRANSIT = ("reset_after", "truncated", "invalid_utf8", "empty_text_billed", "empty_choices_billed")
 HUNG = ("hang", "hang_after")  # no reply in time; the latter is billed
-HARMLESS = ("wrong_content_type", "huge")  # billed; a good answer none the less
+HARMLESS = ("wrong_content_type", "huge")  # billed; the answer is still valid
 
 
-def struck_by(kinds, share, times=None):
-    return [{"kind": kind, "probability": share / len(kinds), "times": times} for kind in kinds]
+def rules_for(kinds, probability, times=None):
+    return [{"kind": kind, "probability": probability / len(kinds), "times": times} for kind in kinds]
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +34,12 @@ def run(tmp_path_factory):
     with remote_sandbox() as gateway:
         gateway.faults(
             rules=[
-                *struck_by(THROTTLED, 0.02, times=1),  # each holds its model for a second
-                *struck_by(UNBILLED, 0.05),
-                *struck_by(FINAL, 0.015),
-                *struck_by(LOST_IN_TRANSIT, 0.015),
-                *struck_by(HARMLESS, 0.005),
-                *struck_by(HUNG, 0.01, times=2),
+                *rules_for(THROTTLED, 0.02, times=1),  # each holds its model for a second
+                *rules_for(UNBILLED, 0.05),
+                *rules_for(FINAL, 0.015),
+                *rules_for(LOST_IN_TRANSIT, 0.015),
+                *rules_for(HARMLESS, 0.005),
+                *rules_for(HUNG, 0.01, times=2),
             ],
             seed=7,
         )
@@ -62,7 +62,7 @@ def test_no_request_is_lost(run):
         row["status"]: row["n"] for row in rows(out, columns="status, count(*) n", where="true group by 1")
     }
     assert sum(counts.values()) == one(out, "results", "count(distinct request_key)") == COUNT
-    assert counts == {"answered": ended.told["answered"], "failed": ended.told["failed"]}
+    assert counts == {"answered": ended.json["answered"], "failed": ended.json["failed"]}
 
 
 def test_every_failure_that_was_not_billed_was_tried_again_and_final_ones_say_why(run):
@@ -73,9 +73,9 @@ def test_every_failure_that_was_not_billed_was_tried_again_and_final_ones_say_wh
     assert {row["error_code"] for row in failed} - REFETCHED <= FINAL_CODES
     assert all(row["error_message"] for row in failed)
     assert len(failed) - len(twice) == sum(bill["faults"].get(kind, 0) for kind in FINAL)
-    told = {row["error_code"] for row in rows(out, "attempts", where="outcome <> 'answered'")}
+    codes = {row["error_code"] for row in rows(out, "attempts", where="outcome <> 'answered'")}
     assert {"rate_limited", "server_error", "bad_gateway", "unavailable", "gateway_timeout", "disconnected",
-            "unreadable", "timeout", "transient", "empty_answer", "media_fetch"} <= told  # fmt: skip
+            "unreadable", "timeout", "transient", "empty_answer", "media_fetch"} <= codes  # fmt: skip
 
 
 def test_money_adds_up_and_what_was_paid_twice_is_told(run):

@@ -1,4 +1,4 @@
-"""Budgets hold, refused keys stop a run at once, one answer serves all who ask the same, schemas are kept."""
+"""Budgets hold, refused keys stop a run at once, equal requests get one answer, schemas are kept."""
 
 import json
 from decimal import Decimal
@@ -22,7 +22,7 @@ def gateway(shared_gateway):
     return shared_gateway
 
 
-def words(text):
+def one_line(text):
     return " ".join(text.split())
 
 
@@ -37,17 +37,17 @@ def test_a_budget_is_never_exceeded_and_a_larger_one_goes_on_where_it_stopped(
     job = url_job(tmp_path, 120, gateway.base_url, models=ALL_FAMILIES[::3], limits=limits, budget_usd=budget)
     done = mavi("run", job, "--json")
     assert done.code == 4, done.err
-    assert done.told["status"] == "stopped"
-    assert done.told["stop_reason"] == "budget"
+    assert done.json["status"] == "stopped"
+    assert done.json["stop_reason"] == "budget"
     charged = Decimal(gateway.bill()["total_usd"])
     assert Decimal(budget) / 2 < charged <= Decimal(budget)
-    assert Decimal(done.told["cost_usd"]) == charged == spent(tmp_path / "out", "attempts")
-    assert done.told["unsent"] == 240 - done.told["answered"] > 0
-    assert f"{done.told['unsent']} requests were not sent" in words(done.err)
-    assert "raise budget_usd" in words(done.err)
-    assert "more, by what was answered" in words(done.err)
+    assert Decimal(done.json["cost_usd"]) == charged == spent(tmp_path / "out", "attempts")
+    assert done.json["unsent"] == 240 - done.json["answered"] > 0
+    assert f"{done.json['unsent']} requests were not sent" in one_line(done.err)
+    assert "raise budget_usd" in one_line(done.err)
+    assert "more, by what was answered" in one_line(done.err)
     again = mavi(*RUN, job, "--budget-usd", "50")
-    assert (again.code, again.told["answered"]) == (0, done.told["unsent"]), again.err
+    assert (again.code, again.json["answered"]) == (0, done.json["unsent"]), again.err
     assert gateway.bill()["bodies"]["extra_payments"] == 0
 
 
@@ -59,18 +59,18 @@ def test_a_budget_holds_when_replies_are_lost_or_do_not_say_what_they_cost(tmp_p
     done = mavi(*RUN, job)
     assert done.code == 4, done.err
     assert Decimal(gateway.bill()["total_usd"]) <= Decimal("0.03")
-    known = Decimal(done.told["cost_usd"]) + Decimal(done.told["exposure_usd"])
+    known = Decimal(done.json["cost_usd"]) + Decimal(done.json["exposure_usd"])
     assert Decimal(gateway.bill()["total_usd"]) <= known <= Decimal("0.03")
 
 
-@pytest.mark.parametrize("share", [0.3, 1.0])
-def test_a_budget_holds_when_a_gateway_bills_replies_that_say_nothing(tmp_path, gateway, share):
-    kinds = {"empty_text_billed": share / 2, "empty_choices_billed": share / 2}
+@pytest.mark.parametrize("probability", [0.3, 1.0])
+def test_a_budget_holds_when_a_gateway_bills_replies_that_say_nothing(tmp_path, gateway, probability):
+    kinds = {"empty_text_billed": probability / 2, "empty_choices_billed": probability / 2}
     gateway.faults(probabilities=kinds, seed=5)
     job = url_job(tmp_path, 150, gateway.base_url, budget_usd="0.02", limits={"*": {"concurrency": 16}})
     done = mavi(*RUN, job)
     assert done.code == 4, done.err
-    known = Decimal(done.told["cost_usd"]) + Decimal(done.told["exposure_usd"])
+    known = Decimal(done.json["cost_usd"]) + Decimal(done.json["exposure_usd"])
     assert 0 < Decimal(gateway.bill()["total_usd"]) <= known <= Decimal("0.02")
     assert one(tmp_path / "out", "attempts", "sum(exposure_usd)", "error_code = 'empty_answer'") > 0
 
@@ -99,17 +99,17 @@ def test_a_refused_account_stops_the_run_at_once_and_nothing_is_lost(tmp_path, g
     job = url_job(tmp_path, 100, gateway.base_url, models=ALL_FAMILIES[:2], limits=limits)
     gateway.faults(script=["ok"] * 30, rules=[{"kind": kind}])
     done = mavi("run", job, "--json")
-    assert (done.code, done.told["stop_reason"]) == (4, reason), done.err
-    assert hint in words(done.err)
-    assert done.told["answered"] == 30
-    assert done.told["failed"] == 0
+    assert (done.code, done.json["stop_reason"]) == (4, reason), done.err
+    assert hint in one_line(done.err)
+    assert done.json["answered"] == 30
+    assert done.json["failed"] == 0
     assert gateway.bill()["faults"][kind] <= 12  # what two models had in flight
     gateway.faults()
     again = mavi(*RUN, job)
-    assert (again.code, again.told["answered"], again.told["already_answered"]) == (0, 170, 30)
+    assert (again.code, again.json["answered"], again.json["already_answered"]) == (0, 170, 30)
 
 
-# -- one answer for all who ask the same
+# -- one answer for equal requests
 
 
 def test_the_same_media_under_many_names_is_asked_once_and_never_again(tmp_path, gateway):
@@ -122,7 +122,7 @@ def test_the_same_media_under_many_names_is_asked_once_and_never_again(tmp_path,
     job = url_job(tmp_path, 1, gateway.base_url, manifest="media", models=ALL_FAMILIES[:2])
     done = mavi(*RUN, job)
     out = tmp_path / "out"
-    assert (done.code, done.told["answered"]) == (0, 24), done.err
+    assert (done.code, done.json["answered"]) == (0, 24), done.err
     assert gateway.bill()["billed_calls"] == 6
     shared = rows(out, where="json_extract_string(extra, '$.shared_from') is not null")
     assert len(shared) == 18
@@ -135,7 +135,7 @@ def test_the_same_media_under_many_names_is_asked_once_and_never_again(tmp_path,
         )  # fmt: skip
     assert spent(out, "results") == spent(out, "attempts") == Decimal(gateway.bill()["total_usd"])
     again = mavi(*RUN, job)
-    assert (again.code, again.told["already_answered"], again.told["answered"]) == (0, 24, 0)
+    assert (again.code, again.json["already_answered"], again.json["answered"]) == (0, 24, 0)
     assert gateway.bill()["billed_calls"] == 6
     assert one(out, "results", "count(*)") == 24
 
@@ -148,7 +148,7 @@ def test_copies_of_what_is_too_dear_are_skipped_like_it_not_left_unsent(tmp_path
         Image.new("RGB", (32, 32)).save(tmp_path / "media" / f"{name}.png")
     job = url_job(tmp_path, 1, gateway.base_url, manifest="media", max_cost_per_item_usd="0.000001")
     done = mavi(*RUN, job)
-    assert (done.code, done.told["skipped"], done.told["unsent"]) == (0, 2, 0), done.err
+    assert (done.code, done.json["skipped"], done.json["unsent"]) == (0, 2, 0), done.err
 
 
 def test_a_copy_that_comes_later_shares_the_answer_of_an_earlier_run(tmp_path, gateway):
@@ -157,7 +157,7 @@ def test_a_copy_that_comes_later_shares_the_answer_of_an_earlier_run(tmp_path, g
     manifest = tmp_path / "items.csv"
     manifest.write_text(manifest.read_text() + "later,https://media.example/3.jpg\n")
     done = mavi(*RUN, job)
-    assert (done.code, done.told["answered"], done.told["already_answered"]) == (0, 1, 5), done.err
+    assert (done.code, done.json["answered"], done.json["already_answered"]) == (0, 1, 5), done.err
     assert gateway.bill()["billed_calls"] == 5
     assert one(tmp_path / "out", "results", "answer", "item_id = 'later'") == one(
         tmp_path / "out", "results", "answer", "item_id = 'i3'"
@@ -179,7 +179,7 @@ def test_answers_that_fit_a_schema_come_as_json(tmp_path, gateway):
         tmp_path, 10, gateway.base_url, models=ALL_FAMILIES, answer_schema=PET, params={"max_tokens": 200}
     )
     done = mavi(*RUN, job)
-    assert (done.code, done.told["answered"]) == (0, 40), done.err
+    assert (done.code, done.json["answered"]) == (0, 40), done.err
     for row in rows(tmp_path / "out"):
         found = json.loads(row["answer_json"])
         assert (type(found["animal"]), type(found["legs"]), type(found["wild"])) == (str, int, bool)
@@ -187,20 +187,20 @@ def test_answers_that_fit_a_schema_come_as_json(tmp_path, gateway):
 
 
 def test_an_invalid_answer_is_repaired_once_counted_and_asked_again_only_when_told(tmp_path, gateway):
-    # what the sandbox says within three tokens is no whole JSON object
+    # three tokens are not enough for a complete JSON object
     job = url_job(tmp_path, 6, gateway.base_url, answer_schema=PET, params={"max_tokens": 200})
     impossible = {**PET, "properties": {**PET["properties"], "legs": {"type": "integer", "not": {}}}}
     text = json.loads(job.read_text())
     job.write_text(json.dumps({**text, "answer_schema": impossible}))
     done = mavi(*RUN, job)
     out = tmp_path / "out"
-    assert (done.code, done.told["invalid"]) == (3, 6), done.err
+    assert (done.code, done.json["invalid"]) == (3, 6), done.err
     assert one(out, "attempts", "count(*)") == gateway.bill()["billed_calls"] == 12  # each was repaired once
     assert {row["error_code"] for row in rows(out)} == {"invalid_answer"}
     assert spent(out, "attempts") == Decimal(gateway.bill()["total_usd"]) > spent(out, "results")
     again = mavi(*RUN, job)
     assert gateway.bill()["billed_calls"] == 12
-    assert (again.told["already_answered"], again.told["models"][0]["invalid_before"]) == (6, 6)
+    assert (again.json["already_answered"], again.json["models"][0]["invalid_before"]) == (6, 6)
     assert (again.code, "--retry-invalid" in again.err) == (3, False)  # --quiet
     assert "--retry-invalid" in mavi("run", "--no-prefect", job).out
     third = mavi(*RUN, "--retry-invalid", job)
@@ -213,7 +213,7 @@ def test_an_answer_whose_repair_fails_is_kept_with_its_cost(tmp_path):
     with says(unfit, then=(b'{"error": {"code": 400, "message": "too long"}}', 400)) as base_url:
         job = url_job(tmp_path, 1, base_url, answer_schema=PET, gateway={"base_url": base_url})
         done = mavi(*RUN, job)
-    assert (done.code, done.told["invalid"], done.told["failed"]) == (3, 1, 0), done.err
+    assert (done.code, done.json["invalid"], done.json["failed"]) == (3, 1, 0), done.err
     (row,) = rows(tmp_path / "out")
     assert (row["answer"], row["error_code"], row["attempts"]) == ("a cat", "invalid_answer", 2)
     assert row["cost_usd"] == Decimal("0.000325")  # 1000*0.30/1e6 + 10*2.50/1e6
@@ -226,6 +226,6 @@ def test_an_answer_is_kept_when_the_run_stops_before_its_repair(tmp_path):
     with says(unfit, then=(b'{"error": {"code": 402, "message": "no balance"}}', 402)) as base_url:
         job = url_job(tmp_path, 1, base_url, answer_schema=PET, gateway={"base_url": base_url})
         done = mavi(*RUN, job)
-    assert (done.code, done.told["invalid"], done.told["unsent"]) == (4, 1, 0), done.err
+    assert (done.code, done.json["invalid"], done.json["unsent"]) == (4, 1, 0), done.err
     (row,) = rows(tmp_path / "out")
     assert (row["answer"], row["cost_usd"]) == ("a cat", Decimal("0.000325"))

@@ -204,7 +204,7 @@ def test_media_that_are_not_there_are_skipped_rows_with_the_reason(call, gateway
     told = " ".join((done.err + done.out).split())
     assert done.code in (2, 0), told
     assert "Traceback" not in told
-    assert "gone.png" in told or done.told["skipped"] == 1
+    assert "gone.png" in told or done.json["skipped"] == 1
 
 
 # -- the key and the environment
@@ -325,7 +325,7 @@ def test_a_key_that_the_gateway_refuses_stops_the_run(call, gateway, monkeypatch
 def test_a_model_without_a_price_runs_and_its_cost_is_unknown_not_zero(call, tmp_path, gateway):
     done = call("plan", "items.csv", "--model", "gpt:gpt-99", "--prompt", "?", "--json")
     assert done.code == 0, done.err
-    assert done.told["models"][0]["cost_usd"] is None
+    assert done.json["models"][0]["cost_usd"] is None
     assert "gpt-99" in done.err + done.out
     body = json.dumps({"choices": [{"text": "a cat"}], "usage": {"input_tokens": 9, "output_tokens": 1}})
     with says(body.encode()) as base_url:

@@ -46,9 +46,9 @@ def test_the_benchmark_server_reads_a_request_however_it_is_cut(cuts):
         host, port = re.fullmatch(r"http://([\d.]+):(\d+)", bench.url).groups()
         with socket.create_connection((host, int(port))) as raw:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            for at in range(0, len(both), cuts):
-                raw.sendall(both[at : at + cuts])
-            seen = b""
-            while seen.count(b'"status": "completed"') < 2:
-                seen += raw.recv(65536)
+            for position in range(0, len(both), cuts):
+                raw.sendall(both[position : position + cuts])
+            received = b""
+            while received.count(b'"status": "completed"') < 2:
+                received += raw.recv(65536)
         assert bench.stats()["billed_again"] == 1

@@ -115,7 +115,7 @@ def test_a_narrow_terminal_shows_models_and_costs(job, capsys, tmp_path, monkeyp
 
 
 def test_reading_a_long_manifest_is_shown_on_stderr(job, capsys, monkeypatch):
-    monkeypatch.setattr("mavi_tasks.reports.terminal.run.PLAIN_EVERY_S", 0.0)
+    monkeypatch.setattr("mavi_tasks.reports.terminal.progress.PLAIN_EVERY_S", 0.0)
     assert main(["plan", str(job)]) == 0
     assert "Reading manifest and media: 4 items" in capsys.readouterr().err
     assert main(["run", str(job), "--dry-run", "--quiet"]) == 0

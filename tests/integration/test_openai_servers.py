@@ -95,7 +95,7 @@ def test_parameters_of_the_api_pass(params):
 
 
 @pytest.mark.parametrize(
-    ("params", "schema", "said"),
+    ("params", "schema", "expected"),
     [
         ({"seed": 1.5}, None, "whole number"),
         ({"response_format": {"type": "xml"}}, None, "json_schema"),
@@ -105,9 +105,9 @@ def test_parameters_of_the_api_pass(params):
         ({"thinking_budget": 5}, None, "known by: gemini, qwen"),
     ],
 )
-def test_wrong_parameters_are_told_in_words(params, schema, said):
+def test_wrong_parameters_are_reported_in_plain_text(params, schema, expected):
     (problem,) = OPENAI.check(params, schema)
-    assert said in problem
+    assert expected in problem
 
 
 def test_a_name_may_hold_colons():
@@ -137,7 +137,7 @@ def test_the_mavi_key_never_goes_to_another_server(name):
         endpoint({name: "sk-mavi-1"}, api_key_env=name)
 
 
-def test_a_key_that_is_not_set_is_told_by_its_name():
+def test_a_missing_key_is_reported_by_its_name():
     with pytest.raises(InputError, match="MY_API_KEY is not set: export MY_API_KEY"):
         endpoint({}, api_key_env="MY_API_KEY")
 
@@ -156,7 +156,7 @@ def folder(tmp_path):
 
 
 def job(folder, server, **fields):
-    told = {
+    defaults = {
         "manifest": "items.csv",
         "prompts": {"p": "What is it?"},
         "models": [{"model": "openai:llava:7b", "frames": 2}],
@@ -166,7 +166,7 @@ def job(folder, server, **fields):
         "budget_usd": "1.00",
         "output": "out",
     }
-    return write_job(folder, **{**told, **fields})
+    return write_job(folder, **{**defaults, **fields})
 
 
 def run(folder, server, **fields):
@@ -177,13 +177,13 @@ def test_a_job_is_answered_by_a_strict_server(folder):
     with openai_server(throttled_first=2) as server:
         ended = run(folder, server)
     assert ended.code == 0, ended.err
-    assert ended.told["answered"] == 5
+    assert ended.json["answered"] == 5
     assert [one for one in server.refused if not one.startswith("429")] == []
     assert server.paths == {"/v1/chat/completions"}
     assert server.keys == {f"Bearer {KEY}"}
     found = {row["item_id"]: row for row in rows(folder / "out")}
-    said = {"p0": "40x30", "p1": "41x30", "p2": "42x30", "far": "linked", "film": "160x120 160x120"}
-    assert {item: row["answer"] for item, row in found.items()} == said
+    expected = {"p0": "40x30", "p1": "41x30", "p2": "42x30", "far": "linked", "film": "160x120 160x120"}
+    assert {item: row["answer"] for item, row in found.items()} == expected
     assert {(row["endpoint"], row["gateway"], row["family"]) for row in found.values()} == {
         (None, server.base_url, "openai")
     }
@@ -209,9 +209,9 @@ def test_a_model_that_the_server_lacks_stops_alone(folder):
     models = ["openai:tiny", "openai:nobody"]
     with openai_server() as server:
         ended = run(folder, server, models=models, prices={}, budget_usd=None)
-    told = {model["model"]: model for model in ended.told["models"]}
-    assert told["openai:tiny"]["answered"] == 4  # no frames asked for: the film is skipped
-    assert told["openai:nobody"]["answered"] == 0
+    by_model = {model["model"]: model for model in ended.json["models"]}
+    assert by_model["openai:tiny"]["answered"] == 4  # without frames, the film is skipped
+    assert by_model["openai:nobody"]["answered"] == 0
     assert "404" in " ".join(server.refused)
     assert ended.code in (3, 4)
 
@@ -219,10 +219,10 @@ def test_a_model_that_the_server_lacks_stops_alone(folder):
 def test_a_wrong_key_stops_the_run_and_nothing_is_lost(folder):
     with openai_server() as server:
         ended = mavi("run", job(folder, server), "--json", "--quiet", MY_API_KEY="another")
-    assert (ended.code, ended.told["status"]) == (4, "stopped")
+    assert (ended.code, ended.json["status"]) == (4, "stopped")
 
 
-def test_models_of_both_kinds_in_one_job_are_refused_with_words(folder):
+def test_models_of_both_kinds_in_one_job_are_refused_with_a_reason(folder):
     with openai_server() as server:
         path = job(folder, server, models=["openai:tiny", "gemini:gemini-2.5-flash"])
         ended = mavi("run", path, MY_API_KEY=KEY)

@@ -92,8 +92,8 @@ def test_two_runs_of_one_job_together_pay_for_nothing_twice(tmp_path, gateway):
     told = [ended(process) for process in both]
     assert [one.code for one in told] == [0, 0], [one.err for one in told]
     assert gateway.bill()["bodies"]["extra_payments"] == 0
-    assert [one.told["unsent"] for one in told] == [0, 0]
-    assert sum(one.told["answered"] for one in told) == 250
+    assert [one.json["unsent"] for one in told] == [0, 0]
+    assert sum(one.json["answered"] for one in told) == 250
     assert one(tmp_path / "out", "results", "count(*)") == len(answered(tmp_path / "out")) == 250
 
 
@@ -105,7 +105,7 @@ def test_what_a_killed_run_was_asking_the_other_one_asks(tmp_path, gateway):
     kill(victim)
     assert ended(other).code == 0
     last = mavi(*RUN, job)  # publishes what the dead one left; has nothing to ask
-    assert (last.code, last.told["already_answered"]) == (0, 300)
+    assert (last.code, last.json["already_answered"]) == (0, 300)
     crashed = one(out, "attempts", "count(*)", "error_code = 'crashed'")
     assert gateway.bill()["bodies"]["extra_payments"] <= crashed <= 8
     assert one(out, "results", "count(*)") == len(answered(out)) == 300
@@ -197,16 +197,16 @@ def test_ctrl_c_once_waits_for_what_is_in_flight_publishes_and_ends_130(tmp_path
     process.send_signal(signal.SIGINT)
     done = ended(process)
     assert done.code == 130, done.err
-    assert done.told["status"] == "interrupted"
+    assert done.json["status"] == "interrupted"
     assert "Traceback" not in done.err
     assert "run the same command again" in " ".join(done.err.split())
     out = tmp_path / "out"
     bill = gateway.bill()
-    assert bill["billed_calls"] == done.told["answered"] == one(out, "results", "count(*)")
+    assert bill["billed_calls"] == done.json["answered"] == one(out, "results", "count(*)")
     assert one(out, "attempts", "count(*)", "outcome <> 'answered'") == 0  # waited for, not thrown away
     assert not list((out / "_journal").glob("*.jsonl"))
     again = mavi(*RUN, job)
-    assert (again.code, again.told["already_answered"]) == (0, done.told["answered"])
+    assert (again.code, again.json["already_answered"]) == (0, done.json["answered"])
     assert gateway.bill()["bodies"]["extra_payments"] == 0
 
 
@@ -227,7 +227,7 @@ def test_ctrl_c_twice_stops_at_once_and_the_next_run_goes_on(tmp_path, gateway):
     gateway.faults()
     again = mavi(*RUN, job)
     assert again.code == 0, again.err
-    assert again.told["answered"] + again.told["already_answered"] == 60
+    assert again.json["answered"] + again.json["already_answered"] == 60
 
 
 def test_ctrl_c_before_anything_is_sent_ends_at_once_without_a_traceback():
@@ -287,7 +287,7 @@ def test_a_damaged_line_in_the_middle_costs_that_line_only_and_is_kept_aside(tmp
     assert done.code == 0, done.err
     assert len(answered(out)) == 200
     status = mavi("status", out, "--json")
-    assert status.told["quarantined"] == 1
+    assert status.json["quarantined"] == 1
 
 
 def test_hundreds_of_segments_are_published_whole(tmp_path):
@@ -342,7 +342,7 @@ def test_a_model_that_does_not_exist_there_ends_alone(tmp_path, gateway):
     gateway.faults(rules=[{"kind": "model_not_found", "model": ALL_FAMILIES[0]}])
     done = mavi("run", job, "--json")
     assert done.code == 3, done.err
-    models = {model["model"]: model for model in done.told["models"]}
+    models = {model["model"]: model for model in done.json["models"]}
     assert (models[ALL_FAMILIES[0]]["answered"], models[ALL_FAMILIES[1]]["answered"]) == (0, 20)
     assert "model not found" in done.err
     assert gateway.bill()["models"][ALL_FAMILIES[0]]["calls"] <= 8
@@ -362,11 +362,11 @@ def test_one_model_that_is_down_is_given_up_and_the_others_finish(outage):
     out, job, gateway, process = outage
     done = ended(process)
     assert done.code == 3, done.err
-    models = {model["model"]: model for model in done.told["models"]}
+    models = {model["model"]: model for model in done.json["models"]}
     assert [models[name]["answered"] for name in ALL_FAMILIES[:3]] == [60, 0, 60]
     assert models[ALL_FAMILIES[1]]["stopped"] is not None
     assert ALL_FAMILIES[1] in done.err
-    assert "was given up" in done.err
+    assert "was stopped after repeated failures" in done.err
     assert "run the same command again" in " ".join(done.err.split())
     gateway.faults()
     again = mavi(*RUN, job)
@@ -381,13 +381,13 @@ def test_a_pause_longer_than_any_request_may_wait_ends_the_model(tmp_path):
         job = url_job(tmp_path, 3, base_url, gateway={"base_url": base_url})
         done = mavi(*RUN, job)
     assert done.code == 4, done.err
-    assert done.told["failed"] + done.told["unsent"] == 3
-    assert "7,200 s" in done.told["message"] and "daily quota" in done.told["message"]
+    assert done.json["failed"] + done.json["unsent"] == 3
+    assert "7,200 s" in done.json["message"] and "daily quota" in done.json["message"]
 
 
 def test_a_wrong_base_url_does_not_cost_a_call_for_every_row(astray):
     done = ended(astray)
     assert done.code == 4, done.err
-    assert done.told["failed"] < 30
-    assert done.told["unsent"] == 500 - done.told["failed"]
+    assert done.json["failed"] < 30
+    assert done.json["unsent"] == 500 - done.json["failed"]
     assert "is the base URL right?" in " ".join(done.err.split())

@@ -51,10 +51,10 @@ def calls(gateway):
 def test_a_run_ends_in_the_bucket_and_is_not_paid_again_from_any_machine(place, on, gateway, tmp_path, s3):
     job = url_job(tmp_path, 120, gateway.base_url, output=place)
     first = mavi(*RUN, job, **on("a"))
-    assert (first.code, first.told["answered"], first.told["output"]) == (0, 120, place)
+    assert (first.code, first.json["answered"], first.json["output"]) == (0, 120, place)
     for name in ("a", "b"):
         again = mavi(*RUN, job, **on(name))
-        assert (again.code, again.told["already_answered"], again.err) == (0, 120, "")
+        assert (again.code, again.json["already_answered"], again.err) == (0, 120, "")
     assert calls(gateway) == 120
     assert exported(place, tmp_path, on("a"), "count(*), count(distinct request_key)") == (120, 120)
     assert not [key for key in s3.keys(place) if "_claims/run-" in key]
@@ -64,10 +64,10 @@ def test_every_reading_command_takes_the_bucket(place, on, gateway, tmp_path, s3
     job = url_job(tmp_path, 30, gateway.base_url, output=place)
     assert mavi(*RUN, job, **on("a")).code == 0
     other = on("b")
-    assert mavi("status", place, "--json", **other).told["answered"] == 30
-    assert mavi("plan", job, "--json", **other).told["already_answered"] == 30
-    assert mavi("compare", place, "--json", **other).told["models"][0]["n"] == 30
-    assert mavi("costs", place, "--json", **other).told["groups"][0]["calls"] == 30
+    assert mavi("status", place, "--json", **other).json["answered"] == 30
+    assert mavi("plan", job, "--json", **other).json["already_answered"] == 30
+    assert mavi("compare", place, "--json", **other).json["models"][0]["n"] == 30
+    assert mavi("costs", place, "--json", **other).json["groups"][0]["calls"] == 30
     to = place.rpartition("/")[0] + "/one.csv"
     assert mavi("export", place, "--to", to, **other).out == f"30 rows -> {to}\n"
     assert s3.keys(to) == ["one.csv"]
@@ -97,8 +97,8 @@ def test_two_machines_at_the_same_time_share_the_work_and_pay_for_nothing_twice(
     told = [ended(process) for process in both]
     assert [one.code for one in told] == [0, 0]
     assert calls(gateway) == 800
-    assert sum(one.told["answered"] for one in told) == 800
-    assert min(one.told["answered"] for one in told) > 0
+    assert sum(one.json["answered"] for one in told) == 800
+    assert min(one.json["answered"] for one in told) > 0
     assert exported(place, tmp_path, on("a"), "count(*), count(distinct request_key)") == (800, 800)
 
 
@@ -119,7 +119,7 @@ def test_another_machine_takes_over_from_one_whose_disk_is_gone(place, on, gatew
     assert "taking over from" in other.err
     rate_per_s = 8 / 0.02
     assert calls(gateway) <= 400 + 8 + rate_per_s * (0.2 + 0.5)  # a ship interval, and shipping itself
-    assert other.told["already_answered"] > 0
+    assert other.json["already_answered"] > 0
     assert paid < 400
     assert exported(place, tmp_path, on("b"), "count(distinct request_key)") == (400,)
 
@@ -128,8 +128,8 @@ def test_another_machine_takes_over_from_one_whose_disk_is_gone(place, on, gatew
 def test_worker_processes_write_to_the_bucket_too(place, on, gateway, tmp_path):
     job = url_job(tmp_path, 200, gateway.base_url, output=place, shard_size=20, runner="processes", workers=2)
     told = mavi(*RUN, job, **on("a"))
-    assert (told.code, told.told["answered"]) == (0, 200)
-    assert mavi(*RUN, job, **on("b")).told["already_answered"] == 200
+    assert (told.code, told.json["answered"]) == (0, 200)
+    assert mavi(*RUN, job, **on("b")).json["already_answered"] == 200
     assert calls(gateway) == 200
 
 

@@ -28,9 +28,9 @@ ALL_FAMILIES = (
 _SERVE = """
 import json, sys
 from mavi_tasks.sandbox import SandboxConfig, FaultRule, Limit, serve
-told = json.loads(sys.argv[1])
-told["limits"] = {glob: Limit(**limit) for glob, limit in told.get("limits", {}).items()}
-serve("127.0.0.1", 0, announce=lambda url: print(url, flush=True), **told)
+fields = json.loads(sys.argv[1])
+fields["limits"] = {glob: Limit(**limit) for glob, limit in fields.get("limits", {}).items()}
+serve("127.0.0.1", 0, announce=lambda url: print(url, flush=True), **fields)
 """
 
 
@@ -55,22 +55,22 @@ class Remote:
         with urllib.request.urlopen(f"{self.origin}/_sandbox/bill{'?bodies' if bodies else ''}") as reply:
             return json.load(reply)
 
-    def faults(self, **told: Any) -> None:
-        self._post("faults", told)
+    def faults(self, **settings: Any) -> None:
+        self._post("faults", settings)
 
     def reset(self) -> None:
         self._post("reset", {})
 
-    def _post(self, what: str, told: Mapping[str, Any]) -> None:
-        request = urllib.request.Request(f"{self.origin}/_sandbox/{what}", data=json.dumps(told).encode())
+    def _post(self, control: str, body: Mapping[str, Any]) -> None:
+        request = urllib.request.Request(f"{self.origin}/_sandbox/{control}", data=json.dumps(body).encode())
         urllib.request.urlopen(request).close()
 
 
 @contextlib.contextmanager
 def remote_sandbox(**config: Any) -> Iterator[Remote]:
-    """The strict sandbox in a process of its own; it answers at once unless told otherwise."""
-    told = {"latency_s": 0, "huge_body_bytes": 1 << 20, "hang_s": 5, **config}
-    command = [sys.executable, "-c", _SERVE, json.dumps(told, default=str)]
+    """The strict sandbox in a process of its own; without latency unless configured."""
+    fields = {"latency_s": 0, "huge_body_bytes": 1 << 20, "hang_s": 5, **config}
+    command = [sys.executable, "-c", _SERVE, json.dumps(fields, default=str)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
         try:
             yield Remote(process.stdout.readline().strip(), process.pid)
@@ -82,18 +82,18 @@ def remote_sandbox(**config: Any) -> Iterator[Remote]:
 def says(
     body: bytes, status: int = 200, then: tuple[bytes, int] | None = None, **headers: str
 ) -> Iterator[str]:
-    """The base URL of a server that says the same to every call, or `then` to all but the first."""
+    """The base URL of a server with one fixed reply, or with `then` for all requests but the first."""
     calls = itertools.count()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            said, code = (body, status) if then is None or next(calls) == 0 else then
+            content, code = (body, status) if then is None or next(calls) == 0 else then
             self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(code)
-            for name, value in {**headers, "Content-Length": str(len(said))}.items():
+            for name, value in {**headers, "Content-Length": str(len(content))}.items():
                 self.send_header(name.replace("_", "-"), value)
             self.end_headers()
-            self.wfile.write(said)
+            self.wfile.write(content)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -115,56 +115,56 @@ def says(
 
 @dataclass(frozen=True)
 class Ended:
-    """What a command left behind."""
+    """The exit status and the output of a command."""
 
     code: int
     out: str
     err: str
 
     @property
-    def told(self) -> dict[str, Any]:
+    def json(self) -> dict[str, Any]:
         """The JSON object of the last line of stdout."""
         return json.loads(self.out.splitlines()[-1])
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment, with a key and without anything that would change where a run goes."""
+    """This process's environment, with a key, and without settings that change the gateway or the flow."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MAVI_", "MEMORIES_", "PREFECT_"))}
     return {**kept, "MAVI_API_KEY": KEY, "PYTHONPATH": str(REPOSITORY), **more}
 
 
 def start(*arguments: object, cwd: Path | None = None, **more: str) -> "subprocess.Popen[str]":
-    """`mavi ARGUMENTS` as a process that goes on."""
+    """Start `mavi ARGUMENTS`."""
     command = [sys.executable, "-m", "mavi_tasks", *map(str, arguments)]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=cwd, env=environment(**more))
 
 
 def ended(process: "subprocess.Popen[str]", timeout_s: float = 120) -> Ended:
-    """Wait for it."""
+    """Wait for the end of a command."""
     out, err = process.communicate(timeout=timeout_s)
     return Ended(process.returncode, out, err)
 
 
 def mavi(*arguments: object, cwd: Path | None = None, **more: str) -> Ended:
-    """`mavi ARGUMENTS`, run to its end."""
+    """Run `mavi ARGUMENTS` and wait for its end."""
     return ended(start(*arguments, cwd=cwd, **more))
 
 
 def kill(process: "subprocess.Popen[str]") -> None:
-    """kill -9, and wait until it is gone."""
+    """Kill a process (kill -9) and wait for its end."""
     process.send_signal(signal.SIGKILL)
     process.communicate()
 
 
-def wait_for(what: Any, timeout_s: float = 60.0) -> Any:
-    """The first true value of `what()`."""
+def wait_for(condition: Any, timeout_s: float = 60.0) -> Any:
+    """Call `condition` until it is true; its value."""
     until = time.monotonic() + timeout_s
     while time.monotonic() < until:
-        if found := what():
+        if found := condition():
             return found
         time.sleep(0.005)
-    raise AssertionError("waited in vain")
+    raise AssertionError(f"not true within {timeout_s:g} s")
 
 
 # -- jobs
@@ -179,7 +179,7 @@ def write_job(folder: Path, name: str = "job.yaml", **fields: Any) -> Path:
 
 
 def url_rows(folder: Path, count: int, name: str = "items.csv") -> Path:
-    """A manifest of image URLs that nobody serves: the sandbox takes them unseen."""
+    """A manifest of image URLs that do not exist: the sandbox accepts them without a download."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
     rows = "".join(f"i{n},https://media.example/{n}.jpg\n" for n in range(count))
@@ -188,7 +188,7 @@ def url_rows(folder: Path, count: int, name: str = "items.csv") -> Path:
 
 
 def url_job(folder: Path, count: int, base_url: str, **fields: Any) -> Path:
-    """A job over image URLs, of one model unless told otherwise, answered by a sandbox elsewhere."""
+    """A job over image URLs, of one model unless configured, for a sandbox at `base_url`."""
     return write_job(
         folder,
         **{
@@ -203,11 +203,11 @@ def url_job(folder: Path, count: int, base_url: str, **fields: Any) -> Path:
     )
 
 
-# -- what a run left
+# -- the dataset of a run
 
 
 def rows(out: Path, table: str = "results", columns: str = "*", where: str = "true") -> list[dict[str, Any]]:
-    """Rows of a dataset, read as its users do; none when nothing was published yet."""
+    """Rows of a dataset, read with DuckDB as users do; empty before the first publish."""
     files = f"{out}/{table}/**/*.parquet"
     if not any((out / table).rglob("*.parquet")):
         return []

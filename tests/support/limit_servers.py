@@ -1,4 +1,4 @@
-"""Simulated servers with limits of their own, and a crowd of workers that asks them through a Throttle."""
+"""Simulated servers with limits of their own, and many workers that call them through a ModelLimiter."""
 
 import asyncio
 import random
@@ -29,7 +29,7 @@ class RateServer:
 
     @property
     def in_flight(self) -> int:
-        """Tries under way at the full rate."""
+        """Requests under way at the full rate."""
         return int(self.rate_per_s * self.latency_s)
 
     def take(self, now: float) -> bool:
@@ -98,7 +98,7 @@ class QueueServer(RateServer):
 class Seen:
     """What one simulated run came to."""
 
-    tries: int = 0
+    attempts: int = 0
     ok: int = 0
     throttled: int = 0
     warm_ok: int = 0
@@ -116,16 +116,21 @@ class Seen:
 
     @property
     def throttled_share(self) -> float:
-        return self.throttled / self.tries
+        return self.throttled / self.attempts
 
 
 def ask_many(
-    server: RateServer, *, for_s: float = 120.0, warm_up_s: float = 30.0, workers: int = 600, **told: object
+    server: RateServer,
+    *,
+    for_s: float = 120.0,
+    warm_up_s: float = 30.0,
+    workers: int = 600,
+    **configured: object,
 ) -> Seen:
     """Workers ask without a pause for `for_s` virtual seconds."""
     clock = FakeClock()
     seen = Seen()
-    limits = {"requests_per_minute": None, "tokens_per_minute": None, "concurrency": None} | told
+    limits = {"requests_per_minute": None, "tokens_per_minute": None, "concurrency": None} | configured
     limiter = ModelLimiter("gpt:sim", clock=clock, on_change=seen.changes.append, **limits)
     began = clock.now()
 
@@ -135,7 +140,7 @@ def ask_many(
             sent = clock.now()
             ok = await server.ask(clock)
             warm = sent >= began + warm_up_s
-            seen.tries += 1
+            seen.attempts += 1
             seen.ok += ok
             seen.throttled += not ok
             seen.warm_ok += ok and warm and sent < began + for_s
@@ -150,6 +155,6 @@ def ask_many(
 
     clock.run(main)
     seen.warm_s, seen.wall_s = for_s - warm_up_s, clock.now() - began
-    seen.mean_latency_s /= seen.tries
+    seen.mean_latency_s /= seen.attempts
     seen.capacity_per_s = server.capacity_per_s()
     return seen

@@ -2,7 +2,7 @@
 
 import base64
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 from PIL import Image, ImageDraw
 
-from mavi_tasks.media import Media
+from mavi_tasks.media import DEFAULTS, Delivery, Media, MediaOptions, Refusal, route_for
+from mavi_tasks.media.encode import assemble, encode
 from mavi_tasks.providers.base import Route
 
 IMAGE_MIMES = frozenset({"image/jpeg", "image/png", "image/webp"})
@@ -97,6 +98,22 @@ def opened(data: str | None) -> Image.Image:
 def found(unit: object) -> Media:
     assert isinstance(unit, Media), unit
     return unit
+
+
+def deliver(
+    media_items: Sequence[Media | Refusal], family: Family, *, options: MediaOptions = DEFAULTS, **asked: Any
+) -> Delivery | Refusal:
+    """One request's media as parts, or why not; `asked` goes to `route_for`."""
+    plan = route_for(media_items, family, options=options, **asked)
+    if isinstance(plan, Refusal):
+        return plan
+    done = []
+    for step in plan.steps:
+        encoded = encode(step, options)
+        if isinstance(encoded, Refusal):
+            return encoded
+        done.append(encoded)
+    return assemble(plan, done)
 
 
 class _Handler(BaseHTTPRequestHandler):

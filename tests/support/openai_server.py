@@ -1,4 +1,4 @@
-"""A strict OpenAI-compatible server: refuses whatever OpenAI's reference does not know."""
+"""A strict OpenAI-compatible server: refuses everything that is not in OpenAI's reference."""
 
 import base64
 import contextlib
@@ -27,7 +27,7 @@ class Refused(Exception):
 
 @dataclass
 class Server:
-    """What came, and how the server is to behave."""
+    """The received requests, and the settings of the server."""
 
     base_url: str = ""
     models: tuple[str, ...] = ("llava:7b", "tiny")
@@ -43,32 +43,32 @@ class Server:
             raise Refused(404, "model_not_found", f"The model `{body['model']}` does not exist")
         require(body.get("max_tokens", 1) > 0, "max_tokens")
         prompt, pictures = read(body["messages"])
-        text = self.said(body.get("response_format", {"type": "text"}), pictures)
+        text = self.answer(body.get("response_format", {"type": "text"}), pictures)
         choice = {
             "message": {"role": "assistant", "content": text},
             "finish_reason": "stop",
             "logprobs": None,
         }
-        spoken = {"prompt_tokens": len(prompt) // 4 + 100 * len(pictures), "completion_tokens": 7}
+        usage = {"prompt_tokens": len(prompt) // 4 + 100 * len(pictures), "completion_tokens": 7}
         return {
             "id": f"chatcmpl-{len(self.bodies)}",
             "object": "chat.completion",
             "created": 1767092232,
             "model": body["model"],
             "choices": [{**choice, "index": index} for index in range(body.get("n", 1))],
-            "usage": {**spoken, "total_tokens": sum(spoken.values())},
+            "usage": {**usage, "total_tokens": sum(usage.values())},
         }
 
-    def said(self, form: dict[str, Any], pictures: list[Image.Image | str]) -> str:
+    def answer(self, form: dict[str, Any], pictures: list[Image.Image | str]) -> str:
         if form["type"] == "json_schema":
             require(set(form["json_schema"]) <= {"name", "schema", "strict", "description"}, "json_schema")
             return json.dumps({"label": "cat"})
         return " ".join("linked" if isinstance(one, str) else f"{one.width}x{one.height}" for one in pictures)
 
 
-def require(holds: bool, what: str) -> None:
-    if not holds:
-        raise Refused(400, "invalid_request_error", what)
+def require(condition: bool, message: str) -> None:
+    if not condition:
+        raise Refused(400, "invalid_request_error", message)
 
 
 def read(messages: list[dict[str, Any]]) -> tuple[str, list[Image.Image | str]]:
@@ -96,9 +96,9 @@ def picture(image_url: dict[str, Any]) -> Image.Image | str:
 
 
 @contextlib.contextmanager
-def openai_server(**told: Any) -> Iterator[Server]:
+def openai_server(**settings: Any) -> Iterator[Server]:
     """The server at {base_url}/chat/completions, for the key KEY."""
-    state = Server(**told)
+    state = Server(**settings)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -108,12 +108,12 @@ def openai_server(**told: Any) -> Iterator[Server]:
             state.paths.add(self.path)
             state.keys.add(self.headers["Authorization"])
             try:
-                status, said = 200, self._answer(raw)
+                status, reply = 200, self._answer(raw)
             except Refused as refused:
                 state.refused.append(f"{refused.status} {refused}")
                 error = {"message": str(refused), "type": "invalid_request_error", "code": refused.code}
-                status, said = refused.status, {"error": error}
-            body = json.dumps(said).encode()
+                status, reply = refused.status, {"error": error}
+            body = json.dumps(reply).encode()
             self.send_response(status)
             for name, value in (("Content-Type", "application/json"), ("Content-Length", str(len(body)))):
                 self.send_header(name, value)

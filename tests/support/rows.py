@@ -1,4 +1,4 @@
-"""Rows for tests of storage, by column name, in the order the journal wants."""
+"""Rows for tests of storage, by column name, in the column order of the journal."""
 
 from hashlib import sha256
 

@@ -12,7 +12,7 @@ import botocore.session
 from botocore.config import Config
 
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
-# Nothing of the machine's own: no profile, no instance role.
+# Ignore the settings of the machine: no profile, no instance role.
 ALONE = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": os.devnull,
          "AWS_SHARED_CREDENTIALS_FILE": os.devnull}  # fmt: skip
 
@@ -29,7 +29,7 @@ class S3:
         return {"AWS_ENDPOINT_URL": self.url, **KEYS, **ALONE}
 
     def client(self):
-        """A client of its own, so that a test sees what is there without ours."""
+        """A plain botocore client, independent of the code under test."""
         return botocore.session.get_session().create_client(
             "s3",
             endpoint_url=self.url,
@@ -40,7 +40,7 @@ class S3:
         )
 
     def bucket(self, name: str) -> str:
-        """Make a bucket; its URL."""
+        """Create a bucket; its URL."""
         client = self.client()
         client.create_bucket(Bucket=name)
         client.close()
@@ -58,7 +58,7 @@ class S3:
 
 @contextlib.contextmanager
 def s3_server(port: str = "0", **env: str) -> Iterator[S3]:
-    """Serve until the block ends; what is stored is in memory."""
+    """Serve until the block ends; objects are in memory only."""
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port]
     env = {**os.environ, **KEYS, **env}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as process:

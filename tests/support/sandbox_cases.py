@@ -1,4 +1,4 @@
-"""Requests for the embedded gateway: builders of each family's form, what it refuses, what it takes."""
+"""Requests for the embedded gateway: builders for each family's format, refused and accepted requests."""
 
 import base64
 import io

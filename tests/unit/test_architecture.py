@@ -1,4 +1,4 @@
-"""Who may import what, and what the quick commands must not load."""
+"""Who may import what, what a module may be called, and what the quick commands must not load."""
 
 import ast
 import re
@@ -12,6 +12,44 @@ from tests.support.gateways import REPOSITORY, environment
 PACKAGE = REPOSITORY / "mavi_tasks"
 SOURCES = sorted(PACKAGE.rglob("*.py")) + sorted((REPOSITORY / "flows").glob("*.py"))
 HEAVY = ("pandas", "pyarrow", "prefect", "numpy", "duckdb", "polars", "scipy")
+
+until_merged = pytest.mark.xfail(strict=False, reason="some packages still have their old names and imports")
+
+# The order of the packages: each imports only packages of lines below its own, or its own.
+LAYERS = """
+cli
+api
+flows
+reports
+execution
+gateway planning
+job
+prompts
+manifest
+media
+costs compare
+pricing
+storage
+limits
+providers
+labels
+estimate
+common
+schema
+errors
+"""
+LEVEL = {name: level for level, line in enumerate(LAYERS.split("\n")[-2:0:-1]) for name in line.split()}
+# Below everything, beside everything: the embedded gateway imports nothing of ours, and may be used by all.
+APART = ("sandbox",)
+AT_THE_TOP = {"__init__.py", "__main__.py", "errors.py", "schema.py", "py.typed"}
+MOST_LINES = 400
+
+# Words that stand for an idea with a standard name (attempt, request, limiter, worker pool, run report ...).
+PRIVATE_WORDS = {
+    "lane", "lanes", "asking", "told", "untold", "heard", "bury", "undertaker", "share", "turn",
+    "turns", "books", "want", "wants", "wanted", "way", "ways", "crew", "staff", "mourn", "desk", "errand",
+    "talk", "words",
+}  # fmt: skip
 
 
 def imported(path):
@@ -28,6 +66,147 @@ def _absolute(path, node):
         return node.module
     package = path.relative_to(REPOSITORY).with_suffix("").parts[: -node.level]
     return ".".join([*package, *filter(None, [node.module])])
+
+
+# -- layers
+
+
+def package_of(path):
+    """The first level below mavi_tasks: `costs`, `schema`; None for the package itself and __main__."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[0] if parts[0] not in ("__init__", "__main__") else None
+
+
+def module_of(path):
+    parts = path.relative_to(REPOSITORY).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imported_modules(path):
+    """The modules of ours that a file imports; `from mavi_tasks.costs import cube` is the module cube."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = _absolute(path, node)
+            below = [f"{base}.{alias.name}" for alias in node.names]
+            names = [name for name in below if name in MODULES]
+            if len(names) < len(below):
+                names.append(base)
+        else:
+            continue
+        yield from (name for name in names if name in MODULES)
+
+
+GRAPH = {
+    module: {name for name in imported_modules(path) if name != module} for module, path in MODULES.items()
+}
+
+
+def packages_imported():
+    """(importing package, imported package) -> the modules where that is."""
+    found = {}
+    for module, names in GRAPH.items():
+        here = package_of(MODULES[module])
+        for name in names:
+            there = package_of(MODULES[name])
+            if here is not None and there is not None and here != there:
+                found.setdefault((here, there), set()).add(f"{module} -> {name}")
+    return found
+
+
+def test_every_package_has_its_layer():
+    assert {package_of(path) for path in MODULES.values()} - {None} - set(APART) == set(LEVEL)
+
+
+@until_merged
+def test_imports_go_down_the_layers():
+    """Imports inside functions and under TYPE_CHECKING are counted, too."""
+    up = {
+        f"{here} imports {there}: {line}"
+        for (here, there), lines in packages_imported().items()
+        if there not in APART and LEVEL[here] <= LEVEL[there]
+        for line in lines
+    }
+    assert up == set()
+
+
+def cycles(graph):
+    """The strongly connected components with more than one member (Tarjan)."""
+    index, low, stack, found = {}, {}, [], []
+
+    def visit(node):
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for name in graph[node]:
+            if name not in index:
+                visit(name)
+            if name in stack:
+                low[node] = min(low[node], low[name])
+        if low[node] == index[node]:
+            position = stack.index(node)
+            if len(stack) - position > 1:
+                found.append(sorted(stack[position:]))
+            del stack[position:]
+
+    for node in graph:
+        if node not in index:
+            visit(node)
+    return found
+
+
+@until_merged
+def test_no_modules_import_each_other():
+    assert cycles(GRAPH) == []
+
+
+@until_merged
+def test_no_packages_import_each_other():
+    graph = {package_of(path): set() for path in MODULES.values()}
+    for here, there in packages_imported():
+        graph[here].add(there)
+    del graph[None]
+    assert cycles(graph) == []
+
+
+# -- names and sizes
+
+
+def test_beside_the_packages_only_the_public_modules_are_at_the_top():
+    there = {path.name for path in PACKAGE.iterdir() if path.is_file()}
+    assert there <= AT_THE_TOP
+
+
+@until_merged
+def test_every_module_can_be_read_in_one_sitting():
+    lines = {module: len(path.read_text("utf-8").splitlines()) for module, path in MODULES.items()}
+    assert {module: count for module, count in lines.items() if count > MOST_LINES} == {}
+
+
+def private_words(name):
+    return PRIVATE_WORDS & set(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().split("_"))
+
+
+def test_no_module_is_named_by_a_private_word():
+    assert {module for module in MODULES if private_words(module.rpartition(".")[2])} == set()
+
+
+@until_merged
+def test_no_class_or_public_function_is_named_by_a_private_word():
+    kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    found = {
+        f"{module}: {node.name}"
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, kinds) and not node.name.startswith("_") and private_words(node.name)
+    }
+    assert found == set()
+
+
+# -- third parties
 
 
 def importers(*tops):
@@ -115,20 +294,6 @@ def test_no_family_is_known_outside_providers():
         for line in compared_with_a_family(path)
     ]
     assert found == []
-
-
-def test_stages_do_not_reach_up():
-    """Data goes one way: what is below never imports what puts it together."""
-    below = ("providers", "media", "limits", "manifest", "labels", "estimate", "sandbox")
-    up = re.compile(r"mavi_tasks\.(cli|flows|reports|execution|planning)(\.|$)")
-    found = {
-        (path.relative_to(PACKAGE).as_posix(), name)
-        for folder in below
-        for path in (PACKAGE / folder).rglob("*.py")
-        for name in imported(path)
-        if up.match(name)
-    }
-    assert found == set()
 
 
 # -- what is loaded

@@ -16,7 +16,7 @@ from mavi_tasks.job import Job
 from mavi_tasks.job.endpoint import Endpoint
 from mavi_tasks.limits.shared import RateLeaseStore, StoreError
 from mavi_tasks.limits.shared.budget_ledger import Ledger
-from mavi_tasks.limits.shared.factory import ledger, permits
+from mavi_tasks.limits.shared.factory import ledger, rate_lease_store
 from mavi_tasks.media import MediaOptions
 
 STOP_FILE: Final = "stop"  # in the plan's folder: the run has stopped, send nothing more
@@ -47,7 +47,7 @@ class WorkerConfig:
         There are never more workers than a configured concurrency allows.
         """
         context, job = run.context, run.context.job
-        permits(job.shared_limits, os.environ)
+        rate_lease_store(job.shared_limits, os.environ)
         configured = [job.limits_for(target.model).concurrency for target in context.targets]
         workers = [job.workers or os.cpu_count() or 1, *(limit for limit in configured if limit is not None)]
         return cls(
@@ -67,7 +67,7 @@ class WorkerConfig:
 
     def rate_leases(self, env: Mapping[str, str]) -> RateLeaseStore:
         """Where the workers share configured rates."""
-        return permits(self.job.shared_limits, env)
+        return rate_lease_store(self.job.shared_limits, env)
 
     def ledger(self, env: Mapping[str, str]) -> Ledger:
         """The dollars that this run's workers share."""

@@ -21,7 +21,7 @@ async def reclaim_dead_workers(run: Run, config: WorkerConfig) -> None:
     for writer in await ledger.holders():
         if not (dataset.journal / f"{writer}.lock").exists():  # cleared when a dead writer is published
             spent = await asyncio.to_thread(run_totals.spent_pico, dataset.root, writer)
-            await ledger.bury(writer, spent)
+            await ledger.reclaim(writer, spent)
     await ledger.close()
 
 

@@ -4,7 +4,7 @@
     granted    by holder: what it was given, less what it gave back; at its end that is what it spent
     open       holders that may still spend or give back
 
-A dead holder's portion counts as spent until its journal is read; then `bury` puts the true figure there.
+A dead holder's portion counts as spent until its journal is read; then `reclaim` sets the true figure.
 left + all that is granted is always the whole budget, in whole pico-dollars.
 """
 
@@ -13,14 +13,14 @@ from typing import Any, NamedTuple, Protocol
 
 
 class BudgetGrant(NamedTuple):
-    """What an exchange came to. `others`: somebody else may still give something back."""
+    """The result of an exchange. `others`: another holder may still give something back."""
 
     granted_pico: int
     others: bool
 
 
 class Ledger(Protocol):
-    """A budget that several processes draw on. Every method raises StoreError when it cannot be asked."""
+    """A budget that several processes draw on. Its methods raise StoreError when the store is unavailable."""
 
     async def open(self, left_pico: int) -> None:
         """Begin anew with so much to hand out."""
@@ -36,16 +36,16 @@ class Ledger(Protocol):
         """
         ...
 
-    async def bury(self, holder: str, spent_pico: int) -> None:
-        """A holder has died having spent so much; the rest of its portion can be had again."""
+    async def reclaim(self, holder: str, spent_pico: int) -> None:
+        """A holder died having spent so much; the rest of its portion is free again."""
         ...
 
     async def holders(self) -> list[str]:
-        """Who may still spend."""
+        """Workers that may still spend."""
         ...
 
     async def close(self) -> None:
-        """Give up the connection to the store."""
+        """Close the connection to the store."""
         ...
 
 
@@ -64,7 +64,7 @@ class State:
     def values(self) -> dict[str, Any]:
         return asdict(self)
 
-    def bury(self, holder: str, spent_pico: int) -> None:
+    def reclaim(self, holder: str, spent_pico: int) -> None:
         if holder in self.open:
             self.open.remove(holder)
             self.left += self.granted[holder] - spent_pico

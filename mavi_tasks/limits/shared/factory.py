@@ -1,4 +1,4 @@
-"""Which store a run's workers share: `shared_limits` of the job."""
+"""The store that a run's workers share: `shared_limits` of the job."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,9 +12,9 @@ from mavi_tasks.limits.shared.rate_leases import RateLeaseStore
 REDIS_URL: Final = "MAVI_REDIS_URL"  # from the environment: it may hold a password
 
 
-def permits(kind: str, env: Mapping[str, str]) -> RateLeaseStore:
+def rate_lease_store(kind: str, env: Mapping[str, str]) -> RateLeaseStore:
     """The store of leases. Raises InputError when what it needs is not installed."""
-    return _PERMITS[kind](env)
+    return _STORES[kind](env)
 
 
 def ledger(kind: str, env: Mapping[str, str], path: Path, run_id: str) -> Ledger:
@@ -30,28 +30,28 @@ def _redis(env: Mapping[str, str]) -> Any:
     try:
         from mavi_tasks.limits.shared.redis_store import connect
     except ImportError as error:
-        raise InputError("shared_limits: redis needs: pip install 'mavi[redis]'") from error
+        raise InputError("shared_limits: redis needs: pip install 'mavi-tasks[redis]'") from error
     try:
         return connect(env.get(REDIS_URL) or "redis://127.0.0.1:6379/0")
     except ValueError as error:  # its message does not repeat the URL, which may hold a password
         raise InputError(f"{REDIS_URL} must be a URL such as redis://host:6379/0") from error
 
 
-def _redis_permits(env: Mapping[str, str]) -> RateLeaseStore:
+def _redis_leases(env: Mapping[str, str]) -> RateLeaseStore:
     client = _redis(env)
     from mavi_tasks.limits.shared.redis_store import RedisRateLeases
 
     return RedisRateLeases(client)
 
 
-def _prefect_permits(_: Mapping[str, str]) -> RateLeaseStore:
+def _prefect_leases(_: Mapping[str, str]) -> RateLeaseStore:
     from mavi_tasks.limits.shared.prefect_store import PrefectRateLeases
 
     return PrefectRateLeases()
 
 
-_PERMITS: Final[Mapping[str, Callable[[Mapping[str, str]], RateLeaseStore]]] = {
+_STORES: Final[Mapping[str, Callable[[Mapping[str, str]], RateLeaseStore]]] = {
     "file": lambda _: FileRateLeases(),
-    "redis": _redis_permits,
-    "prefect": _prefect_permits,
+    "redis": _redis_leases,
+    "prefect": _prefect_leases,
 }

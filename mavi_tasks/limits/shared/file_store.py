@@ -1,8 +1,8 @@
-"""Leases and dollars in files, for the processes of one machine: no server, no setting up.
+"""Leases and dollars in files, for the processes of one machine: no server, no set-up.
 
 One small file for each limit, under a lock; its number is an instant of the monotonic clock, which all
-processes of a machine share. A machine that started anew has a younger clock: what lies further ahead than
-leases can is forgotten.
+processes of a machine have in common. After a restart the clock is younger: an instant further ahead than a
+lease can be is ignored.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ from mavi_tasks.limits.shared.budget_ledger import BudgetGrant, State, exchange,
 from mavi_tasks.limits.shared.rate_leases import StoreError, reserve
 
 LOCK_S: Final = 10.0
-MOST_AHEAD_S: Final = 3600.0
+MAX_AHEAD_S: Final = 3600.0
 
 
 def machine_folder() -> Path:
-    """Where all runs of this user on this machine meet."""
+    """The folder that all runs of this user on this machine use."""
     user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
     return Path(tempfile.gettempdir()) / f"mavi-limits-{user}"
 
@@ -48,7 +48,7 @@ class FileRateLeases:
             with FileLock(f"{path}.lock", timeout=LOCK_S):
                 now_s = time.monotonic()
                 free_at_s = _number(path)
-                if free_at_s - now_s > MOST_AHEAD_S:
+                if free_at_s - now_s > MAX_AHEAD_S:
                     free_at_s = now_s
                 start_s, free_at_s = reserve(free_at_s, now_s, spacing_s)
                 path.write_text(repr(free_at_s))
@@ -81,8 +81,8 @@ class FileLedger:
 
         return await asyncio.to_thread(self._change, change)
 
-    async def bury(self, holder: str, spent_pico: int) -> None:
-        await asyncio.to_thread(self._change, lambda state: state.bury(holder, spent_pico))
+    async def reclaim(self, holder: str, spent_pico: int) -> None:
+        await asyncio.to_thread(self._change, lambda state: state.reclaim(holder, spent_pico))
 
     async def holders(self) -> list[str]:
         return await asyncio.to_thread(self._change, lambda state: list(state.open))
@@ -94,11 +94,11 @@ class FileLedger:
         try:
             with FileLock(f"{self._path}.lock", timeout=LOCK_S):
                 state = State.of(json.loads(self._path.read_bytes())) if self._path.exists() else opened(0)
-                told = change(state)
-                kept = told if isinstance(told, State) else state
+                result = change(state)
+                kept = result if isinstance(result, State) else state
                 staged = self._path.with_suffix(".new")
                 staged.write_text(json.dumps(kept.values()))
                 staged.replace(self._path)
-                return told
+                return result
         except (OSError, Timeout) as error:
             raise StoreError(f"{self._path}: {error}") from error

@@ -1,12 +1,12 @@
-"""Leases from a Prefect server's global concurrency limits, for workers that have nothing else in common.
+"""Leases from a Prefect server's global concurrency limits, for workers that have no other store in common.
 
-A limit of ours is used as a queue, not as a gate: its slots are tenths of a millisecond of leased time, they
+The limit is used as a queue, not as a gate: its slots are tenths of a millisecond of leased time, they
 decay in real time, and the slots still occupied after ours are how long the lease ends from now. So nothing
 is ever denied, which matters: each denial resets the decay and loses what had decayed (measured: a 10/s limit
-asked slot by slot gives 8.5). Two requests a lease, none of which emits an event.
+leased slot by slot gives 8.5). Two requests a lease, none of which emits an event.
 
-Limits are made when they are missing, and looked at in every answer: Prefect itself takes a missing or a
-paused limit for no limit.
+Limits are created when they are missing, and checked in every answer: Prefect itself treats a missing or a
+paused limit as no limit.
 """
 
 from typing import Any, Final
@@ -20,7 +20,7 @@ from mavi_tasks.errors import InputError
 from mavi_tasks.limits.shared.rate_leases import StoreError
 
 SLOTS_PER_S: Final = 10_000
-MOST_AHEAD_S: Final = 3600
+MAX_AHEAD_S: Final = 3600
 
 
 class PrefectRateLeases:
@@ -48,7 +48,7 @@ class PrefectRateLeases:
         client = await self._connected()
         if limit not in self._known:
             await client.upsert_global_concurrency_limit_by_name(
-                limit, SLOTS_PER_S * MOST_AHEAD_S, float(SLOTS_PER_S)
+                limit, SLOTS_PER_S * MAX_AHEAD_S, float(SLOTS_PER_S)
             )
             self._known.add(limit)
         taken: Any = (await client.increment_concurrency_slots([limit], slots, "rate_limit")).json()

@@ -8,7 +8,7 @@ from mavi_tasks.limits import Clock
 
 
 class StoreError(StoppedError):
-    """The store cannot be asked, or does not know the limit; nothing may be sent on its account."""
+    """The store does not answer, or does not know the limit; nothing may be sent."""
 
 
 class RateLeaseStore(Protocol):
@@ -17,12 +17,12 @@ class RateLeaseStore(Protocol):
     async def lease(self, limit: str, spacing_s: float) -> float:
         """Take the next lease; returns the seconds until it starts, 0.0 for now. Raises StoreError.
 
-        The one after it starts `spacing_s` later at the earliest, whoever takes it.
+        The one after it starts `spacing_s` later at the earliest, whichever worker takes it.
         """
         ...
 
     async def close(self) -> None:
-        """Give up the connection to the store."""
+        """Close the connection to the store."""
         ...
 
 
@@ -33,12 +33,12 @@ def reserve(free_at_s: float, now_s: float, spacing_s: float) -> tuple[float, fl
 
 
 def limit_name(gateway: str, api_key: str | None, model: str) -> str:
-    """What a store calls one model's limit of one account; tells nothing of the key."""
+    """One model's limit of one account, as the store names it; the key cannot be found from it."""
     digest = sha256("\0".join((gateway, api_key or "", model)).encode()).hexdigest()
     return f"mavi-{digest[:24]}"
 
 
-class MemoryPermits:
+class MemoryRateLeases:
     """Leases for the limiters of one process."""
 
     def __init__(self, clock: Clock) -> None:
@@ -51,4 +51,4 @@ class MemoryPermits:
         return start_s - now_s
 
     async def close(self) -> None:
-        """Nothing to give up."""
+        """Nothing is held open."""

@@ -1,7 +1,7 @@
 """Leases and dollars in Redis or Valkey, for any number of machines (extra `redis`).
 
 The lease is one Lua script, timed by the server's clock. A server that forgets (no persistence, restarted)
-forgets at most the second that is leased ahead.
+loses at most the second that is leased ahead.
 """
 
 import json
@@ -29,11 +29,11 @@ return start - now
 
 
 def connect(url: str) -> Any:
-    """A client that gives up a silent server after a few seconds."""
+    """A client that fails after a few seconds when the server does not answer."""
     return redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
 
 
-async def _told(answer: Awaitable[T]) -> T:
+async def _reply(answer: Awaitable[T]) -> T:
     try:
         return await answer
     except (RedisError, OSError, TimeoutError) as error:
@@ -49,33 +49,33 @@ class RedisRateLeases:
 
     async def lease(self, limit: str, spacing_s: float) -> float:
         spacing_us = round(spacing_s * 1e6)
-        return int(await _told(self._script(keys=[f"mavi:{limit}"], args=[spacing_us, KEPT_MS]))) / 1e6
+        return int(await _reply(self._script(keys=[f"mavi:{limit}"], args=[spacing_us, KEPT_MS]))) / 1e6
 
     async def close(self) -> None:
         await self._client.aclose()
 
 
 class RedisLedger:
-    """The dollars of one run in Redis; changed only when nobody else changed them meanwhile."""
+    """The dollars of one run in Redis; changed only when no other worker changed them meanwhile."""
 
     def __init__(self, client: Any, run_id: str) -> None:
         self._client, self._key = client, f"mavi:ledger:{run_id}"
 
     async def open(self, left_pico: int) -> None:
-        await _told(self._client.set(self._key, json.dumps(opened(left_pico).values()), ex=LEDGER_KEPT_S))
+        await _reply(self._client.set(self._key, json.dumps(opened(left_pico).values()), ex=LEDGER_KEPT_S))
 
     async def exchange(
         self, holder: str, *, back_pico: int, least_pico: int, parts: int, last: bool
     ) -> BudgetGrant:
-        return await _told(
+        return await _reply(
             self._change(lambda state: exchange(state, holder, back_pico, least_pico, parts, last=last))
         )
 
-    async def bury(self, holder: str, spent_pico: int) -> None:
-        await _told(self._change(lambda state: state.bury(holder, spent_pico)))
+    async def reclaim(self, holder: str, spent_pico: int) -> None:
+        await _reply(self._change(lambda state: state.reclaim(holder, spent_pico)))
 
     async def holders(self) -> list[str]:
-        return list(_state(await _told(self._client.get(self._key))).open)
+        return list(_state(await _reply(self._client.get(self._key))).open)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -85,14 +85,14 @@ class RedisLedger:
             async with self._client.pipeline(transaction=True) as pipe:
                 await pipe.watch(self._key)
                 state = _state(await pipe.get(self._key))
-                told = change(state)
+                result = change(state)
                 pipe.multi()
                 pipe.set(self._key, json.dumps(state.values()), ex=LEDGER_KEPT_S)
                 try:
                     await pipe.execute()
                 except WatchError:
                     continue
-                return told
+                return result
 
 
 def _state(raw: bytes | None) -> State:

@@ -32,7 +32,7 @@ def trend(groups: Sequence[Group], days: Sequence[str]) -> Markup:
     spend: dict[str, dict[str, float]] = {}
     for group in groups:
         day, model = group.keys
-        spend.setdefault(model, {})[day] = group.tally.cost_pico / PICO
+        spend.setdefault(model, {})[day] = group.spend.cost_pico / PICO
     ordered = sorted(spend, key=lambda model: (-sum(spend[model].values()), model))
     shown, rest = ordered[:MOST_SERIES], ordered[MOST_SERIES:]
     series = [

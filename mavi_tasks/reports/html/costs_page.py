@@ -14,12 +14,12 @@ from mavi_tasks.costs.cell import SLOT, Sums, add, empty, values
 from mavi_tasks.costs.cost_report import CostReport
 from mavi_tasks.costs.reconciliation import Reconciled
 from mavi_tasks.costs.repricing import Repriced
-from mavi_tasks.costs.to_json import burn_text
+from mavi_tasks.costs.sentences import burn_text
 from mavi_tasks.costs.unit_costs import Unit
 from mavi_tasks.reports.html import costs_charts
 from mavi_tasks.reports.html.page import Section, asset, fragment, render
 
-MOST_JOBS = 200  # the dearest have a line of their own; the filters stay usable and the page small
+MOST_JOBS = 200  # the most expensive have a line of their own; the filters stay usable and the page small
 MOST_DAYS = 3_700
 SENT = ("cost_pico", "useful_pico", "invalid_pico", "exposure_pico")
 COUNTED = ("calls", "throttled_calls", "rejected_calls", "failed_calls", "in_doubt_calls", "unpriced_calls")
@@ -76,7 +76,7 @@ MODELS_INTRO = (
     "answers included; an hour of video bears the rows whose length is known. ≥ marks models with calls of "
     "unknown price."
 )
-JOBS_INTRO = "The dearest first, over the whole period of this page."
+JOBS_INTRO = "Most expensive first, over the whole period of this page."
 
 
 def pico_words(pico: int) -> str:
@@ -99,9 +99,9 @@ def calls_words(count: int) -> str:
 
 
 def _units(report: CostReport) -> Sequence[Unit]:
-    """The models, the dearest first, and all of them together last."""
+    """The models, the most expensive first, and all of them together last."""
     whole, *models = report.units
-    return [*sorted(models, key=lambda unit: (-unit.tally.cost_pico, unit.model or "")), whole]
+    return [*sorted(models, key=lambda unit: (-unit.spend.cost_pico, unit.model or "")), whole]
 
 
 def _subtitle(report: CostReport) -> str:
@@ -121,7 +121,7 @@ def _lead(report: CostReport) -> Markup:
     parts = [
         ("Useful", total.useful_pico, "answered"),
         ("Invalid", total.invalid_pico, "billed, but no usable answer"),
-        ("Retried", total.retried_pico, "billed tries that gave no row"),
+        ("Retried", total.retried_pico, "billed attempts that gave no row"),
     ]
     shares = [
         (name, pico_words(pico), format.percent(pico / total.cost_pico if total.cost_pico else None), why)
@@ -138,7 +138,7 @@ def cube_of(report: CostReport) -> Mapping[str, Any]:
     for group in groups:
         day, model, job, gateway = group.keys
         key = (day, model, jobs.get(job, _others(report)), gateway)
-        add(merged.setdefault(key, empty()), values(group.tally))
+        add(merged.setdefault(key, empty()), values(group.spend))
     days = _days(sorted({key[0] for key in merged}))
     tables = [days, *(sorted({key[slot] for key in merged}) for slot in (1, 2, 3))]
     places = [{name: number for number, name in enumerate(table)} for table in tables]
@@ -190,4 +190,4 @@ def _outlook(report: CostReport) -> Section:
 
 def _anomalies(report: CostReport) -> Section:
     body = _part("anomalies", report=report)
-    return Section("anomalies", "Days out of line", body, report.anomaly_rule)
+    return Section("anomalies", "Outlier days", body, report.anomaly_rule)

@@ -1,37 +1,35 @@
-"""What people see while a run goes on, and at its end. Progress goes to stderr, results to stdout."""
+"""What people see before a run, after its pilot and at its end; and the tables of `models` and `status`."""
 
 from __future__ import annotations
 
-import asyncio
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
-from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mavi_tasks.common.counters import ModelCounters
+from mavi_tasks.common.format import all_digits, duration
 from mavi_tasks.common.money import usd
 from mavi_tasks.estimate import Interval
-from mavi_tasks.execution.run_report import RunReport, advice
-from mavi_tasks.limits import ModelLimiter
+from mavi_tasks.execution.run_report import RunReport
 
 if TYPE_CHECKING:
     from mavi_tasks.planning.forecast import Forecast
     from mavi_tasks.planning.pilot import PilotResult
-    from mavi_tasks.planning.spool import Plan
     from mavi_tasks.storage.status import Status
 
-REFRESH_S = 0.25
-PLAIN_EVERY_S = 10.0
-WIDE = 120  # columns of a terminal that has room for everything
-READING = "Reading manifest and media"
+WIDE: Final = 120  # columns of a terminal that has room for everything
+REFUSALS_LISTED: Final = 5
+ANSWER_CHARS: Final = 300
+ERRORS_SHOWN: Final = 5
+ERROR_HINTS: Final[Mapping[str, str]] = {
+    "unreachable": "is the gateway up, and its base URL right?",
+    "not_found": "is the base URL right? /vu/chat/completions or /iu/chat/completions is appended to it",
+    "unreadable": "did something else answer, a proxy or a login page? check the base URL",
+    "bad_gateway": "try again later; a proxy in between may be the cause",
+}
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -43,132 +41,40 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=width)
 
 
-class Progress:
-    """A bar per model on a terminal, a line every ten seconds elsewhere, nothing when quiet."""
-
-    def __init__(
-        self, all_counters: Sequence[ModelCounters], limiters: Mapping[str, ModelLimiter], *, quiet: bool
-    ) -> None:
-        self._tallies, self._limiters, self._quiet = all_counters, limiters, quiet
-        self._console = Console(stderr=True)
-        self._began = time.monotonic()
-        self._before = {counters.model: counters.finished for counters in all_counters}
-
-    async def show(self) -> None:
-        """Until cancelled."""
-        if self._quiet:
-            return
-        if not self._console.is_terminal:
-            await self._lines()
-        with Live(console=self._console, auto_refresh=False, transient=True) as live:
-            while True:
-                live.update(self._table(), refresh=True)
-                await asyncio.sleep(REFRESH_S)
-
-    async def _lines(self) -> None:
-        while True:
-            await asyncio.sleep(PLAIN_EVERY_S)
-            for counters in self._tallies:
-                print(self._line(counters), file=sys.stderr, flush=True)
-
-    def _line(self, counters: ModelCounters) -> str:
-        rate, left = self._pace(counters)
-        return (
-            f"{counters.model}: {counters.finished}/{counters.requests} done, {counters.failed} failed, "
-            f"{rate:.1f}/s, {_tokens(counters)} tokens, ${dollars(counters.cost_pico)}, "
-            f"{self._pause(counters) or f'{left} left'}"
-        )
-
-    def _pause(self, counters: ModelCounters) -> str | None:
-        """Why nothing goes out, when that is so."""
-        limiter = self._limiters.get(counters.model)
-        return counters.stopped or (limiter.pausing if limiter is not None else None)
-
-    def _pace(self, counters: ModelCounters) -> tuple[float, str]:
-        """Requests per second since the start, and the time left at that pace."""
-        rate = (counters.finished - self._before[counters.model]) / max(1e-9, time.monotonic() - self._began)
-        left = counters.requests - counters.finished
-        return rate, _duration(left / rate) if rate > 0 else "?"
-
-    def _table(self) -> Table:
-        table = Table(box=None, padding=(0, 1), header_style="dim")
-        for name in ("model", "", "done", "rate", "in flight", "tokens", "cost", "left"):
-            table.add_column(name, justify="left" if name in ("model", "") else "right", no_wrap=True)
-        for counters in self._tallies:
-            rate, left = self._pace(counters)
-            limiter = self._limiters.get(counters.model)
-            flying = f"{limiter.in_flight}/{limiter.concurrency_now}" if limiter is not None else ""
-            table.add_row(
-                counters.model,
-                ProgressBar(total=max(1, counters.requests), completed=counters.finished, width=24),
-                f"{counters.finished}/{counters.requests}",
-                f"{rate:.1f}/s",
-                flying,
-                _tokens(counters),
-                "$" + dollars(counters.cost_pico),
-                (self._pause(counters) or left)[:40],
-            )
-        return table
-
-
-@contextmanager
-def reading(*, quiet: bool) -> Iterator[Callable[[Plan], None]]:
-    """Show a plan as it grows: on a terminal all the time, a line every ten seconds elsewhere."""
-    out = Console(stderr=True)
-    began = time.monotonic()
-    next_s = began + (REFRESH_S if out.is_terminal else PLAIN_EVERY_S)
-    with out.status(READING) if out.is_terminal and not quiet else nullcontext() as status:
-
-        def show(plan: Plan) -> None:
-            nonlocal next_s
-            now = time.monotonic()
-            if quiet or now < next_s:
-                return
-            rate, to_send = plan.items / (now - began), sum(plan.to_send.values())
-            text = f"{READING}: {plan.items:,} items, {rate:,.0f}/s, {to_send:,} requests to send"
-            if status is not None:
-                status.update(text)
-            else:
-                print(text, file=sys.stderr, flush=True)
-            next_s = now + (REFRESH_S if status is not None else PLAIN_EVERY_S)
-
-        yield show
-
-
-def planned(told: Forecast, console: Console, *, brief: bool = True) -> None:
+def show_plan(forecast: Forecast, console: Console, *, brief: bool = True) -> None:
     """What a run will do and cost: a line when brief, with a table of models otherwise."""
     from mavi_tasks.planning.planner import REFUSALS_SHOWN  # here: `mavi models` must not wait for pyarrow
 
-    plan, estimate = told.plan, told.estimate
+    plan, estimate = forecast.plan, forecast.estimate
     before = f", {plan.already_answered:,} answered before" if plan.already_answered else ""
     refused = len(plan.refused)
     more = f", {refused:,}{'+' if refused >= REFUSALS_SHOWN else ''} refused" if refused else ""
-    line = f"{plan.items:,} items, {plan.requests:,} requests{before}{more}: {told.to_send:,} to send"
-    if told.to_send:
+    line = f"{plan.items:,} items, {plan.requests:,} requests{before}{more}: {forecast.to_send:,} to send"
+    if forecast.to_send:
         line += f", about {_band(estimate.known_cost_usd)} in {_seconds_band(estimate.wall_s)}"
     console.print(Text(line))
     if not brief:
-        console.print(_plan_table(told))
-        for words in told.explanation():
-            console.print(Text(words, "dim"))
-        for refusal in plan.refused[:5]:
-            words = f"refused: {refusal['item_id']} by {refusal['model']}: {refusal['reason']}"
-            console.print(Text(words, "dim"))
-    for words in told.warnings:
-        console.print(Text(f"note: {words}", "yellow"))
-    if told.advice is not None and not told.advice.fits:
-        console.print(Text(told.advice.words, "yellow"))
-        for choice in told.advice.choices:
+        console.print(_plan_table(forecast))
+        for line in forecast.explanation():
+            console.print(Text(line, "dim"))
+        for refusal in plan.refused[:REFUSALS_LISTED]:
+            line = f"refused: {refusal['item_id']} by {refusal['model']}: {refusal['reason']}"
+            console.print(Text(line, "dim"))
+    for warning in forecast.warnings:
+        console.print(Text(f"note: {warning}", "yellow"))
+    if forecast.advice is not None and not forecast.advice.fits:
+        console.print(Text(forecast.advice.words, "yellow"))
+        for choice in forecast.advice.choices:
             console.print(Text(f"  would fit: {choice.words} (about ${choice.cost_usd:.4f})"))
 
 
-def _plan_table(told: Forecast) -> Table:
+def _plan_table(forecast: Forecast) -> Table:
     table = Table(box=None, header_style="bold")
     for name in ("model", "to send", "tokens in", "tokens out", "cost p10", "p50", "p90", "time", "basis"):
         table.add_column(name, justify="left" if name in ("model", "basis") else "right", overflow="fold")
-    for model in told.estimate.models:
+    for model in forecast.estimate.models:
         cost = model.cost_usd
-        dollars_ = (
+        cost_cells = (
             ("unknown", "", "")
             if cost is None
             else tuple(f"${v:.6f}" for v in (cost.p10, cost.p50, cost.p90))
@@ -179,8 +85,8 @@ def _plan_table(told: Forecast) -> Table:
             f"{model.requests:,}",
             f"{tokens.p50:,}" if tokens is not None else "unknown",
             f"{model.output_tokens.p50:,}",
-            *dollars_,
-            _duration(model.wall_s.p50),
+            *cost_cells,
+            duration(model.wall_s.p50),
             model.basis,
         )
     return table
@@ -191,30 +97,32 @@ def _band(band: Interval[Decimal]) -> str:
 
 
 def _seconds_band(band: Interval[float]) -> str:
-    return f"{_duration(band.p50)} ({_duration(band.p10)} to {_duration(band.p90)})"
+    return f"{duration(band.p50)} ({duration(band.p10)} to {duration(band.p90)})"
 
 
-def piloted(measured: PilotResult, told: Forecast, console: Console) -> None:
+def show_pilot(measured: PilotResult, forecast: Forecast, console: Console) -> None:
     """What a pilot showed: cost, time, and answers side by side."""
     console.print(Text(f"Pilot: {measured.projection.words}"))
-    console.print(Text(f"Time for all of it: about {_seconds_band(told.estimate.wall_s)}"))
-    models_ = [target.model for target in told.plan.targets]
+    console.print(Text(f"Time for all of it: about {_seconds_band(forecast.estimate.wall_s)}"))
+    models = [target.model for target in forecast.plan.targets]
     table = Table(title="A first look", title_justify="left", show_lines=True)
-    for name in ("item", *models_):
+    for name in ("item", *models):
         table.add_column(name, overflow="fold")
-    for (item_id, prompt_id), said in measured.answers.items():
-        cells = (Text(_printable(said.get(model, ""))) for model in models_)
+    for (item_id, prompt_id), by_model in measured.answers.items():
+        cells = (Text(_printable(by_model.get(model, ""))) for model in models)
         table.add_row(Text(f"{item_id} / {prompt_id}"), *cells)
     console.print(table)
 
 
 def _printable(text: str) -> str:
     """The start of an answer without control characters: it is untrusted, and terminals obey escapes."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text[:300])
+    return "".join(
+        c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text[:ANSWER_CHARS]
+    )
 
 
-def ending(report: RunReport, console: Console) -> None:
-    """The table of models, what to do about what is left, and where the answers lie."""
+def show_report(report: RunReport, console: Console) -> None:
+    """The table of models, what to do about what is left, and where the answers are."""
     answers = f" ({report.answers})" if report.answers is not None else ""
     table = Table(title=f"{report.facts['job']}: {report.status}{answers}", title_justify="left")
     names = ("answered", "failed", "skipped", "unsent", "cost", "tokens in", "tokens out", "p50", "p95")
@@ -229,7 +137,7 @@ def ending(report: RunReport, console: Console) -> None:
             str(m.failed + m.invalid),
             str(m.skipped),
             str(m.unsent),
-            "unknown" if m.unpriced and not Decimal(m.cost_usd) else "$" + _trim(m.cost_usd),
+            "unknown" if m.unpriced and not Decimal(m.cost_usd) else "$" + all_digits(Decimal(m.cost_usd)),
             f"{m.input_tokens:,}",
             f"{m.output_tokens:,}",
             _seconds(m.latency_p50_s),
@@ -238,15 +146,79 @@ def ending(report: RunReport, console: Console) -> None:
         table.add_row(m.model, *cells[:shown])
     console.print(table)
     console.print(_spend(report))
-    for words in advice(report):
-        console.print(Text(words, "yellow"))
+    for line in advice(report):
+        console.print(Text(line, "yellow"))
     console.print(Text(f"Parquet: {report.output}/results  (run {report.run_id})"))
 
 
+def _rest(report: RunReport) -> str:
+    """What the unsent requests would cost, by what those of the same model have cost; empty when unknown."""
+    left = [m for m in report.models if m.unsent]
+    if any(not m.answered or m.unpriced for m in left):
+        return ""
+    rest = sum(Decimal(m.cost_usd) / m.answered * m.unsent for m in left)
+    return f" (about ${rest:,.{2 if rest >= 1 else 4}f} more, by what was answered)" if rest else ""
+
+
+def _why(report: RunReport) -> Sequence[str]:
+    """The commonest failures, each with its first message and what may help."""
+    all_errors = [(times, code, text) for m in report.models for code, (times, text) in m.errors.items()]
+    return [
+        f"  {times} x {code}: {text}" + (f" ({ERROR_HINTS[code]})" if code in ERROR_HINTS else "")
+        for times, code, text in sorted(all_errors, reverse=True)[:ERRORS_SHOWN]
+    ]
+
+
+def advice(report: RunReport) -> Sequence[str]:
+    """Sentences on what is left and what to do, for under the table."""
+    lines = []
+    unsent, failed = report.total("unsent"), report.total("failed") + report.total("invalid")
+    if report.message:
+        lines.append(f"Stopped: {report.message}")
+    else:
+        lines += [
+            f"{m.model} was stopped after repeated failures: {m.stopped}" for m in report.models if m.stopped
+        ]
+    for m in report.models:
+        if m.throttled:
+            pace = f"{m.requests_per_minute:,.0f} requests/min, " if m.requests_per_minute else ""
+            lines.append(
+                f"{m.model} was throttled {m.throttled} times; it ended at {pace}{m.concurrency} at a time "
+                "(mavi run -v shows each change; set limits in the job to start there)."
+            )
+    if unsent:
+        first = "raise budget_usd and " if report.stop_reason == "budget" else ""
+        lines.append(
+            f"{unsent} requests were not sent{_rest(report)}; nothing is lost: "
+            f"{first}run the same command again to go on."
+        )
+    if failed:
+        lines.append(f"{failed} requests failed; see status and error_code in {report.output}/results.")
+        lines += _why(report)
+    unfit = report.total("invalid") + report.total("invalid_before")
+    if unfit:
+        lines.append(
+            f"{unfit} answers do not fit the answer schema; they are paid for, and sent again only with "
+            "--retry-invalid."
+        )
+    if report.total("skipped"):
+        lines.append(
+            f"{report.total('skipped')} requests were skipped, because their model cannot take the media: "
+            f"error_message in {report.output}/results says why, and mavi plan shows it before."
+        )
+    if report.total("truncated"):
+        lines.append(
+            f"{report.total('truncated')} answers were cut off: raise max_tokens, or lower thinking_budget."
+        )
+    if report.total("unpriced"):
+        lines.append(f"{report.total('unpriced')} answers have no known price: their cost is null, not zero.")
+    return lines
+
+
 def _spend(report: RunReport) -> Text:
-    text = f"Spent ${dollars(report.cost_pico)} in {_duration(report.wall_s)}"
+    text = f"Spent ${_dollars(report.cost_pico)} in {duration(report.wall_s)}"
     if report.exposure_pico:
-        text += f", and at most ${dollars(report.exposure_pico)} more on calls whose reply was lost"
+        text += f", and at most ${_dollars(report.exposure_pico)} more on calls whose reply was lost"
     return Text(text)
 
 
@@ -260,63 +232,46 @@ def plain(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], console: Co
     console.print(table)
 
 
-def dollars(pico: int) -> str:
-    """Exact to the last digit that is there, at least cents."""
-    return _trim(f"{usd(pico):f}")
-
-
-def _trim(amount: str) -> str:
-    whole, _, decimals = f"{Decimal(amount):f}".partition(".")
-    return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
-
-
-def _tokens(counters: ModelCounters) -> str:
-    return f"{counters.input_tokens + counters.output_tokens:,}"
-
-
 def _seconds(value: float | None) -> str:
     return "" if value is None else f"{value:.2f} s"
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def models(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+def show_models(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
     """Every model with what it takes and costs."""
     table = Table(box=None, header_style="bold")
     for name in ("model", "takes", "endpoints", "input tokens", "$/M in", "$/M out", "retires"):
         table.add_column(name, justify="right" if name.startswith("$") else "left", overflow="fold")
     for row in rows:
-        for at, tier in enumerate(row["tiers"]):
+        for index, tier in enumerate(row["tiers"]):
             bound = tier["up_to_input_tokens"]
             first = (row["model"], ", ".join(row["media"]), " ".join(row["endpoints"]))
             table.add_row(
-                *(first if at == 0 else ("", "", "")),
+                *(first if index == 0 else ("", "", "")),
                 "any" if len(row["tiers"]) == 1 else (f"up to {bound:,}" if bound else "above"),
                 str(tier["input_usd_per_mtok"]),
                 str(tier["output_usd_per_mtok"]),
-                (row["retires_on"] or "") if at == 0 else "",
+                (row["retires_on"] or "") if index == 0 else "",
             )
     console.print(table)
 
 
-def status(found: Status, console: Console) -> None:
+def show_status(status: Status, console: Console) -> None:
     """What a dataset holds."""
-    told = found.to_json()
+    figures = status.to_json()
     for name in ("answered", "failed", "invalid", "skipped", "in_doubt", "in_flight"):
-        console.print(f"{name.replace('_', ' '):>10}  {told[name]:,}")
-    console.print(f"{'spent':>10}  ${dollars(found.cost_pico)}")
-    if found.cost_pico != found.answers_pico:
+        console.print(f"{name.replace('_', ' '):>10}  {figures[name]:,}")
+    console.print(f"{'spent':>10}  ${_dollars(status.cost_pico)}")
+    if status.cost_pico != status.answers_pico:
+        without_row = _dollars(status.cost_pico - status.answers_pico)
+        console.print(f"{'':>10}  of it ${without_row} on attempts that gave no row")
+    if status.exposure_pico:
+        console.print(f"{'exposure':>10}  at most ${_dollars(status.exposure_pico)} more, on calls in doubt")
+    if status.quarantined:
         console.print(
-            f"{'':>10}  of it ${dollars(found.cost_pico - found.answers_pico)} on tries that gave no row"
+            f"{status.quarantined} damaged journal segments are in {status.dir}/_quarantine", style="yellow"
         )
-    if found.exposure_pico:
-        console.print(f"{'exposure':>10}  at most ${dollars(found.exposure_pico)} more, on calls in doubt")
-    if found.quarantined:
-        console.print(
-            f"{found.quarantined} damaged journal segments lie in {found.dir}/_quarantine", style="yellow"
-        )
-    plain(found.runs, ("run_id", "job", "gateway", "status", "answered", "unsent", "cost_usd"), console)
+    plain(status.runs, ("run_id", "job", "gateway", "status", "answered", "unsent", "cost_usd"), console)
+
+
+def _dollars(pico: int) -> str:
+    return all_digits(usd(pico))

@@ -1,6 +1,6 @@
-"""The four families, by the prefix of their models."""
+"""The four families, by the prefix of their model names."""
 
-from .base import Asked, Call, Completion, Endpoint, Family
+from .base import AnswerFormat, Call, Completion, Endpoint, Family
 from .gemini import GEMINI
 from .gpt import GPT
 from .nova import NOVA
@@ -8,4 +8,4 @@ from .qwen import QWEN
 
 FAMILIES = {family.name: family for family in (GEMINI, QWEN, NOVA, GPT)}
 
-__all__ = ["FAMILIES", "Asked", "Call", "Completion", "Endpoint", "Family"]
+__all__ = ["FAMILIES", "AnswerFormat", "Call", "Completion", "Endpoint", "Family"]

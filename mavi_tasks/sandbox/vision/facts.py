@@ -1,4 +1,4 @@
-"""Answers to single questions about a scene: a label, a word of several, yes or no, a sentence."""
+"""Answers to questions about a scene: a label, one of several options, yes or no, a sentence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,8 +8,8 @@ from .vocabulary import LEAST, SURE, Vocabulary
 
 MARK = "[local classifier, no language model] "
 UNKNOWN = "unknown"
-# Options that stand for none of the others; the classifier takes them when it abstains.
-ELSE = (
+# Options that mean "none of the others"; used when the classifier abstains.
+NO_OPTION = (
     "other",
     "others",
     "unknown",
@@ -20,41 +20,41 @@ ELSE = (
     "unclear",
 )
 CANNOT = "It names what its thousand classes know: it does not count, read, follow actions or reason."
-ABSENT = 0.05  # so little is a no
+ABSENT = 0.05  # below this probability the answer is no
 
 
 @dataclass(slots=True)
 class Facts:
-    """A scene, and the words offered for it. `missing` collects words outside the vocabulary."""
+    """A scene, and the options of the question. `missing` collects words outside the vocabulary."""
 
     scene: Scene
     vocabulary: Vocabulary
     options: Sequence[str] = ()
     missing: set[str] = field(default_factory=set)
-    _told: float | None = None  # how sure the last label was
+    _probability: float | None = None  # of the last label
 
     def best(self, options: Sequence[str]) -> tuple[str, float] | None:
-        """The likeliest option and its probability; None when nothing was seen or no word is known."""
+        """The likeliest option and its probability; None without pixels or without a known word."""
         if self.scene.probabilities is None:
             return None
         masses = self.vocabulary.masses(options, self.scene.probabilities)
         known = [(option, mass) for option, mass in zip(options, masses, strict=True) if mass is not None]
         self.missing.update(
-            o for o, mass in zip(options, masses, strict=True) if mass is None and not _is_else(o)
+            o for o, mass in zip(options, masses, strict=True) if mass is None and not _is_no_option(o)
         )
         return max(known, key=lambda pair: pair[1], default=None)
 
     def closed(self, options: Sequence[str]) -> str | None:
-        """The option that holds enough; else the one that means none of them; else None: it abstains."""
+        """The option with enough probability; else the one that means none of them; else None (abstains)."""
         found = self.best(options)
         if found is not None and found[1] >= LEAST:
-            self._told = found[1]
+            self._probability = found[1]
             return found[0]
-        self._told = found[1] if found is not None else 0.0
-        return next((option for option in options if _is_else(option)), None)
+        self._probability = found[1] if found is not None else 0.0
+        return next((option for option in options if _is_no_option(option)), None)
 
     def forced(self, options: Sequence[str], *, nullable: bool) -> str | None:
-        """As `closed`, but a form without a way out gets the likeliest word, however unlikely."""
+        """As `closed`, but a schema that allows neither null nor `other` gets the likeliest option."""
         found = self.closed(options)
         if found is not None or nullable:
             return found
@@ -62,31 +62,31 @@ class Facts:
         return best[0] if best is not None else None
 
     def every(self, options: Sequence[str]) -> list[str]:
-        """All options that hold enough."""
+        """All options with enough probability."""
         if self.scene.probabilities is None:
             return []
         masses = self.vocabulary.masses(options, self.scene.probabilities)
         return [option for option, mass in zip(options, masses, strict=True) if (mass or 0.0) >= LEAST]
 
     def label(self) -> str | None:
-        """One of the offered words, or the most specific name that holds half of the probability."""
+        """One of the options, or the most specific name with at least half of the probability."""
         if self.options:
             return self.closed(self.options)
         if self.scene.probabilities is None:
             return None
         found = self.vocabulary.specific(self.scene.probabilities)
         likeliest = self.vocabulary.likeliest(self.scene.probabilities, 1, 0.0)[0]
-        self._told = likeliest.mass if found is None else found.mass
+        self._probability = likeliest.mass if found is None else found.mass
         return None if found is None else found.name
 
     def confidence(self) -> float | None:
-        """How sure the label is."""
-        if self._told is None:
+        """The probability of the label."""
+        if self._probability is None:
             self.label()
-        return None if self._told is None else round(min(1.0, self._told), 3)
+        return None if self._probability is None else round(min(1.0, self._probability), 3)
 
     def whether(self, key: str) -> bool | None:
-        """is_cat, has_person: yes from half of the probability up; no only for `is_`, and below 1/20."""
+        """is_cat, has_person: yes from a probability of 0.5; no only for `is_`, below 0.05."""
         verb, _, word = key.partition("_")
         if verb not in ("is", "has", "contains", "shows") or self.scene.probabilities is None:
             return None
@@ -143,10 +143,10 @@ class Facts:
         return self.scene.only.kind if self.scene.only else None
 
     def prose(self) -> str:
-        """One or two sentences that begin by saying who speaks."""
+        """One or two sentences, marked as from the local classifier."""
         probabilities = self.scene.probabilities
         if probabilities is None:
-            return f"{MARK}{UNKNOWN}: {self._unseen()}"
+            return f"{MARK}{UNKNOWN}: {self._why_unknown()}"
         found = self.vocabulary.specific(probabilities)
         likely = ", ".join(f"{one.name} {one.mass:.0%}" for one in self.vocabulary.likeliest(probabilities))
         head = f"{found.name} ({found.mass:.0%})" if found else f"{UNKNOWN}: nothing reaches {SURE:.0%}"
@@ -154,7 +154,7 @@ class Facts:
         colours = " and ".join(self.scene.colours or ())
         return f"{MARK}{head}{classes}. Mainly {colours}; brightness {self.brightness_word()}. {CANNOT}"
 
-    def _unseen(self) -> str:
+    def _why_unknown(self) -> str:
         if not self.scene.media:
             return "no picture came with the question, and it cannot read."
         return (
@@ -162,8 +162,8 @@ class Facts:
         )
 
 
-def _is_else(option: str) -> bool:
-    return option.strip().lower() in ELSE
+def _is_no_option(option: str) -> bool:
+    return option.strip().lower() in NO_OPTION
 
 
 def _bright(brightness: float) -> str:

@@ -1,4 +1,4 @@
-"""JSON answers: each field of the asked form answered from what was seen, or left unanswered and listed."""
+"""JSON answers: each field of the schema gets an answer from the scene, or is listed as unanswered."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -12,11 +12,11 @@ Json = Mapping[str, Any]
 Answer = Callable[[Facts], Any]
 
 _LABELS = "label class category subject main_subject object main_object answer animal species name"
-_SURENESS = "confidence score probability certainty"
-# Several answers to one field are tried in turn, until one has the field's type.
+_CONFIDENCE = "confidence score probability certainty"
+# Of several answers for a field, the first one with the type of the field is used.
 _BY_NAME: tuple[tuple[str, *tuple[Answer, ...]], ...] = (
     (_LABELS, Facts.label),
-    (_SURENESS, Facts.confidence),
+    (_CONFIDENCE, Facts.confidence),
     ("caption description summary title text alt_text explanation reason", Facts.prose),
     ("tags labels keywords objects classes categories", Facts.tags),
     ("colors colours dominant_colors dominant_colours main_colors main_colours palette", Facts.colours),
@@ -30,17 +30,17 @@ _BY_NAME: tuple[tuple[str, *tuple[Answer, ...]], ...] = (
     ("media_kind media_type", Facts.kind),
 )
 BY_NAME = {name: answers for names, *answers in _BY_NAME for name in names.split()}
-LABELS, SURENESS = frozenset(_LABELS.split()), frozenset(_SURENESS.split())
+LABELS, CONFIDENCE = frozenset(_LABELS.split()), frozenset(_CONFIDENCE.split())
 _KINDS: Mapping[str, tuple[type, ...]] = {
     "string": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,), "array": (list,),
     "object": (dict,),
 }  # fmt: skip
-_DEEP = 6
+_MAX_DEPTH = 6
 
 
 @dataclass(slots=True)
-class Form:
-    """A schema being filled. `unanswered` collects the paths of the fields that stay empty."""
+class SchemaFiller:
+    """Makes the value of a schema. `unanswered` collects the paths of the fields without an answer."""
 
     facts: Facts
     root: Json
@@ -52,10 +52,10 @@ class Form:
         return _empty(schema) if value is None else value
 
     def _value(self, schema: Json, key: str, path: str, depth: int) -> Any:
-        """The value of a resolved schema; None when it has no answer."""
+        """The value of a resolved schema; None without an answer."""
         if "const" in schema:
             return schema["const"]
-        if _kind(schema) == "object" and depth < _DEEP:
+        if _kind(schema) == "object" and depth < _MAX_DEPTH:
             return self._object(schema, path, depth)
         found = self._answer(schema, key)
         if found is None:
@@ -63,12 +63,12 @@ class Form:
         return found
 
     def _object(self, schema: Json, path: str, depth: int) -> dict[str, Any]:
-        """Every field; one without an answer is null where that is allowed, else left out unless required."""
+        """All fields; one without an answer is null if allowed, else left out unless required."""
         properties: Json = schema.get("properties", {})
         required = schema.get("required", ())
         fields = {key: resolved(self.root, properties.get(key, {})) for key in [*properties, *required]}
         filled: dict[str, Any] = {}
-        for key in sorted(fields, key=_after_the_label):
+        for key in sorted(fields, key=_is_confidence):
             filled[key] = self._value(fields[key], key, f"{path}.{key}".lstrip("."), depth + 1)
             if filled[key] is None and key in required:
                 filled[key] = _empty(fields[key])
@@ -89,16 +89,16 @@ class Form:
         return self.facts.whether(_snake(key)) if _kind(schema) in ("boolean", None) else None
 
     def _several(self, schema: Json) -> list[Any] | None:
-        """Every word of an array's enum that holds enough."""
+        """All values of an array's enum with enough probability."""
         items = resolved(self.root, schema.get("items", {}))
         options = [option for option in items.get("enum") or () if isinstance(option, str)]
         found = self.facts.every(options) if options else None
         return _fitted(found, schema) if found else None
 
 
-def _after_the_label(key: str) -> bool:
-    """Sorts last what says how sure the label is."""
-    return _snake(key) in SURENESS
+def _is_confidence(key: str) -> bool:
+    """Whether a field is the probability of the label; it is answered after the label."""
+    return _snake(key) in CONFIDENCE
 
 
 def _snake(key: str) -> str:
@@ -120,7 +120,7 @@ def _nullable(schema: Json) -> bool:
 
 
 def _fitted(value: Any, schema: Json) -> Any:
-    """The value in the schema's type and bounds; None when it does not go."""
+    """The value converted to the schema's type and bounds; None when that is impossible."""
     kind = _kind(schema)
     if kind == "string" and isinstance(value, list):
         value = ", ".join(map(str, value))
@@ -148,9 +148,9 @@ def _within(value: Any, schema: Json) -> Any:
 
 
 def _empty(schema: Json) -> Any:
-    """What a required field without an answer holds: an empty list, the word unknown, or else null.
+    """The value of a required field without an answer: an empty list, the text `unknown`, or null.
 
-    Null where it is not allowed makes the answer invalid, which is the truth: this field was not answered.
+    Where null is not allowed, the answer is invalid; that is correct, because the field was not answered.
     """
     if _nullable(schema) or "enum" in schema:
         return None
@@ -162,5 +162,5 @@ def _empty(schema: Json) -> Any:
 
 
 def untyped(schema: Json) -> Json:
-    """The form of fields that were only named in words: each takes what it gets, or null."""
+    """The schema of fields that are known by name only: each accepts any value, or null."""
     return {"type": "object", "properties": {key: {} for key in schema["properties"]}}

@@ -83,7 +83,7 @@ class _Block:
 
 
 class Network:
-    """The whole classifier; made once from its weights, then only read, so threads may share it."""
+    """The whole classifier; immutable after construction, so threads may share it."""
 
     def __init__(self, weights: Mapping[str, Floats]) -> None:
         self._stem, self._stem_bias = _folded(weights, "_conv_stem", "_bn0")
@@ -91,7 +91,7 @@ class Network:
         self._head = _pointwise(weights, "_conv_head", "_bn1")
         self._classes = np.ascontiguousarray(weights["_fc.weight"].T)
         self._classes_bias = weights["_fc.bias"]
-        self._alone = threading.Lock()
+        self._lock = threading.Lock()
         self._one_thread = _one_thread()
 
     def logits(self, picture: Floats) -> Floats:
@@ -106,9 +106,9 @@ class Network:
     def probabilities(self, pictures: Sequence[Floats]) -> Floats:
         """The mean of the pictures' probabilities; they sum to one."""
         total = np.zeros(len(self._classes_bias), np.float32)
-        # One at a time, on one thread: where two cores are shared, BLAS's own threads wait for each other
+        # One picture at a time, on one thread: on two shared cores, BLAS threads wait for each other
         # (33 ms a picture alone, 102 with its threads, 254 with several callers beside).
-        with self._alone, self._one_thread():
+        with self._lock, self._one_thread():
             for picture in pictures:
                 logits = self.logits(picture)
                 raised = np.exp(logits - logits.max())
@@ -127,7 +127,7 @@ class Network:
 
 
 def _one_thread() -> Callable[[], AbstractContextManager[object]]:
-    """Makes blocks in which BLAS uses one thread, as far as this installation lets it be told."""
+    """Makes blocks in which BLAS uses one thread, if this installation can set that."""
     try:
         from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
     except ImportError:
@@ -164,7 +164,7 @@ def _pointwise(weights: Mapping[str, Floats], conv: str, norm: str) -> _Pointwis
 
 
 def _padded(x: Floats, kernel: int, stride: int) -> Floats:
-    """Zeros around it as TensorFlow's SAME has them: the odd one goes below and to the right."""
+    """Zero padding like TensorFlow's SAME: an odd row or column is added at the bottom or right."""
     height, width, channels = x.shape
     tall, wide = (max(0, (-(-size // stride) - 1) * stride + kernel - size) for size in (height, width))
     if not tall and not wide:

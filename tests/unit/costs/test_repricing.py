@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from mavi_tasks.costs import cost_report
+from mavi_tasks.costs import cost_report, to_json
 from mavi_tasks.costs.invoice_csv import read_bill
 from mavi_tasks.costs.reconciliation import Tolerance, reconcile
 from mavi_tasks.costs.repricing import reprice
@@ -47,7 +47,7 @@ def test_other_prices_reprice_without_touching_the_rows(ledger, tmp_path):
     report = report_of(ledger)
     dearer = load_prices({FLASH: {"input_usd_per_mtok": "3", "output_usd_per_mtok": "25"}})
     assert reprice(report, dearer).to_json()["repriced_usd"] == "0.003250000000"
-    assert cost_report([str(ledger.folder)], now=NOW).to_json()["total_usd"] == "0.000325000000"
+    assert to_json(cost_report([str(ledger.folder)], now=NOW))["total_usd"] == "0.000325000000"
 
 
 def test_as_of_takes_the_price_of_that_day(ledger, tmp_path):

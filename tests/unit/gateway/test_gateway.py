@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mavi_tasks.gateway.client import Gateway, read_reply
+from mavi_tasks.gateway.classify import read_reply
+from mavi_tasks.gateway.client import Gateway
 
 GOOD = {
     "status": "completed",
@@ -99,8 +100,8 @@ CASES = [
 @pytest.mark.parametrize(("status", "body", "action", "outcome", "code"), CASES)
 def test_reply_means(status, body, action, outcome, code):
     raw = body if isinstance(body, str) else json.dumps(body)
-    verdict = read_reply(status, {}, raw.encode(), 0.1).verdict
-    assert (verdict.action, verdict.outcome, verdict.code) == (action, outcome, code)
+    decision = read_reply(status, {}, raw.encode(), 0.1).decision
+    assert (decision.action, decision.outcome, decision.code) == (action, outcome, code)
 
 
 @pytest.mark.parametrize(
@@ -109,12 +110,12 @@ def test_reply_means(status, body, action, outcome, code):
 )
 def test_retry_after_is_read_or_left_out(value, seconds):
     raw = json.dumps(envelope(429, "x")).encode()
-    assert read_reply(429, {"retry-after": value}, raw, 0.1).verdict.retry_after_s == seconds
+    assert read_reply(429, {"retry-after": value}, raw, 0.1).decision.retry_after_s == seconds
 
 
 def test_retry_after_as_a_date_counts_from_now():
     raw = json.dumps(envelope(429, "x")).encode()
-    past = read_reply(429, {"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, raw, 0.1).verdict
+    past = read_reply(429, {"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, raw, 0.1).decision
     assert past.retry_after_s == 0.0
 
 
@@ -127,9 +128,9 @@ KEYS = st.sampled_from(["code", "msg", "status", "choices", "error", "failed", "
 
 
 @given(status=st.integers(200, 599), body=st.dictionaries(KEYS, JSON, max_size=6) | JSON)
-def test_any_json_is_a_verdict_never_an_exception(status, body):
+def test_any_json_is_a_decision_never_an_exception(status, body):
     reply = read_reply(status, {}, json.dumps(body).encode(), 0.1)
-    assert reply.verdict.action in {
+    assert reply.decision.action in {
         "ok",
         "throttled",
         "again",
@@ -138,16 +139,16 @@ def test_any_json_is_a_verdict_never_an_exception(status, body):
         "stop_model",
         "stop_run",
     }
-    assert reply.verdict.message is None or len(reply.verdict.message) <= 500
+    assert reply.decision.message is None or len(reply.decision.message) <= 500
 
 
 @given(status=st.integers(100, 599), raw=st.binary(max_size=200))
-def test_any_bytes_are_a_verdict_never_an_exception(status, raw):
+def test_any_bytes_are_a_decision_never_an_exception(status, raw):
     read_reply(status, {}, raw, 0.1)
 
 
 def ask(server_bytes, *, close=True, timeout_s=0.3):
-    """The verdict on what a raw server on loopback does after it has read a request."""
+    """The decision on what a raw server on loopback does after it has read a request."""
 
     async def main():
         asked = asyncio.Event()
@@ -172,49 +173,49 @@ def ask(server_bytes, *, close=True, timeout_s=0.3):
 
 
 def test_a_lost_reply_is_in_doubt():
-    verdict = ask(b"").verdict
-    assert (verdict.action, verdict.outcome, verdict.code) == ("again", "in_doubt", "disconnected")
+    decision = ask(b"").decision
+    assert (decision.action, decision.outcome, decision.code) == ("again", "in_doubt", "disconnected")
 
 
 def test_a_reply_that_breaks_off_is_in_doubt():
-    verdict = ask(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"cho').verdict
-    assert (verdict.action, verdict.outcome, verdict.code) == ("again", "in_doubt", "disconnected")
+    decision = ask(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"cho').decision
+    assert (decision.action, decision.outcome, decision.code) == ("again", "in_doubt", "disconnected")
 
 
 def test_no_reply_in_time_is_in_doubt():
-    verdict = ask(b"", close=False).verdict
-    assert (verdict.action, verdict.outcome, verdict.code) == ("again", "in_doubt", "timeout")
+    decision = ask(b"", close=False).decision
+    assert (decision.action, decision.outcome, decision.code) == ("again", "in_doubt", "timeout")
 
 
-def test_nobody_listening_was_never_sent():
+def test_a_request_to_a_closed_port_was_never_sent():
     async def main():
         async with Gateway("http://127.0.0.1:9", "sk-x") as gateway:
             return await gateway.post("/vu/chat/completions", b"{}")
 
-    verdict = asyncio.run(main()).verdict
-    assert (verdict.action, verdict.outcome, verdict.code) == ("again", "failed", "unreachable")
+    decision = asyncio.run(main()).decision
+    assert (decision.action, decision.outcome, decision.code) == ("again", "failed", "unreachable")
 
 
 def test_an_answer_that_ends_in_half_a_character_is_an_answer():
     raw = rb'{"choices": [{"text": "a cat \ud83d"}], "usage": {"input_tokens": 1, "output_tokens": 1}}'
     reply = read_reply(200, {}, raw, 0.1)
-    assert reply.verdict.action == "ok"
+    assert reply.decision.action == "ok"
     assert reply.payload["choices"] == [{"text": "a cat ?"}]
 
 
 def test_a_message_quotes_no_signature_of_a_url():
     told = "failed to download https://u:pw@b.example/x.jpg?X-Amz-Signature=5ec4e7, try again"
     body = json.dumps(envelope(400, told)).encode()
-    message = read_reply(400, {}, body, 0.1).verdict.message
+    message = read_reply(400, {}, body, 0.1).decision.message
     assert message == "failed to download https://b.example/x.jpg?... try again"
 
 
 def test_an_answer_that_broke_off_is_not_quoted():
-    message = read_reply(200, {}, b'{"choices": [{"text": "the patient has', 0.1).verdict.message
-    assert message == "the reply is no whole JSON object (38 bytes)"
+    message = read_reply(200, {}, b'{"choices": [{"text": "the patient has', 0.1).decision.message
+    assert message == "the reply is not a whole JSON object (38 bytes)"
 
 
 def test_a_refused_key_is_not_quoted():
     body = json.dumps(envelope(401, "Incorrect API key provided: sk-x")).encode()
     head = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: %d\r\n\r\n" % len(body)
-    assert ask(head + body).verdict.message == "Incorrect API key provided: [the key]"
+    assert ask(head + body).decision.message == "Incorrect API key provided: [the key]"

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from mavi_tasks.errors import InputError
-from mavi_tasks.job import Gateway, Job, ModelSpec, job_of, load_job
+from mavi_tasks.job import Columns, Gateway, Job, MediaOptions, ModelSpec, job_of, load_job
 from tests.support.gateways import REPOSITORY
 
 MANIFESTS = REPOSITORY / "manifests"
@@ -89,7 +89,7 @@ def test_first_glob_that_fits_gives_the_limits(folder):
 
 def test_limit_that_fits_no_model_is_a_warning(folder):
     job = load_job(written(folder, SMALL + 'limits: {"gemni:*": {concurrency: 1}}\n'))
-    assert job.warnings() == ["limits.gemni:*: fits none of the models of this job"]
+    assert job.warnings() == ["limits.gemni:*: matches no model of this job"]
 
 
 def test_defaults_are_the_documented_ones(folder):
@@ -128,7 +128,9 @@ def test_self_hosted_models_stand_beside_their_dialect(folder):
     )
     job = load_job(written(folder, text))
     assert job.models[0].model == "openai:llava"
-    assert job.extra_prices() == {"openai:llava": {"input_usd_per_mtok": "0.1", "output_usd_per_mtok": "0.2"}}
+    (price,) = job.extra_prices()
+    assert price.price_id == "openai:llava@job:0.1/0.2"
+    assert price.cost(1_000, 10).total_pico == 102_000_000  # 1000 * 0.1 / 1e6 + 10 * 0.2 / 1e6 dollars
 
 
 def test_own_prices_are_taken_by_the_price_book(folder):
@@ -140,6 +142,17 @@ def test_own_prices_are_taken_by_the_price_book(folder):
     job = load_job(written(folder, SMALL + rows))
     price = book.load_prices(job.extra_prices()).price(MODEL, date(2026, 11, 22))
     assert price.cost(1_000_000, 1_000_000).total_pico == 3 * 10**12  # 1 + 2 dollars
+
+
+def test_own_price_in_tiers_is_that_of_the_same_rows_in_a_mapping(folder):
+    from mavi_tasks.pricing.parse import prices_of
+
+    tiers = [
+        {"up_to_input_tokens": 1000, "input_usd_per_mtok": "1", "output_usd_per_mtok": "2.5"},
+        {"input_usd_per_mtok": "0.5", "output_usd_per_mtok": "1.25"},
+    ]
+    job = job_of(manifest="pets.csv", models=[MODEL], prompt="x", prices={MODEL: {"tiers": tiers}})
+    assert job.extra_prices() == prices_of({MODEL: {"tiers": tiers}})
 
 
 def test_answer_schema_may_be_inline_or_a_pydantic_class(folder):
@@ -275,17 +288,34 @@ def test_example_loads(path):
 
 
 def test_every_field_is_explained_in_its_example():
+    from mavi_tasks.common.strict_model import StrictModel
     from mavi_tasks.job import sections
 
     text = (MANIFESTS / "every_field.yaml").read_text()
-    kinds = [Job, *(kind for kind in vars(sections).values() if isinstance(kind, type))]
-    kinds = [kind for kind in kinds if issubclass(kind, sections.Section)]
+    kinds = [kind for kind in vars(sections).values() if isinstance(kind, type)]
+    kinds = [Job, Columns, MediaOptions, *(kind for kind in kinds if issubclass(kind, StrictModel))]
     names = {name for kind in kinds for name in kind.model_fields} - {"source"}
     assert [name for name in sorted(names) if f"{name}:" not in text] == []
 
 
-def test_media_options_are_those_of_the_media_stage():
-    from mavi_tasks.job import MediaOptions
-    from mavi_tasks.media import MediaOptions as Stage
+def test_options_of_media_count_in_the_hash_as_they_were_written(folder):
+    """A new default of the media stage is not another job."""
+    unset, null, given = (
+        job_of(manifest="pets.csv", models=[MODEL], prompt="x", media=media)
+        for media in ({}, {"max_frames": None}, {"max_frames": 64})
+    )
+    assert unset.media == null.media == given.media
+    assert unset.hash() == null.hash() != given.hash()
+    assert unset.model_dump()["media"]["max_frames"] is None
 
-    assert set(MediaOptions.model_fields) <= set(Stage.__dataclass_fields__)
+
+def test_every_media_option_but_true_and_false_may_be_null_in_the_json_schema():
+    options = Job.model_json_schema()["$defs"]["MediaOptions"]["properties"]
+    kinds = {name: option.get("type") for name, option in options.items()}
+    assert {name for name, kind in kinds.items() if kind == "boolean"} == {
+        "download", "allow_http", "allow_private", "allow_private_urls",
+    }  # fmt: skip
+    assert set(kinds.values()) == {"boolean", None}
+    assert options["max_frames"]["anyOf"] == [
+        {"type": "integer", "exclusiveMinimum": 0, "maximum": 2**31 - 1}, {"type": "null"},
+    ]  # fmt: skip

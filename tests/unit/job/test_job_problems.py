@@ -25,8 +25,8 @@ BAD = {
     ),
     "unknown key far from all": ("zzz: 1\n", "pets.yaml:4: zzz: unknown key; known are name, manifest"),
     "unknown key in columns": ("columns: {medai: x}\n", "columns.medai: unknown key; did you mean media?"),
-    "key twice": ("prompts: {a: b}\n", "pets.yaml:4: prompts: is written twice (first in line 3)"),
-    "key twice inside": ("retry: {attempts: 1, attempts: 2}\n", "attempts: is written twice"),
+    "key twice": ("prompts: {a: b}\n", "pets.yaml:4: prompts: duplicate key (first on line 3)"),
+    "key twice inside": ("retry: {attempts: 1, attempts: 2}\n", "attempts: duplicate key"),
     "number as a word": (
         "limits:\n  'gemini:*':\n    requests_per_minute: fast\n",
         "pets.yaml:6: limits.gemini:*.requests_per_minute: 'fast' must be a number > 0",
@@ -64,7 +64,11 @@ BAD = {
     "dialect without a server": ("gateway: {dialect: openai}\n", "gateway: needs a base_url"),
     "runner": (
         "runner: dusk\n",
-        "runner: 'dusk' must be threads or processes or dask or ray; did you mean dask?",
+        "runner: 'dusk' must be threads or processes or dask; did you mean dask?",
+    ),
+    "runner of an earlier version": (
+        "runner: ray\n",
+        "runner: 'ray' is no longer supported: give dask, or processes on one machine",
     ),
     "order": ("order: random\n", "order: 'random' must be manifest or newest"),
     "since": ("since: yesterday\n", "since: 'yesterday' must be a date"),
@@ -79,7 +83,7 @@ BAD = {
     "answer schema is missing": ("answer_schema: pets.schema.json\n", "did you mean pet.schema.json?"),
     "answer schema is no schema": (
         "answer_schema: {type: objekt}\n",
-        "answer_schema: is no valid JSON Schema: type",
+        "answer_schema: is not a valid JSON Schema: type",
     ),
     "answer schema of a text": ("answer_schema: {type: string}\n", "answer_schema: must describe an object"),
     "answer schema refers nowhere": (
@@ -98,6 +102,10 @@ BAD = {
     "system as a number": ("system: 5\n", "system: 5 must be text; put it in quotes"),
     "output is a file": ("output: pets.csv\n", "output: 'pets.csv' is a file; a dataset is a folder"),
     "output on the web": ("output: https://h/x\n", "output: 'https://h/x' must be a folder or s3://"),
+    "price too fine": (
+        "prices: {'gpt:x': {input_usd_per_mtok: 0.1234567, output_usd_per_mtok: 1}}\n",
+        "prices.gpt:x.input_usd_per_mtok: 0.1234567 must have at most 6 decimals",
+    ),
     "prices without an output price": (
         "prices: {'gpt:x': {input_usd_per_mtok: 1}}\n",
         "prices.gpt:x: needs input_usd",
@@ -160,7 +168,7 @@ BAD_PARTS = {
     "an empty list of models": ("manifest: pets.csv\nmodels: []\n", "pets.yaml:2: models: must not be empty"),
     "a manifest that is not there": (
         "manifest: pet.csv\nmodels: [gpt:x]\n",
-        "pets.yaml:1: manifest: 'pet.csv' is not there",
+        "pets.yaml:1: manifest: 'pet.csv' not found in ",
     ),
     "a manifest of another world": (
         "manifest: ftp://h/x\nmodels: [gpt:x]\n",
@@ -205,7 +213,7 @@ BAD_PARTS = {
     ),
     "a prompt called row": (
         "manifest: pets.csv\nmodels: [gpt:x]\nprompts: {row: x}\n",
-        "prompts.row: is taken",
+        "prompts.row: is reserved",
     ),
     "an empty prompt": (
         "manifest: pets.csv\nmodels: [gpt:x]\nprompts: {a: ''}\n",
@@ -252,7 +260,7 @@ def test_secrets_are_never_shown(folder):
 
 @pytest.mark.parametrize("name", ["gone.yaml", "."])
 def test_job_that_cannot_be_opened_is_told(folder, name):
-    with pytest.raises(InputError, match=r"there is no such file|is a folder"):
+    with pytest.raises(InputError, match=r"job file not found|is a folder"):
         load_job(folder / name)
 
 

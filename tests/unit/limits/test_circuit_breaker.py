@@ -107,7 +107,7 @@ def test_a_model_that_stays_broken_goes_down_with_all_its_waiters():
         assert all(isinstance(result, ModelDown) for result in results)
         assert str(results[0]) == "qwen:vl: 13 failures in a row, 3 of 3 probes failed"
         assert clock.now() == 1035.0
-        assert limiter.tries == 13
+        assert limiter.attempts == 13
 
     clock.run(main)
 

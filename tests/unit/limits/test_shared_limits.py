@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mavi_tasks.limits import ModelDown
+from mavi_tasks.limits import ModelDown, ModelLimiter
 from mavi_tasks.limits.shared import (
     LeaseClock,
     LeasedBudget,
-    MemoryPermits,
-    SharedModelLimiter,
+    LeasedRateGate,
+    MemoryRateLeases,
     StoreError,
     limit_name,
 )
@@ -33,19 +33,13 @@ class Account:
 
     def __init__(self, workers, *, rpm=None, tpm=None, tokens=0, latency_s=0.1, concurrency=64):
         self.clock, self.sent, self.of = FakeClock(), [], {}
-        self.store = MemoryPermits(self.clock)
+        self.store = MemoryRateLeases(self.clock)
         self.workers, self.tokens, self.latency_s, self.most = workers, tokens, latency_s, concurrency
-        self.told = {"requests_per_minute": rpm, "tokens_per_minute": tpm, "concurrency": concurrency}
+        self.rates = {"requests_per_minute": rpm, "tokens_per_minute": tpm, "clock": self.clock}
 
-    def limiter(self, permits=None):
-        return SharedModelLimiter(
-            MODEL,
-            permits=permits or self.store,
-            limit="x",
-            workers=self.workers,
-            clock=self.clock,
-            **self.told,
-        )
+    def limiter(self, store=None):
+        gate = LeasedRateGate(store or self.store, "x", workers=self.workers, **self.rates)
+        return ModelLimiter(MODEL, concurrency=self.most, gate=gate, **self.rates)
 
     async def work(self, number, until_s, limiter):
         async def one():
@@ -191,14 +185,14 @@ def test_leased_time_runs_at_the_share_that_is_held_and_says_when_it_will_have_r
     for gap in gaps:
         start += gap
         leased.add(start)
-    had = leased.at(now)
+    had = leased.leased_by(now)
     assert had <= 0.25 * len(gaps) + 1e-9
     when = leased.when(had + more, now)
     if when == float("inf"):
         assert had + more > 0.25 * len(gaps) - 1e-9
     else:
         assert when >= now
-        assert leased.at(when) == pytest.approx(had + more, abs=1e-6)
+        assert leased.leased_by(when) == pytest.approx(had + more, abs=1e-6)
 
 
 # -- stores
@@ -324,8 +318,8 @@ def test_a_dead_holders_portion_counts_as_spent_until_its_journal_is_read():
     state = opened(100)
     assert exchange(state, "dead", 0, 50, 2).granted_pico == 50
     assert exchange(state, "living", 0, 60, 2) == (0, True)
-    state.bury("dead", 10)
-    state.bury("dead", 10)  # told twice, given back once
+    state.reclaim("dead", 10)
+    state.reclaim("dead", 10)  # reported twice, given back once
     assert state.left == 90
     assert exchange(state, "living", 0, 60, 2) == (60, False)
 

@@ -14,8 +14,8 @@ import pytest
 from mavi_tasks import manifest
 from mavi_tasks.common.key_set import Seen
 from mavi_tasks.errors import InputError
-from mavi_tasks.job import Columns
 from mavi_tasks.manifest import Item
+from mavi_tasks.manifest.columns import Columns
 from tests.support.gateways import REPOSITORY
 
 URL = "https://a.example/"
@@ -188,8 +188,8 @@ def test_id_given_twice_names_both_lines_however_far_apart(tmp_path):
     rows = "".join(f"i{n},{URL}{n}\n" for n in range(70_000))
     path = written(tmp_path, "t.csv", "item_id,media_url\n" + rows + f"i7,{URL}x\ni69999,{URL}y\n")
     assert problems(path) == (
-        "t.csv:70002: item_id 'i7' is there twice (first in line 9)",
-        "t.csv:70003: item_id 'i69999' is there twice (first in line 70001)",
+        "t.csv:70002: duplicate item_id 'i7' (first on line 9)",
+        "t.csv:70003: duplicate item_id 'i69999' (first on line 70001)",
     )
 
 
@@ -307,7 +307,7 @@ def test_manifest_in_a_bucket_is_read_and_its_paths_lie_beside_it(bucket):
 
 def test_missing_manifest_in_a_bucket_is_told(bucket):
     assert problems("s3://b/none.csv") == (
-        "s3://b/none.csv: there is no such manifest, or no right to read it",
+        "manifest not found, or no permission to read it: s3://b/none.csv",
     )
     assert "holds no media" in problems("s3://b/empty/")[0]
 

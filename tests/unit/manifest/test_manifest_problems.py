@@ -19,7 +19,7 @@ BAD_FILES = {
     "empty": ("t.csv", "", "t.csv: is empty; its first line must name the columns"),
     "blank lines": ("t.csv", "\n\n", "t.csv: is empty"),
     "header only": ("t.csv", "media_url,x\n", "t.csv: has a header but no rows"),
-    "header twice": ("t.csv", f"media_url,x,x\n{URL}a,1,2\n", "t.csv:1: x names two columns"),
+    "header twice": ("t.csv", f"media_url,x,x\n{URL}a,1,2\n", "t.csv:1: duplicate column x; give each"),
     "semicolons": (
         "t.csv",
         f"item_id;media_url\n1;{URL}a\n",
@@ -45,22 +45,22 @@ BAD_FILES = {
     "a JSON array": (
         "t.jsonl",
         '[{"media_url": "x"}]',
-        "is one JSON array; one object a line is wanted: jq -c",
+        "is a JSON array; write one object per line: jq -c",
     ),
     "no lines": ("t.jsonl", "\n", "t.jsonl: is empty"),
     "a list of nothing": ("t.txt", "# none\n", "t.txt"),
-    "not gzip": ("t.csv.gz", "media_url\nx\n", "t.csv.gz: is no whole gzip file"),
+    "not gzip": ("t.csv.gz", "media_url\nx\n", "t.csv.gz: is not a complete gzip file"),
     "half a gzip": (
         "t.csv.gz",
         gzip.compress(b"media_url\n" + os.urandom(9999))[:500],
-        "is no whole gzip file",
+        "is not a complete gzip file",
     ),
-    "not parquet": ("t.parquet", "media_url\nx\n", "t.parquet: is no whole Parquet file"),
-    "half a parquet": ("t.parquet", b"PAR1" + b"x" * 100, "t.parquet: is no whole Parquet file"),
-    "excel": ("t.xlsx", "PK", "t.xlsx: is no manifest known here (.csv, .tsv"),
+    "not parquet": ("t.parquet", "media_url\nx\n", "t.parquet: is not a complete Parquet file"),
+    "half a parquet": ("t.parquet", b"PAR1" + b"x" * 100, "t.parquet: is not a complete Parquet file"),
+    "excel": ("t.xlsx", "PK", "t.xlsx: is not a supported manifest (.csv, .tsv"),
     "excel, what to do": ("t.xlsx", "PK", "save it as CSV (UTF-8)"),
-    "json": ("t.json", "[]", "write one object a line: jq -c"),
-    "no suffix": ("manifest", "x", "is no manifest known here"),
+    "json": ("t.json", "[]", "write one object per line: jq -c"),
+    "no suffix": ("manifest", "x", "is not a supported manifest"),
     "no media column": (
         "t.csv",
         "item_id,pic\na,b\n",
@@ -101,8 +101,8 @@ def test_named_column_must_be_there(tmp_path, field):
 @pytest.mark.parametrize(
     ("source", "wanted"),
     [
-        ("nowhere.csv", "there is no such manifest"),
-        ("nowhere", "there is no such manifest"),
+        ("nowhere.csv", "manifest not found: "),
+        ("nowhere", "manifest not found: "),
         ("nowhere/*.jpg", "holds no media"),
         ("http://h.example/list.csv?key=hunter2", "http://h.example/list.csv"),
         ("https://h.example/photos/?sig=hunter2", "a web server gives no list of its media"),
@@ -146,26 +146,26 @@ BAD_ROWS = {
         "a,ftp://h/a.jpg,x",
         "media_url 'ftp://h/a.jpg' must be http(s), s3, gs or a local path",
     ),
-    "no host": ("t.csv", "a,https:///a.jpg,x", "media_url 'https:///a.jpg' names no host"),
-    "missing file": ("t.csv", "a,cat.jpg,x", "t.csv:2: media_url 'cat.jpg' is not there (looked for "),
+    "no host": ("t.csv", "a,https:///a.jpg,x", "media_url 'https:///a.jpg' has no host"),
+    "missing file": ("t.csv", "a,cat.jpg,x", "t.csv:2: media_url 'cat.jpg' not found: /"),
     "a folder": ("t.csv", "a,.,x", "media_url '.' is a folder, not a file"),
-    "a path of NUL": ("t.jsonl", '{"media_url": "a\\u0000b"}', "is not there"),
+    "a path of NUL": ("t.jsonl", '{"media_url": "a\\u0000b"}', "not found: "),
     "two in a cell": (
         "t.csv",
         f'a,"{URL}a, {URL}b",x',
-        "holds several: write one a column (media_url, media_url_2",
+        "holds several references: write one per column (media_url, media_url_2",
     ),
     "half a data URL": ("t.csv", "a,data:image/png;base64,x", "must be a whole data URL"),
     "data of a text": ("t.csv", 'a,"data:text/plain,hello",x', "must be a data URL of an image or a video"),
     "file URL of a host": ("t.csv", "a,file://host/a.jpg,x", "must be a path, or file:///an/absolute/path"),
-    "no JSON": ("t.jsonl", '{"media_url": ', "t.jsonl:1: is no JSON at column 14"),
-    "no object": ("t.jsonl", '"https://h/a"', "t.jsonl:1: is no JSON object"),
+    "no JSON": ("t.jsonl", '{"media_url": ', "t.jsonl:1: is not valid JSON at column 14"),
+    "no object": ("t.jsonl", '"https://h/a"', "t.jsonl:1: is not a JSON object"),
     "key twice": (
         "t.jsonl",
         '{"media_url": "https://h/a", "media_url": "x"}',
-        "the key 'media_url' is there twice",
+        "duplicate key 'media_url'",
     ),
-    "key twice, with spaces": ("t.jsonl", '{"a" : 1, "a": 2, "b" :3}', "the key 'a' is there twice"),
+    "key twice, with spaces": ("t.jsonl", '{"a" : 1, "a": 2, "b" :3}', "duplicate key 'a'"),
     "NaN": ("t.jsonl", '{"media_url": "https://h/a", "x": NaN}', "NaN and Infinity are not JSON; write null"),
     "-Infinity": ("t.jsonl", '{"media_url": "https://h/a", "x": -Infinity}', "NaN and Infinity are not JSON"),
     "media null": ("t.jsonl", '{"media_url": null}', "t.jsonl:1: media_url is empty"),
@@ -233,5 +233,5 @@ def test_signature_of_a_bad_reference_is_not_shown(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems' file names are always text")
 def test_a_file_name_that_is_no_utf8_is_told(tmp_path):
     (tmp_path / os.fsdecode(b"caf\xe9.png")).write_bytes(b"x")
-    with pytest.raises(InputError, match="no UTF-8: rename it"):
+    with pytest.raises(InputError, match="not UTF-8: rename it"):
         list(manifest.read(str(tmp_path)))

@@ -12,10 +12,19 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import _registry
 
-from mavi_tasks.media import Delivery, MediaOptions, Refusal, deliver, identify
+from mavi_tasks.media import Delivery, MediaOptions, Refusal, identify
 from mavi_tasks.media.download import fetched
 from mavi_tasks.media.local_files import RefusedError
-from tests.support.media_files import EVERYTHING, IMAGES_ONLY, URL_VIDEOS, clip, found, image_bytes, served
+from tests.support.media_files import (
+    EVERYTHING,
+    IMAGES_ONLY,
+    URL_VIDEOS,
+    clip,
+    deliver,
+    found,
+    image_bytes,
+    served,
+)
 
 PHOTO = image_bytes("JPEG")
 OPEN = MediaOptions(download=True, allow_http=True, allow_private=True, download_timeout_s=5)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mavi_tasks.media import Delivery, MediaOptions, Refusal, deliver, identify
+from mavi_tasks.media import Delivery, MediaOptions, Refusal, identify
 from mavi_tasks.providers.base import Route
 from tests.support.media_files import (
     EVERYTHING,
@@ -18,6 +18,7 @@ from tests.support.media_files import (
     URL_VIDEOS,
     Family,
     clip,
+    deliver,
     found,
     image_bytes,
     image_file,

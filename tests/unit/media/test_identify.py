@@ -179,7 +179,7 @@ def test_heic_is_recognised_though_it_cannot_be_read(tmp_path):
         (b"<!DOCTYPE html><html>", "HTML"),
         (b"%PDF-1.7\x00", "PDF"),
         (b"ID3\x04\x00\x00\x00", "audio"),
-        (b"\x00\x01\x02\x03" * 99, "no image or video"),
+        (b"\x00\x01\x02\x03" * 99, "an unknown format"),
         (b"<svg xmlns=''>", "SVG"),
         (b"\x00\x00\x00\x18ftypM4A \x00\x00\x00\x00M4A isom", "audio"),
     ],

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mavi_tasks.media import Delivery, MediaLoader, MediaOptions, Refusal, StoreStopped, identify, route_for
-from mavi_tasks.media.thread_pool import ByteBudget, Workers
+from mavi_tasks.media import Delivery, LoaderStopped, MediaLoader, MediaOptions, Refusal, identify, route_for
+from mavi_tasks.media.thread_pool import ByteBudget, ThreadPool
 from tests.support.gateways import REPOSITORY
 from tests.support.media_files import EVERYTHING, IMAGES_ONLY, TWO_ENDPOINTS, clip, found, image_file
 
@@ -22,12 +22,12 @@ def plan_of(ref: str, family=EVERYTHING, **asked):
 
 def test_requests_of_urls_alone_start_no_thread_and_take_no_memory():
     async def run() -> None:
-        async with MediaLoader(budget_bytes=0) as store:
+        async with MediaLoader(budget_bytes=0) as loader:
             before = threading.active_count()
-            async with store.delivery(plan_of("https://host.com/a.jpg")) as done:
+            async with loader.delivery(plan_of("https://host.com/a.jpg")) as done:
                 assert done.parts[0].url == "https://host.com/a.jpg"
                 assert threading.active_count() == before
-            assert store.encoded == 0
+            assert loader.encoded == 0
 
     asyncio.run(run())
 
@@ -35,20 +35,20 @@ def test_requests_of_urls_alone_start_no_thread_and_take_no_memory():
 def test_one_media_wanted_by_many_at_one_time_is_encoded_once(tmp_path):
     path = image_file(tmp_path / "a.jpg")
 
-    async def one(store: MediaLoader, family) -> str:
-        async with store.delivery(plan_of(path, family)) as done:
+    async def one(loader: MediaLoader, family) -> str:
+        async with loader.delivery(plan_of(path, family)) as done:
             await asyncio.sleep(0)
             return done.parts[0].data
 
     async def run() -> None:
-        async with MediaLoader() as store:
+        async with MediaLoader() as loader:
             texts = await asyncio.gather(
-                *(one(store, f) for f in [EVERYTHING, IMAGES_ONLY, TWO_ENDPOINTS] * 10)
+                *(one(loader, f) for f in [EVERYTHING, IMAGES_ONLY, TWO_ENDPOINTS] * 10)
             )
             assert len(set(texts)) == 1
-            assert store.encoded == 1
-            await one(store, EVERYTHING)  # kept for a while
-            assert store.encoded == 1
+            assert loader.encoded == 1
+            await one(loader, EVERYTHING)  # kept for a while
+            assert loader.encoded == 1
 
     asyncio.run(run())
 
@@ -57,11 +57,11 @@ def test_other_forms_of_one_media_are_encoded_each(tmp_path):
     path = clip(tmp_path / "a.mp4", seconds=1)
 
     async def run() -> None:
-        async with MediaLoader() as store:
+        async with MediaLoader() as loader:
             for plan in (plan_of(path), plan_of(path, frames=2), plan_of(path, IMAGES_ONLY, frames=2)):
-                async with store.delivery(plan) as done:
+                async with loader.delivery(plan) as done:
                     assert isinstance(done, Delivery)
-            assert store.encoded == 2
+            assert loader.encoded == 2
 
     asyncio.run(run())
 
@@ -70,11 +70,11 @@ def test_what_is_too_much_for_the_cache_is_not_kept(tmp_path):
     path = image_file(tmp_path / "a.jpg")
 
     async def run() -> None:
-        async with MediaLoader(cache_bytes=10) as store:
+        async with MediaLoader(cache_bytes=10) as loader:
             for _ in range(2):
-                async with store.delivery(plan_of(path)):
+                async with loader.delivery(plan_of(path)):
                     pass
-            assert store.encoded == 2
+            assert loader.encoded == 2
 
     asyncio.run(run())
 
@@ -85,9 +85,9 @@ def test_a_refusal_at_the_last_moment_is_handed_over_and_frees_the_memory(tmp_pa
     Path(path).unlink()
 
     async def run() -> None:
-        async with MediaLoader(budget_bytes=1) as store:
+        async with MediaLoader(budget_bytes=1) as loader:
             for _ in range(2):
-                async with store.delivery(plan) as outcome:
+                async with loader.delivery(plan) as outcome:
                     assert isinstance(outcome, Refusal)
                     assert outcome.code == "media_not_found"
 
@@ -99,9 +99,9 @@ def test_texts_in_flight_stay_within_the_budget(tmp_path):
     size = max(Path(path).stat().st_size for path in paths)
     held = most = 0
 
-    async def one(store: MediaLoader, path: str) -> None:
+    async def one(loader: MediaLoader, path: str) -> None:
         nonlocal held, most
-        async with store.delivery(plan_of(path)) as done:
+        async with loader.delivery(plan_of(path)) as done:
             assert isinstance(done, Delivery)
             held += 1
             most = max(most, held)
@@ -109,8 +109,8 @@ def test_texts_in_flight_stay_within_the_budget(tmp_path):
             held -= 1
 
     async def run() -> None:
-        async with MediaLoader(budget_bytes=3 * size * 4, cache_bytes=0) as store:  # four at a time
-            await asyncio.gather(*(one(store, path) for path in paths))
+        async with MediaLoader(budget_bytes=3 * size * 4, cache_bytes=0) as loader:  # four at a time
+            await asyncio.gather(*(one(loader, path) for path in paths))
 
     asyncio.run(run())
     assert 2 <= most <= 4
@@ -119,20 +119,20 @@ def test_texts_in_flight_stay_within_the_budget(tmp_path):
 def test_one_request_that_is_cancelled_leaves_the_others_their_media(tmp_path):
     path = image_file(tmp_path / "a.jpg")
 
-    async def one(store: MediaLoader) -> Delivery | Refusal:
-        async with store.delivery(plan_of(path)) as done:
+    async def one(loader: MediaLoader) -> Delivery | Refusal:
+        async with loader.delivery(plan_of(path)) as done:
             return done
 
     async def run() -> None:
-        async with MediaLoader() as store:
-            first, second = asyncio.create_task(one(store)), asyncio.create_task(one(store))
+        async with MediaLoader() as loader:
+            first, second = asyncio.create_task(one(loader)), asyncio.create_task(one(loader))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             first.cancel()
             assert isinstance(await second, Delivery)
             with pytest.raises(asyncio.CancelledError):
                 await first
-            assert store.encoded == 1
+            assert loader.encoded == 1
 
     asyncio.run(run())
 
@@ -141,19 +141,19 @@ def test_a_stop_lets_nobody_wait_for_media(tmp_path, monkeypatch):
     monkeypatch.setattr("mavi_tasks.media.loader.encode", lambda *_: time.sleep(30))
     path = image_file(tmp_path / "a.jpg")
 
-    async def one(store: MediaLoader) -> None:
-        async with store.delivery(plan_of(path)):
+    async def one(loader: MediaLoader) -> None:
+        async with loader.delivery(plan_of(path)):
             pass
 
     async def run() -> None:
-        async with MediaLoader() as store:
-            waiting = asyncio.create_task(one(store))
+        async with MediaLoader() as loader:
+            waiting = asyncio.create_task(one(loader))
             await asyncio.sleep(0.05)
-            store.stop()
-            with pytest.raises(StoreStopped):
+            loader.stop()
+            with pytest.raises(LoaderStopped):
                 await waiting
-            with pytest.raises(StoreStopped):
-                await one(store)
+            with pytest.raises(LoaderStopped):
+                await one(loader)
 
     began = time.monotonic()
     asyncio.run(run())
@@ -164,9 +164,9 @@ def test_files_are_identified_off_the_event_loop(tmp_path):
     path = image_file(tmp_path / "a.jpg")
 
     async def run() -> None:
-        async with MediaLoader(MediaOptions()) as store:
+        async with MediaLoader(MediaOptions()) as loader:
             units = await asyncio.gather(
-                store.identify(path), store.identify(path), store.identify("https://h.com/a.png")
+                loader.identify(path), loader.identify(path), loader.identify("https://h.com/a.png")
             )
             assert [found(unit).mime for unit in units] == ["image/jpeg", "image/jpeg", "image/png"]
 
@@ -177,10 +177,10 @@ def test_a_call_that_is_stuck_is_given_up_and_its_place_is_free_again():
     stuck = threading.Event()
 
     async def run() -> None:
-        workers = Workers(1)
+        pool = ThreadPool(1)
         with pytest.raises(TimeoutError):
-            await workers.run(stuck.wait, timeout_s=0.01)
-        assert await workers.run(lambda: "next", timeout_s=5) == "next"
+            await pool.run(stuck.wait, timeout_s=0.01)
+        assert await pool.run(lambda: "next", timeout_s=5) == "next"
 
     try:
         asyncio.run(run())

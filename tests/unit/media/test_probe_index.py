@@ -35,9 +35,9 @@ def opened(folder) -> ProbeIndex:
 
 
 def filled(folder, count, first=0) -> None:
-    with opened(folder) as library:
+    with opened(folder) as index:
         for n in range(first, first + count):
-            library.put(f"/m/{n}.jpg", n, 2 * n, probe(n))
+            index.put(f"/m/{n}.jpg", n, 2 * n, probe(n))
 
 
 # -- what is kept
@@ -47,33 +47,33 @@ def filled(folder, count, first=0) -> None:
     "kept", [probe(1), probe(2**255), probe(3, "video/mp4", None, 12.5), probe(4, "image/svg+xml", None)]
 )
 def test_what_reading_told_comes_back_in_the_next_process(tmp_path, kept):
-    with opened(tmp_path) as library:
-        library.put("/m/ü.jpg", 7, 9, kept)
-        assert library.get("/m/ü.jpg", 7, 9) == kept
+    with opened(tmp_path) as index:
+        index.put("/m/ü.jpg", 7, 9, kept)
+        assert index.get("/m/ü.jpg", 7, 9) == kept
     assert opened(tmp_path).get("/m/ü.jpg", 7, 9) == kept
 
 
 @pytest.mark.parametrize("other", [("/m/b.jpg", 7, 9), ("/m/a.jpg", 8, 9), ("/m/a.jpg", 7, 10)])
 def test_another_path_size_or_time_is_another_file(tmp_path, other):
-    with opened(tmp_path) as library:
-        library.put("/m/a.jpg", 7, 9, probe(1))
+    with opened(tmp_path) as index:
+        index.put("/m/a.jpg", 7, 9, probe(1))
     assert opened(tmp_path).get(*other) is None
 
 
 def test_a_changed_file_takes_the_place_of_the_old_one(tmp_path):
     for n in range(3):
-        with opened(tmp_path) as library:
-            library.put("/m/a.jpg", 7, n, probe(n))
-    library = opened(tmp_path)
-    assert [library.get("/m/a.jpg", 7, n) for n in range(3)] == [None, None, probe(2)]
-    assert len(library) == 1
+        with opened(tmp_path) as index:
+            index.put("/m/a.jpg", 7, n, probe(n))
+    index = opened(tmp_path)
+    assert [index.get("/m/a.jpg", 7, n) for n in range(3)] == [None, None, probe(2)]
+    assert len(index) == 1
 
 
 def test_a_file_changed_a_moment_ago_is_read_again_next_time(tmp_path):
     now = 1_000_000_000_000
-    with ProbeIndex(tmp_path, now_ns=lambda: now) as library:
-        library.put("/m/fresh.jpg", 7, now - 1_000_000_000, probe(1))
-        library.put("/m/old.jpg", 7, now - 3_000_000_000, probe(2))
+    with ProbeIndex(tmp_path, now_ns=lambda: now) as index:
+        index.put("/m/fresh.jpg", 7, now - 1_000_000_000, probe(1))
+        index.put("/m/old.jpg", 7, now - 3_000_000_000, probe(2))
     assert len(opened(tmp_path)) == 1
 
 
@@ -90,14 +90,14 @@ def test_after_any_nights_the_newest_of_each_path_is_known(tmp_path_factory, nig
     folder = tmp_path_factory.mktemp("library")
     newest = {}
     for night in nights:
-        with opened(folder) as library:
+        with opened(folder) as index:
             for n, time_ns in night.items():
-                library.put(f"/m/{n}", 1, time_ns, probe(100 * n + time_ns))
+                index.put(f"/m/{n}", 1, time_ns, probe(100 * n + time_ns))
         newest |= night
-    library = opened(folder)
+    index = opened(folder)
     for n, time_ns in newest.items():
-        assert library.get(f"/m/{n}", 1, time_ns) == probe(100 * n + time_ns)
-    assert len(library) >= len(newest)
+        assert index.get(f"/m/{n}", 1, time_ns) == probe(100 * n + time_ns)
+    assert len(index) >= len(newest)
 
 
 # -- files
@@ -113,16 +113,16 @@ def test_many_nights_leave_few_files(tmp_path):
 def test_a_night_without_news_writes_nothing(tmp_path):
     filled(tmp_path, 10)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    with opened(tmp_path) as library:
-        library.get("/m/3.jpg", 3, 6)
+    with opened(tmp_path) as index:
+        index.get("/m/3.jpg", 3, 6)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
 
 
 def test_a_long_first_night_keeps_what_it_learned_along_the_way(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "KEEP_AFTER_ROWS", 10)
-    library = opened(tmp_path)  # never closed: the process is killed
+    monkeypatch.setattr(module, "SAVE_AFTER_ROWS", 10)
+    index = opened(tmp_path)  # never closed: the process is killed
     for n in range(25):
-        library.put(f"/m/{n}.jpg", n, 2 * n, probe(n))
+        index.put(f"/m/{n}.jpg", n, 2 * n, probe(n))
     assert len(opened(tmp_path)) == 20
 
 
@@ -139,35 +139,35 @@ def test_a_damaged_file_only_costs_reading_again(tmp_path, damage, caplog):
 
 def test_a_folder_that_cannot_be_written_stops_no_run(tmp_path, caplog):
     (tmp_path / "file").write_text("in the way")
-    with opened(tmp_path / "file" / "_library") as library:
-        library.put("/m/a.jpg", 7, 9, probe(1))
-    assert "cannot be kept" in caplog.text
+    with opened(tmp_path / "file" / "_library") as index:
+        index.put("/m/a.jpg", 7, 9, probe(1))
+    assert "cannot be saved" in caplog.text
 
 
 def test_two_runs_at_once_both_keep_what_they_learned(tmp_path):
     both = [opened(tmp_path), opened(tmp_path)]
-    for n, library in enumerate(both):
-        library.put(f"/m/{n}.jpg", n, 2 * n, probe(n))
-    for library in both:
-        library.close()
+    for n, index in enumerate(both):
+        index.put(f"/m/{n}.jpg", n, 2 * n, probe(n))
+    for index in both:
+        index.close()
     assert len(opened(tmp_path)) == 2
 
 
 def test_threads_may_share_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "KEEP_AFTER_ROWS", 50)
-    library = opened(tmp_path)
+    monkeypatch.setattr(module, "SAVE_AFTER_ROWS", 50)
+    index = opened(tmp_path)
 
     def fill(first):
         for n in range(first, first + 300):
-            library.put(f"/m/{n}.jpg", n, 2 * n, probe(n))
-            assert library.get(f"/m/{n}.jpg", n, 2 * n) == probe(n)
+            index.put(f"/m/{n}.jpg", n, 2 * n, probe(n))
+            assert index.get(f"/m/{n}.jpg", n, 2 * n) == probe(n)
 
     threads = [threading.Thread(target=fill, args=(300 * k,)) for k in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    library.close()
+    index.close()
     assert len(opened(tmp_path)) == 1200
 
 
@@ -243,7 +243,7 @@ def test_removed_items_stay_in_history(media, tmp_path):
     first = mavi(*asked, "--out", tmp_path / "out")
     (media / "0.jpg").unlink()
     second = mavi(*asked, "--out", tmp_path / "out")
-    assert (first.told["answered"], second.told["answered"], second.told["already_answered"]) == (6, 0, 5)
+    assert (first.json["answered"], second.json["answered"], second.json["already_answered"]) == (6, 0, 5)
     assert len(rows(tmp_path / "out")) == 6
 
 

@@ -1,6 +1,9 @@
 """The one decision: family, kind and place say how a media travels; nothing is read for it."""
 
+from dataclasses import replace
+
 import pytest
+from pydantic import ValidationError
 
 from mavi_tasks import providers
 from mavi_tasks.media import (
@@ -13,7 +16,7 @@ from mavi_tasks.media import (
     public_url,
     route_for,
 )
-from tests.support.media_files import EVERYTHING, IMAGES_ONLY, TWO_ENDPOINTS, URL_VIDEOS, found
+from tests.support.media_files import EVERYTHING, IMAGES_ONLY, TWO_ENDPOINTS, URL_VIDEOS, Family, found
 
 
 def local(kind="image", mime=None, size=1000, **known):
@@ -91,7 +94,7 @@ def test_each_media_travels_as_the_table_says(family, media, asked, expected):
     if isinstance(plan, Refusal):
         assert plan.code == expected, plan
         return
-    assert f"{plan.endpoint} {plan.steps[0].way}" == expected
+    assert f"{plan.endpoint} {plan.steps[0].transport}" == expected
 
 
 def test_every_refusal_of_a_video_names_a_way_out():
@@ -111,17 +114,18 @@ def test_a_local_video_goes_by_its_public_url_where_the_files_are_published():
 def test_a_large_local_video_goes_by_its_public_url_where_it_does_not_fit_inline():
     options = MediaOptions(base_url="https://cdn.me", root="/data")
     plan = route_for([local("video", size=60_000)], TWO_ENDPOINTS, options=options)
-    assert (plan.input_mode, plan.steps[0].way) == ("url", "url")
+    assert (plan.input_mode, plan.steps[0].transport) == ("url", "url")
 
 
 def test_all_media_of_an_item_go_into_one_request():
     plan = route_for([PHOTO_URL, PHOTO, PHOTO], IMAGES_ONLY)
-    assert [step.way for step in plan.steps] == ["url", "inline", "inline"]
+    assert [step.transport for step in plan.steps] == ["url", "inline", "inline"]
     assert plan.input_mode == "inline"
 
 
 def test_several_media_share_the_bytes_of_one_request():
-    plan = route_for([PHOTO, PHOTO, PHOTO], IMAGES_ONLY, options=MediaOptions(max_request_bytes=900_000))
+    image = replace(IMAGES_ONLY.routes["image"], max_payload_bytes=1_456_000)  # 900,000 raw bytes and text
+    plan = route_for([PHOTO, PHOTO, PHOTO], Family("small", image=image))
     assert [step.max_bytes for step in plan.steps] == [300_000] * 3
 
 
@@ -183,12 +187,7 @@ def test_the_documented_ways_of_a_local_video():
     }
 
 
-def test_a_jobs_own_section_gives_the_options_and_null_keeps_the_default():
-    class Section:
-        download = True
-        max_video_s = None
-        unknown = 5
-
-    options = MediaOptions.of(Section())
-    assert options == MediaOptions(download=True)
-    assert MediaOptions.of(options) is options
+def test_null_keeps_the_default_of_an_option_and_a_misspelt_one_is_an_error():
+    assert MediaOptions(download=True, max_video_s=None) == MediaOptions(download=True)
+    with pytest.raises(ValidationError, match="max_vido_s"):
+        MediaOptions(max_vido_s=5)

@@ -3,15 +3,16 @@
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from mavi_tasks.media import Delivery, MediaOptions, Refusal, deliver, identify, mp4, route_for
+from mavi_tasks.media import Delivery, MediaOptions, Refusal, identify, mp4, route_for
 from mavi_tasks.media.local_files import RefusedError
 from mavi_tasks.media.video import Sampling, frames_of
 from tests.support.gateways import REPOSITORY
-from tests.support.media_files import IMAGES_ONLY, clip, found, opened
+from tests.support.media_files import IMAGES_ONLY, Family, clip, deliver, found, opened
 
 CONTAINERS = [("mp4", "mpeg4"), ("mov", "mpeg4"), ("mkv", "mpeg4"), ("webm", "libvpx"), ("avi", "mpeg4")]
 CONTAINERS += [("ts", "mpeg2video"), ("flv", "flv"), ("wmv", "wmv2"), ("mpg", "mpeg1video")]
@@ -71,7 +72,8 @@ def test_frames_are_no_larger_than_asked_for(tmp_path):
 def test_frames_too_many_for_one_body_are_made_smaller(tmp_path):
     path = clip(tmp_path / "a.mp4", seconds=2, size=(640, 360))
     plain = deliver([identify(path)], IMAGES_ONLY, frames=4)
-    small = deliver([identify(path)], IMAGES_ONLY, frames=4, options=MediaOptions(max_request_bytes=8_000))
+    image = replace(IMAGES_ONLY.routes["image"], max_inline_bytes=800)  # of 10 images, 8,000 bytes
+    small = deliver([identify(path)], Family("small", image=image), frames=4)
     assert plain.media_bytes > 8_000 >= small.media_bytes
     assert small.width < plain.width
 
@@ -185,7 +187,7 @@ def test_without_pyav_videos_are_known_and_sent_but_frames_are_refused_with_the_
 import sys
 sys.modules["av"] = None  # as if it were not installed
 from mavi_tasks.media import identify, route_for
-from tests.support.media_files import IMAGES_ONLY, EVERYTHING
+from tests.support.media_files import deliver, IMAGES_ONLY, EVERYTHING
 media = identify({path!r})
 print(media.width, media.duration_s, route_for([media], EVERYTHING).input_mode)
 refusal = route_for([media], IMAGES_ONLY, frames=4)
@@ -195,4 +197,4 @@ print(refusal.code, refusal.reason)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=False)
     assert done.stdout.splitlines()[0] == "160 3.0 inline", done.stderr
     assert done.stdout.splitlines()[1].startswith("video_needs_extra")
-    assert "pip install 'mavi[video]'" in done.stdout
+    assert "pip install 'mavi-tasks[video]'" in done.stdout

@@ -152,8 +152,8 @@ def test_negative_tokens_are_an_error():
 
 def test_worst_case_is_the_cost_at_the_bounds():
     price = load_prices().price("gemini:gemini-2.5-pro", TODAY)
-    assert usd(price.worst(200_001, 1_000)) == Decimal("0.5150025")
-    assert usd(price.worst(0, 1_000)) == Decimal("0.01")
+    assert usd(price.max_cost_pico(200_001, 1_000)) == Decimal("0.5150025")
+    assert usd(price.max_cost_pico(0, 1_000)) == Decimal("0.01")
 
 
 def test_worst_case_looks_at_every_tier_that_the_input_can_fall_into():
@@ -162,7 +162,7 @@ def test_worst_case_looks_at_every_tier_that_the_input_can_fall_into():
         {"input_usd_per_mtok": "1", "output_usd_per_mtok": "1"},
     ]
     price = load_prices({"openai:llama": {"tiers": tiers}}).price("openai:llama", TODAY)
-    assert price.worst(11, 5) == 120_000_000  # ten in and five out at the dearer, lower tier
+    assert price.max_cost_pico(11, 5) == 120_000_000  # ten in and five out at the dearer, lower tier
 
 
 @given(
@@ -176,7 +176,7 @@ def test_sums_are_exact_and_never_over_the_worst_case(model, calls):
         c.output_pico for c in costs
     )
     assert sum((usd(c.total_pico) for c in costs), Decimal(0)) == usd(sum(c.total_pico for c in costs))
-    assert all(price.worst(*call) >= cost.total_pico for call, cost in zip(calls, costs, strict=True))
+    assert all(price.max_cost_pico(*call) >= cost.total_pico for call, cost in zip(calls, costs, strict=True))
 
 
 @given(st.integers(-(10**30), 10**30))

@@ -3,8 +3,8 @@
 import pytest
 
 from mavi_tasks.errors import InputError
-from mavi_tasks.job import Columns
 from mavi_tasks.manifest import Item, Problems
+from mavi_tasks.manifest.columns import Columns
 from mavi_tasks.prompts.templates import MediaView, Prompts
 
 CAT = MediaView("image", "cat.jpg", "https://a.example/cat.jpg", 1)
@@ -141,7 +141,7 @@ def test_prompt_that_is_empty_for_an_item_is_told():
 def test_item_without_any_prompt_is_told():
     prompts = Prompts({})
     prompts.render(item(), CAT)
-    with pytest.raises(InputError, match="give the job `prompts`, or the row its own prompt"):
+    with pytest.raises(InputError, match="give the job `prompts`, the row a prompt of its own"):
         prompts.finish()
 
 
@@ -158,7 +158,7 @@ REFUSED = {
     "the answer": ("Is it a {{ label }}?", "'label' is the expected answer"),
     "the answer's default name": ("{% if truth %}x{% endif %}", "'truth' is the expected answer"),
     "unknown part of media": ("{{ media.knd }}", "media.knd is unknown; did you mean kind?"),
-    "media as a whole": ("{{ media }}", "media is no text; print media.kind"),
+    "media as a whole": ("{{ media }}", "media is not text; print media.kind"),
     "nothing": (" \n", "prompts.q: is empty"),
 }
 

@@ -17,7 +17,7 @@ import pytest
 from mavi_tasks import sandbox as package
 from mavi_tasks.sandbox import FAULT_KINDS, FaultRule, Limit, Sandbox, SandboxConfig, UnknownFault, serve
 from mavi_tasks.sandbox.faults import FaultInjector
-from mavi_tasks.sandbox.limits import Gate
+from mavi_tasks.sandbox.limits import ModelLimiter
 from tests.support.sandbox_cases import JPEG, KEY, file, gemini, gpt, qwen, send, t, user
 
 
@@ -41,14 +41,14 @@ def client():
 # -- faults
 
 
-def code(status, word=""):
-    """The documented envelope of that status, with a word in its message."""
+def code(status, text=""):
+    """The documented envelope of that status, with a text in its message."""
 
     def check(reply):
         assert reply.status_code == status
         assert reply.json()["code"] == status
         assert reply.json()["data"] is None
-        assert word in reply.json()["msg"]
+        assert text in reply.json()["msg"]
 
     return check
 
@@ -61,11 +61,11 @@ def spring(status):
     return check
 
 
-def errored(name, word=""):
+def errored(name, text=""):
     def check(reply):
         assert (reply.status_code, reply.json()["status"], reply.json()["choices"]) == (200, "errored", [])
         assert reply.json()["error"]["code"] == name
-        assert word in reply.json()["error"]["message"]
+        assert text in reply.json()["error"]["message"]
 
     return check
 
@@ -125,7 +125,7 @@ def invalid_utf8(reply):
 
 
 # kind -> what the client sees (an exception's class, or a check of the reply), and whether it was charged
-STRIKES = {
+EXPECTED = {
     "throttle": (plain_429, 0),
     "throttle_seconds": (retry_after_seconds, 0),
     "throttle_date": (retry_after_date, 0),
@@ -171,7 +171,7 @@ STRIKES = {
 
 @pytest.mark.parametrize("kind", FAULT_KINDS)
 def test_a_fault_strikes_once_and_is_charged_only_when_the_completion_ran(client, sandbox, kind):
-    seen, billed = STRIKES[kind]
+    seen, billed = EXPECTED[kind]
     sandbox.faults(script=[kind])
     if isinstance(seen, type):
         with pytest.raises(seen):
@@ -221,18 +221,18 @@ def test_chances_are_met_and_repeat_for_a_seed():
 
 def test_the_control_endpoint_sets_tells_and_clears_the_faults(client, sandbox):
     url = f"{sandbox.origin}/_sandbox/faults"
-    told = client.post(
+    settings = client.post(
         url, json={"rules": [{"kind": "http_500", "times": 1}], "script": ["ok"], "seed": 3}
     ).json()
-    assert told["rules"] == [{"kind": "http_500", "probability": 1.0, "model": "*", "left": 1}]
-    assert client.get(url).json() == told
+    assert settings["rules"] == [{"kind": "http_500", "probability": 1.0, "model": "*", "left": 1}]
+    assert client.get(url).json() == settings
     assert [send(client, sandbox, "/vu", gemini()).status_code for _ in range(3)] == [200, 500, 200]
     assert client.post(url, json={}).json()["rules"] == []
     assert client.post(f"{sandbox.origin}/_sandbox/reset").json()["calls"] == 0
 
 
 @pytest.mark.parametrize(
-    "told",
+    "settings",
     [
         b"{",
         b"[]",
@@ -244,8 +244,8 @@ def test_the_control_endpoint_sets_tells_and_clears_the_faults(client, sandbox):
         b'{"probabilities": []}',
     ],
 )
-def test_unreadable_faults_are_refused_and_change_nothing(client, sandbox, told):
-    reply = client.post(f"{sandbox.origin}/_sandbox/faults", content=told)
+def test_unreadable_faults_are_refused_and_change_nothing(client, sandbox, settings):
+    reply = client.post(f"{sandbox.origin}/_sandbox/faults", content=settings)
     assert (reply.status_code, reply.json()["code"]) == (400, 400)
     assert send(client, sandbox, "/vu", gemini()).status_code == 200
 
@@ -259,32 +259,32 @@ def test_an_unknown_fault_in_the_config_names_the_known_ones():
 
 
 def test_a_model_takes_its_burst_and_then_its_rate():
-    gate = Gate(Limit(requests_per_s=10, burst=3))
-    assert [gate.enter(1, 0.0) for _ in range(4)] == [None, None, None, pytest.approx(0.1)]
-    assert gate.enter(1, 0.05) == pytest.approx(0.05)
-    assert gate.enter(1, 0.1) is None
-    assert [gate.enter(1, 60.0) for _ in range(4)].count(None) == 3
+    limiter = ModelLimiter(Limit(requests_per_s=10, burst=3))
+    assert [limiter.acquire(1, 0.0) for _ in range(4)] == [None, None, None, pytest.approx(0.1)]
+    assert limiter.acquire(1, 0.05) == pytest.approx(0.05)
+    assert limiter.acquire(1, 0.1) is None
+    assert [limiter.acquire(1, 60.0) for _ in range(4)].count(None) == 3
 
 
 def test_tokens_per_minute_are_counted_and_a_giant_waits_for_a_full_bucket():
-    gate = Gate(Limit(tokens_per_min=600))
-    assert gate.enter(500, 0.0) is None
-    assert gate.enter(200, 0.0) == pytest.approx(10.0)
-    assert gate.enter(1000, 49.0) == pytest.approx(1.0)
-    assert gate.enter(1000, 50.0) is None
+    limiter = ModelLimiter(Limit(tokens_per_min=600))
+    assert limiter.acquire(500, 0.0) is None
+    assert limiter.acquire(200, 0.0) == pytest.approx(10.0)
+    assert limiter.acquire(1000, 49.0) == pytest.approx(1.0)
+    assert limiter.acquire(1000, 50.0) is None
 
 
 def test_no_more_are_in_flight_than_allowed():
-    gate = Gate(Limit(concurrency=1))
-    assert gate.enter(1, 0.0) is None
-    assert gate.enter(1, 0.0) is not None
-    gate.leave()
-    assert gate.enter(1, 0.0) is None
+    limiter = ModelLimiter(Limit(concurrency=1))
+    assert limiter.acquire(1, 0.0) is None
+    assert limiter.acquire(1, 0.0) is not None
+    limiter.release()
+    assert limiter.acquire(1, 0.0) is None
 
 
-@pytest.mark.parametrize(("told", "header"), [(None, None), ("seconds", "10"), ("date", "GMT")])
-def test_over_the_limit_is_429_with_the_retry_after_that_is_configured(client, told, header):
-    limits = {"gemini:*": Limit(requests_per_s=0.1, retry_after=told)}
+@pytest.mark.parametrize(("retry_after", "header"), [(None, None), ("seconds", "10"), ("date", "GMT")])
+def test_over_the_limit_is_429_with_the_retry_after_that_is_configured(client, retry_after, header):
+    limits = {"gemini:*": Limit(requests_per_s=0.1, retry_after=retry_after)}
     with Sandbox(latency_s=0, limits=limits) as limited:
         replies = [send(client, limited, "/vu", gemini()) for _ in range(2)]
         other = send(client, limited, "/vu", qwen())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mavi_tasks.sandbox import Sandbox
-from mavi_tasks.sandbox.probe import Measured, _measure_mp4
+from mavi_tasks.sandbox.probe import Measured, measure_mp4
 from tests.support.sandbox_cases import KEY, file, gemini, nova, picture, qwen, send, video
 
 
@@ -99,7 +99,7 @@ def test_media_served_here_are_measured(client, sandbox, clips):
 
 
 @pytest.mark.parametrize(
-    ("body", "words"),
+    ("body", "message"),
     [
         (lambda url: qwen({"video": f"{url}/short.mp4"}), "video of 1 s, at least 2 s"),
         (
@@ -110,10 +110,10 @@ def test_media_served_here_are_measured(client, sandbox, clips):
         (lambda url: nova(video(f"{url}/gone.mp4")), "Cannot fetch content"),
     ],
 )
-def test_served_media_must_be_what_the_request_says(client, sandbox, clips, body, words):
+def test_served_media_must_be_what_the_request_says(client, sandbox, clips, body, message):
     reply = send(client, sandbox, "/vu", body(sandbox.media_url(clips)))
     assert reply.status_code == 400
-    assert words in reply.json()["msg"]
+    assert message in reply.json()["msg"]
 
 
 def test_media_that_cannot_be_fetched_error_under_200_for_gemini(client, sandbox, clips):
@@ -125,6 +125,6 @@ def test_media_that_cannot_be_fetched_error_under_200_for_gemini(client, sandbox
 
 
 def test_an_mp4_is_measured_without_a_video_library(clips):
-    measured = _measure_mp4(clips / "clip.mp4")
+    measured = measure_mp4(clips / "clip.mp4")
     assert measured == Measured(320, 240, pytest.approx(3.0, abs=0.11))
-    assert _measure_mp4(b"\0\0\0\x08free") is None
+    assert measure_mp4(b"\0\0\0\x08free") is None

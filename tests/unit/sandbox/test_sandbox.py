@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from mavi_tasks.sandbox import Sandbox, Simulated, completion, parse_request
 from mavi_tasks.sandbox.families import FAMILIES
 from mavi_tasks.sandbox.ledger import PRICES, cost_pico, usd
-from mavi_tasks.sandbox.media import Library, SeenMedia
+from mavi_tasks.sandbox.media import MediaInput, MediaSources
 from mavi_tasks.sandbox.refusal import Refusal
-from mavi_tasks.sandbox.schemas import WORDS as SCHEMA_WORDS
+from mavi_tasks.sandbox.schemas import KEYWORDS as SCHEMA_KEYWORDS
 from tests.support.sandbox_cases import (
     IMAGE_URL,
     JPEG,
@@ -202,14 +202,14 @@ def upper(schema):
     return {**fixed, "items": upper(schema["items"])} if "items" in schema else fixed
 
 
-def said(client, sandbox, endpoint, body):
+def answer_text(client, sandbox, endpoint, body):
     choice = send(client, sandbox, endpoint, body).json()["choices"][0]
     return choice["text"] if "text" in choice else choice["message"]["content"]
 
 
 def test_gemini_fences_json_that_fits_its_schema(client, sandbox):
-    asked = meta(response_mime_type="application/json", responseSchema=upper(RICH))
-    fenced = re.fullmatch(r"```json\n(.*)\n```", said(client, sandbox, "/vu", gemini(**asked)))
+    request = meta(response_mime_type="application/json", responseSchema=upper(RICH))
+    fenced = re.fullmatch(r"```json\n(.*)\n```", answer_text(client, sandbox, "/vu", gemini(**request)))
     jsonschema.validate(json.loads(fenced[1]), {**RICH, "properties": {**RICH["properties"], "box": {}}})
 
 
@@ -228,12 +228,12 @@ TOOLS = {"tools": [{"toolSpec": {"name": "pet", "inputSchema": {"json": RICH}}}]
     ],
 )
 def test_json_answers_fit_the_schema_however_it_is_asked(client, sandbox, endpoint, body):
-    jsonschema.validate(json.loads(said(client, sandbox, endpoint, body)), RICH)
+    jsonschema.validate(json.loads(answer_text(client, sandbox, endpoint, body)), RICH)
 
 
 def test_a_field_list_in_the_prompt_gives_those_fields(client, sandbox):
-    asked = "Answer as JSON {label, confidence}; label is one of: cat, dog."
-    reply = send(client, sandbox, "/iu", gpt(t(asked), response_format={"type": "json_object"})).json()
+    request = "Answer as JSON {label, confidence}; label is one of: cat, dog."
+    reply = send(client, sandbox, "/iu", gpt(t(request), response_format={"type": "json_object"})).json()
     answer = json.loads(reply["choices"][0]["message"]["content"])
     assert answer.keys() == {"label", "confidence"}
     assert answer["label"] in ("cat", "dog")
@@ -245,7 +245,7 @@ def test_a_field_list_in_the_prompt_gives_those_fields(client, sandbox):
 def media_tokens(model, kind, width, height, duration_s=None):
     family, _, name = model.partition(":")
     return FAMILIES[family].media_tokens(
-        name, SeenMedia("f", kind, None, "url", "id", width, height, duration_s)
+        name, MediaInput("f", kind, None, "url", "id", width, height, duration_s)
     )
 
 
@@ -358,7 +358,7 @@ def test_rejections_are_counted_and_the_last_twenty_told(client, sandbox):
 # -- whatever comes
 
 BODIES = [*TAKEN, ("/vu", qwen(**meta(response_format=FORM))), ("/vu", nova(**meta(toolConfig=TOOLS)))]
-WORDS = st.sampled_from([*SCHEMA_WORDS, "type", "text", "url", "image", "$ref", "properties"])
+WORDS = st.sampled_from([*SCHEMA_KEYWORDS, "type", "text", "url", "image", "$ref", "properties"])
 LEAVES = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats() | st.text(max_size=8)
 LEAVES |= st.sampled_from(
     ["object", "STRING", "array", "#", "#/properties/a", "http://[::1", "https://a:99999"]
@@ -366,7 +366,7 @@ LEAVES |= st.sampled_from(
 JSON = st.recursive(
     LEAVES, lambda one: st.lists(one, max_size=3) | st.dictionaries(WORDS, one, max_size=4), max_leaves=8
 )
-LIBRARY = Library(lambda url: None, (1024, 1024), (1280, 720), 60.0)
+LIBRARY = MediaSources(lambda url: None, (1024, 1024), (1280, 720), 60.0)
 
 
 def places(value, path=()):
@@ -400,5 +400,5 @@ def test_any_body_is_answered_or_refused_never_a_crash(data):
 def test_deep_nesting_is_refused(client, sandbox, deep):
     body = json.dumps(nova(**meta(toolConfig="DEEP"))).encode().replace(b'"DEEP"', deep)
     assert send(client, sandbox, "/vu", body).status_code == 400
-    asked = gpt(t("JSON like " + deep.decode()), response_format={"type": "json_object"})
-    assert send(client, sandbox, "/iu", asked).status_code == 200
+    request = gpt(t("JSON like " + deep.decode()), response_format={"type": "json_object"})
+    assert send(client, sandbox, "/iu", request).status_code == 200

@@ -1,4 +1,4 @@
-"""The sandbox's local classifier: the numbers of its reference, and plain words for what it sees."""
+"""The sandbox's local classifier: the numbers of its reference, and its answers in plain words."""
 
 import base64
 import json
@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mavi_tasks.sandbox import Question, Sandbox, SeenMedia
+from mavi_tasks.sandbox import MediaInput, Question, Sandbox
 from mavi_tasks.sandbox.vision import Vision, WeightsError, weights
 from mavi_tasks.sandbox.vision.facts import MARK
 from mavi_tasks.sandbox.vision.levels import level_of
@@ -40,16 +40,16 @@ def network():
     return Network(weights.load())
 
 
-def seen(path, kind="image", **rest):
+def media_of(path, kind="image", **rest):
     size = (1, 1)
     if kind == "image":
         with Image.open(path) as opened:
             size = opened.size
-    return SeenMedia("media", kind, None, "url", str(path), *size, path=Path(path), **rest)
+    return MediaInput("media", kind, None, "url", str(path), *size, path=Path(path), **rest)
 
 
-def ask(vision, prompt, *names, model=PLAIN, **rest):
-    return vision.answer(Question(model, prompt, "", **rest), [seen(MEDIA / name) for name in names])
+def answer_to(vision, prompt, *names, model=PLAIN, **rest):
+    return vision.answer(Question(model, prompt, "", **rest), [media_of(MEDIA / name) for name in names])
 
 
 # ---- weights and network ----
@@ -86,7 +86,7 @@ def archive(tensors):
 
 
 def test_a_file_of_weights_runs_no_code(tmp_path):
-    with pytest.raises(WeightsError, match="mkdir has no place"):
+    with pytest.raises(WeightsError, match="mkdir is not allowed"):
         weights.read(archive({"w": Harm(tmp_path / "harm")}))
     assert not (tmp_path / "harm").exists()
 
@@ -97,14 +97,14 @@ def test_a_file_that_is_no_archive_is_refused_in_words(raw):
         weights.read(raw)
 
 
-# ---- words ----
+# ---- the vocabulary ----
 
 
 def test_every_class_has_a_name_and_superclasses():
-    words = vocabulary()
-    assert len(words.names) == 1860
-    assert all(words.classes_of(words.names[at][0]) for at in range(CLASSES))
-    assert len(words.classes_of("entity")) == CLASSES
+    known = vocabulary()
+    assert len(known.names) == 1860
+    assert all(known.classes_of(known.names[index][0]) for index in range(CLASSES))
+    assert len(known.classes_of("entity")) == CLASSES
 
 
 @pytest.mark.parametrize(
@@ -131,43 +131,43 @@ def test_an_espresso_is_a_drink_before_it_is_food():
 
 
 def test_a_choice_is_answered_by_the_bare_word(vision):
-    assert ask(vision, "What is it? One of: dog, cat or bird.", "cat.jpg") == "cat"
-    assert ask(vision, "Which? One of: food, drink, tool.", "coffee.jpg") == "drink"
+    assert answer_to(vision, "What is it? One of: dog, cat or bird.", "cat.jpg") == "cat"
+    assert answer_to(vision, "Which? One of: food, drink, tool.", "coffee.jpg") == "drink"
 
 
 def test_what_none_of_the_words_fits_is_unknown_or_the_option_that_says_so(vision):
-    assert ask(vision, "Which? One of: dog, bird.", "cat.jpg") == "unknown"
-    assert ask(vision, "Which? One of: dog, bird, other.", "cat.jpg") == "other"
+    assert answer_to(vision, "Which? One of: dog, bird.", "cat.jpg") == "unknown"
+    assert answer_to(vision, "Which? One of: dog, bird, other.", "cat.jpg") == "other"
 
 
 def test_words_outside_its_vocabulary_are_told():
     vision = Vision()
     assert vision.remarks() == []
-    assert ask(vision, "Which? One of: mars rover, dog.", "cat.jpg") == "unknown"
-    assert vision.remarks() == ["no class of its vocabulary is under: mars rover"]
+    assert answer_to(vision, "Which? One of: mars rover, dog.", "cat.jpg") == "unknown"
+    assert vision.remarks() == ["no class of its vocabulary matches: mars rover"]
 
 
 def test_prose_begins_by_saying_who_speaks(vision):
-    said = ask(vision, "Describe this picture.", "cat.jpg")
-    assert said.startswith("[local classifier, no language model] Egyptian cat (")
-    assert "does not count, read" in said
+    text = answer_to(vision, "Describe this picture.", "cat.jpg")
+    assert text.startswith("[local classifier, no language model] Egyptian cat (")
+    assert "does not count, read" in text
 
 
 def test_an_open_question_without_half_of_the_probability_is_not_answered(vision):
-    assert ask(vision, "Describe this picture.", "flower.jpg").startswith(
+    assert answer_to(vision, "Describe this picture.", "flower.jpg").startswith(
         MARK + "unknown: nothing reaches 50%"
     )
 
 
 def test_without_a_picture_nothing_is_made_up(vision):
     assert "no picture came" in vision.answer(Question(PLAIN, "What is love?", ""), [])
-    elsewhere = SeenMedia("media", "image", None, "url", "https://h.example/a.jpg", 9, 9)
+    elsewhere = MediaInput("media", "image", None, "url", "https://h.example/a.jpg", 9, 9)
     assert vision.answer(Question(PLAIN, "One of: cat, dog.", ""), [elsewhere]) == "unknown"
 
 
 def test_fields_named_in_words_are_answered_or_listed(vision):
     prompt = "Answer as JSON {label, confidence, colors, mood, width, has_cat, is_vehicle}"
-    found = json.loads(ask(vision, prompt, "cat.jpg"))
+    found = json.loads(answer_to(vision, prompt, "cat.jpg"))
     assert found.pop("confidence") == pytest.approx(0.79, abs=0.05)
     assert found == {
         "label": "Egyptian cat",
@@ -199,7 +199,7 @@ SCHEMA = {
 
 
 def test_a_schema_is_kept_and_what_cannot_be_answered_is_null_or_left_out(vision):
-    found = json.loads(ask(vision, "Describe it.", "coffee.jpg", schema=SCHEMA))
+    found = json.loads(answer_to(vision, "Describe it.", "coffee.jpg", schema=SCHEMA))
     jsonschema.validate(found, SCHEMA)
     assert found["subject"] == "drink"
     assert found["confidence"] > 0.8
@@ -213,7 +213,7 @@ def test_a_schema_is_kept_and_what_cannot_be_answered_is_null_or_left_out(vision
 
 def test_a_required_number_it_cannot_know_is_null_and_so_invalid(vision):
     schema = {"type": "object", "properties": {"people": {"type": "integer"}}, "required": ["people"]}
-    assert json.loads(ask(vision, "How many?", "cat.jpg", schema=schema)) == {"people": None}
+    assert json.loads(answer_to(vision, "How many?", "cat.jpg", schema=schema)) == {"people": None}
     assert any("people" in remark for remark in vision.remarks())
 
 
@@ -227,14 +227,14 @@ def test_colours_and_brightness_are_computed(vision, tmp_path, colour, named):
     path = tmp_path / "one.png"
     Image.new("RGB", (30, 60), colour).save(path)
     prompt = "JSON {color, brightness, orientation, height}"
-    found = json.loads(vision.answer(Question(PLAIN, prompt, ""), [seen(path)]))
+    found = json.loads(vision.answer(Question(PLAIN, prompt, ""), [media_of(path)]))
     luma = (0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]) / 255
     assert found["brightness"] == pytest.approx(luma, abs=0.002)
     assert (found["color"], found["orientation"], found["height"]) == (named, "portrait", 60)
 
 
 def test_a_video_is_seen_by_its_frames(vision):
-    bunny = seen(MEDIA / "bunny.mp4", "video", duration_s=5.3)
+    bunny = media_of(MEDIA / "bunny.mp4", "video", duration_s=5.3)
     assert vision.answer(Question(PLAIN, "One of: animal, vehicle, drink.", ""), [bunny]) == "animal"
     assert json.loads(vision.answer(Question(PLAIN, "JSON {duration_s}", ""), [bunny])) == {"duration_s": 5.3}
 
@@ -242,7 +242,9 @@ def test_a_video_is_seen_by_its_frames(vision):
 @pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff\xe0 no picture", b"\x89PNG\r\n\x1a\n"])
 def test_a_broken_picture_is_not_seen(vision, tmp_path, content):
     (tmp_path / "broken.jpg").write_bytes(content)
-    broken = SeenMedia("media", "image", None, "url", f"broken {content}", 9, 9, path=tmp_path / "broken.jpg")
+    broken = MediaInput(
+        "media", "image", None, "url", f"broken {content}", 9, 9, path=tmp_path / "broken.jpg"
+    )
     assert vision.answer(Question(PLAIN, "One of: cat, dog.", ""), [broken]) == "unknown"
 
 
@@ -250,7 +252,7 @@ def test_what_was_seen_is_kept_by_content(vision, tmp_path):
     path = tmp_path / "short_lived.png"
     with Image.open(MEDIA / "cat.jpg") as cat:
         cat.save(path)
-    media = seen(path)
+    media = media_of(path)
     first = vision.answer(Question(PLAIN, "What is it?", ""), [media])
     path.unlink()
     assert vision.answer(Question(PLAIN, "What is it?", ""), [media]) == first
@@ -262,7 +264,7 @@ def test_what_was_seen_is_kept_by_content(vision, tmp_path):
 @pytest.mark.parametrize(
     ("model", "level"),
     [
-        ("gemini:gemini-2.5-flash", "plain"),  # "gemini" holds "mini", but not as a word
+        ("gemini:gemini-2.5-flash", "plain"),  # "gemini" holds "mini", but not as a part
         ("gemini:gemini-2.5-flash-lite", "lite"),
         ("gemini:gemini-3-pro-preview", "pro"),
         ("qwen:qwen3-vl-flash", "plain"),
@@ -279,11 +281,11 @@ def test_how_closely_a_model_looks_follows_from_its_name(model, level):
 
 
 def test_a_lite_model_overlooks_what_needs_resolution(vision):
-    said = {
-        model: ask(vision, "One of: espresso, dog.", "coffee.jpg", model=model)
+    text = {
+        model: answer_to(vision, "One of: espresso, dog.", "coffee.jpg", model=model)
         for model in ("gpt:gpt-4o-mini", "qwen:qwen3-vl-flash", "gpt:gpt-4o")
     }
-    assert said == {
+    assert text == {
         "gpt:gpt-4o-mini": "unknown",
         "qwen:qwen3-vl-flash": "espresso",
         "gpt:gpt-4o": "espresso",
@@ -328,8 +330,8 @@ def test_replies_name_the_classifier_and_count_as_the_model_would(sandbox, famil
 def test_the_quickstart_ends_with_accuracies_that_differ_as_the_models_look(tmp_path):
     ended = mavi("run", REPOSITORY / "manifests" / "quickstart.yaml", "--out", tmp_path / "out", "--json")
     assert ended.code == 0, ended.err
-    assert (ended.told["answered"], ended.told["answers"]) == (64, "answers: local classifier")
-    assert "no class of its vocabulary is under: skyscraper, windmill" in ended.err
+    assert (ended.json["answered"], ended.json["answers"]) == (64, "answers: local classifier")
+    assert "no class of its vocabulary matches: skyscraper, windmill" in ended.err
     assert {row["provider_model"] for row in rows(tmp_path / "out")} == {"local/efficientnet-lite0"}
     found = json.loads(mavi("compare", tmp_path / "out", "--json").out.splitlines()[-1])
     right = {model["model"]: model["correct"] for model in found["models"]}
@@ -339,7 +341,7 @@ def test_the_quickstart_ends_with_accuracies_that_differ_as_the_models_look(tmp_
 
 
 def test_without_the_extra_answers_are_simulated_and_say_so(tmp_path):
-    """A site folder with everything but the weights, seen by an interpreter without its own."""
+    """A site folder with everything but the weights, for an interpreter without its own."""
     for entry in Path(sysconfig.get_path("purelib")).iterdir():
         if not entry.name.startswith("efficientnet_lite0") and entry.suffix != ".pth":
             (tmp_path / entry.name).symlink_to(entry)

@@ -1,0 +1,21 @@
+"""`mavi export`: one file out of a dataset."""
+
+import argparse
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dir", metavar="DIR", help="a dataset: a folder or s3://BUCKET/PREFIX")
+    parser.add_argument("--to", required=True, metavar="FILE", help=".parquet, .csv or .jsonl; s3:// too")
+    parser.add_argument(
+        "--latest", action="store_true", help="one row per request: the one that finished last"
+    )
+    parser.add_argument("--table", choices=("results", "attempts", "runs"), default="results")
+
+
+def command(args: argparse.Namespace) -> int:
+    from mavi_tasks.storage.export import export
+    from mavi_tasks.storage.s3 import existing
+
+    rows = export(existing(args.dir), args.to, table=args.table, latest=args.latest)
+    print(f"{rows} rows -> {args.to}")
+    return 0

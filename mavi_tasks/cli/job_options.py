@@ -1,0 +1,54 @@
+"""The options that `mavi run` and `mavi plan` share: which job, and what to change in it."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mavi_tasks.errors import InputError
+
+if TYPE_CHECKING:
+    from mavi_tasks.job import Job
+
+JOB_SUFFIXES: Final = (".yaml", ".yml")
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "job", metavar="JOB", help="a job YAML, or a manifest (then give --model and --prompt)"
+    )
+    parser.add_argument("--model", action="append", metavar="FAMILY:NAME", help="repeat for several")
+    parser.add_argument("--prompt", metavar="TEXT", help="what to ask of every item; may use {{ columns }}")
+    parser.add_argument("--out", metavar="DIR", help="the dataset's folder")
+    parser.add_argument("--limit", metavar="N", help="only the first N items")
+    parser.add_argument("--budget-usd", metavar="X", help="never spend more than this")
+    parser.add_argument("--max-cost-per-item", metavar="X", help="skip requests that may cost more (dollars)")
+    parser.add_argument("--gateway", metavar="G", help="mavi, sandbox or a base URL")
+    parser.add_argument("--base-url", metavar="URL", help="where the gateway answers")
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+
+
+def job_of_args(args: argparse.Namespace) -> "Job":
+    """The job that the arguments describe. Raises InputError."""
+    from mavi_tasks.job import job_of, load_job
+
+    overrides = _overrides(args)
+    if args.job.lower().endswith(JOB_SUFFIXES):
+        return load_job(Path(args.job), overrides)
+    missing = [flag for flag, value in (("--model", args.model), ("--prompt", args.prompt)) if not value]
+    if "--model" in missing:
+        raise InputError(f"{args.job}: a manifest needs {' and '.join(missing)}; or give a job file (.yaml)")
+    return job_of(manifest=args.job, **overrides)
+
+
+def _overrides(args: argparse.Namespace) -> dict[str, Any]:
+    given = {
+        "models": args.model,
+        "prompt": args.prompt,
+        "output": args.out,
+        "limit": args.limit,
+        "budget_usd": args.budget_usd,
+        "max_cost_per_item_usd": args.max_cost_per_item,
+        "gateway": args.gateway,
+        "base_url": args.base_url,
+    }
+    return {name: value for name, value in given.items() if value is not None}

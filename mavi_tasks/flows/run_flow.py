@@ -1,0 +1,44 @@
+"""Run the flow label_media from code that is not async: `mavi run --prefect`."""
+
+import asyncio
+from typing import Any, Final
+
+from prefect import State
+from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, temporary_settings
+
+from mavi_tasks.errors import MaviError, StoppedError
+from mavi_tasks.execution.run_report import RunReport
+from mavi_tasks.flows import tasks
+from mavi_tasks.flows.label import label_media
+from mavi_tasks.job import Job
+
+SERVER_STARTUP_S: Final = 120  # Prefect's own 20 s are too few on a busy machine
+
+
+def run(job: Job, *, retry_invalid: bool = False) -> RunReport:
+    """Run the flow and report as `execution.local.execute` does. Raises MaviError.
+
+    Uses the Prefect API that is configured, else a temporary server, which takes ten seconds to start.
+    """
+    tasks.refuse_secrets(job)  # before Prefect stores them
+    with tasks.collected_reports() as reports:
+        try:
+            with temporary_settings({PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: SERVER_STARTUP_S}):
+                state = asyncio.run(_final_state(job, retry_invalid))
+        except KeyboardInterrupt:
+            if not reports:
+                raise
+            return reports[-1]
+        except RuntimeError as error:
+            if "API" not in str(error):
+                raise
+            raise StoppedError(f"{error} Start it (prefect server start), or give --no-prefect") from error
+    if reports:
+        return reports[-1]
+    cause = asyncio.run(state.aresult(raise_on_failure=False))
+    raise cause if isinstance(cause, BaseException) else MaviError(state.message or state.name)
+
+
+async def _final_state(job: Job, retry_invalid: bool) -> "State[Any]":
+    state: Any = await label_media(job, retry_invalid=retry_invalid, return_state=True)
+    return state  # type: ignore[no-any-return]
