@@ -34,7 +34,7 @@ from filelock import FileLock, Timeout
 from mavi_tasks.common.money import pico_name, usd_name
 from mavi_tasks.labels import label_columns, label_rows
 from mavi_tasks.schema import ATTEMPTS, RESULTS, SCHEMA_VERSION, TABLES, AttemptOutcome
-from mavi_tasks.storage import journal
+from mavi_tasks.storage import segments
 from mavi_tasks.storage.arrow import table_of
 from mavi_tasks.storage.filesystem import storage_errors, sync_folder
 from mavi_tasks.storage.run_totals import run_row_totals
@@ -48,7 +48,7 @@ SEGMENTS_AT_ONCE = 256  # published between two syncs of the folders
 HALF_WRITTEN_ROW_S = 3600  # older than this, nobody is writing it any more
 HEADER_COLUMNS = ("run_id", "job", "gateway")  # the same for a whole segment
 
-COLUMNS = journal.Columns(
+COLUMNS = segments.Columns(
     results=tuple(n for n in RESULTS.names if n not in (*HEADER_COLUMNS, "schema_version")),
     attempts=tuple(n for n in ATTEMPTS.names if n not in ("run_id", "schema_version")),
     intents=("attempt_id", "request_key", "model", "started_at", "exposure_usd"),
@@ -96,8 +96,8 @@ class Dataset:
         dead = self._dead_writers()
         ready = [
             path
-            for path in journal.segments(self.journal)
-            if path.suffix == ".sealed" or journal.writer_of(path) in dead
+            for path in segments.segments(self.journal)
+            if path.suffix == ".sealed" or segments.writer_of(path) in dead
         ]
         if len(ready) >= MANY_SEGMENTS:
             log.warning("publishing %d segments that earlier runs left in %s", len(ready), self.journal)
@@ -106,7 +106,7 @@ class Dataset:
         for start in range(0, len(ready), SEGMENTS_AT_ONCE):
             for path, header in self._publish_segments(ready[start : start + SEGMENTS_AT_ONCE]):
                 done += 1
-                if journal.writer_of(path) in dead:
+                if segments.writer_of(path) in dead:
                     crashed[header["run_id"]] = header
         for leftover in list(self.journal.iterdir()) if dead else ():
             if leftover.suffix in (".new", ".ballast", ".lock") and leftover.name.partition(".")[0] in dead:
@@ -117,7 +117,7 @@ class Dataset:
 
     def waiting(self, run_id: str) -> bool:
         """Some of this run's answers are in the journal still."""
-        return any(path.name.startswith(f"{run_id}-") for path in journal.segments(self.journal))
+        return any(path.name.startswith(f"{run_id}-") for path in segments.segments(self.journal))
 
     def _clear_staging(self) -> None:
         """Remove half-written parts (we hold the lock) and old rows of runs (written without it)."""
@@ -143,7 +143,7 @@ class Dataset:
         published, folders = [], set[Path]()
         for path in paths:
             carried = _carried_over(path)
-            with journal.reading(path) as reader:
+            with segments.reading(path) as reader:
                 if reader is None:
                     self._quarantine(path)
                     continue
@@ -201,14 +201,14 @@ class Dataset:
 class _Parts:
     """The parts of one segment, written as a stream of row groups."""
 
-    def __init__(self, root: Path, segment: Path, reader: journal.Reader) -> None:
+    def __init__(self, root: Path, segment: Path, reader: segments.Reader) -> None:
         header = reader.header
         self._root, self._name, self._reader, self._header = root, part_name(segment), reader, header
         self._writers: dict[str, pq.ParquetWriter] = {}
         self._written: Counter[str] = Counter()
         answer_schema = header.get("answer_schema")
         self._labels = label_columns(answer_schema, _newest_labels(root)) if answer_schema else None
-        self._rows: dict[str, list[journal.Row]] = {"results": [], "attempts": []}
+        self._rows: dict[str, list[segments.Row]] = {"results": [], "attempts": []}
         self._constants = {name: header[name] for name in HEADER_COLUMNS} | {"schema_version": SCHEMA_VERSION}
 
     def take(self, carried: set[str]) -> int:
@@ -216,7 +216,7 @@ class _Parts:
         open_intents = {intent.attempt_id: intent for intent in self._reader.carried}
         damaged = 0
         for record in self._reader:
-            if isinstance(record, journal.Outcome):
+            if isinstance(record, segments.Outcome):
                 self._take_outcome(record, open_intents)
             elif record is not None:
                 open_intents[record.attempt.attempt_id] = record.attempt
@@ -227,14 +227,14 @@ class _Parts:
                 self._add("attempts", _in_doubt(intent, self._reader.decode.attempt))
         return damaged
 
-    def _take_outcome(self, outcome: journal.Outcome, open_intents: dict[str, journal.Row]) -> None:
+    def _take_outcome(self, outcome: segments.Outcome, open_intents: dict[str, segments.Row]) -> None:
         if outcome.attempt is not None:
             open_intents.pop(outcome.attempt.attempt_id, None)
             self._add("attempts", outcome.attempt)
         if outcome.result is not None:
             self._add("results", outcome.result)
 
-    def _add(self, table: str, row: journal.Row) -> None:
+    def _add(self, table: str, row: segments.Row) -> None:
         rows = self._rows[table]
         rows.append(row)
         if len(rows) >= ROWS_PER_GROUP:
@@ -306,7 +306,7 @@ def _carried_over(path: Path) -> set[str]:
     """Attempts in flight when this segment was sealed: their outcomes are in the next one."""
     stem, seq, _ = path.name.rsplit(".", 2)
     for suffix in (".jsonl", ".sealed"):
-        with journal.reading(path.with_name(f"{stem}.{int(seq) + 1:05d}{suffix}")) as following:
+        with segments.reading(path.with_name(f"{stem}.{int(seq) + 1:05d}{suffix}")) as following:
             if following is not None:
                 return {intent.attempt_id for intent in following.carried}
     return set()
@@ -322,7 +322,7 @@ def _put_in_place(staged: Path, final: Path) -> None:
     staged.replace(final)
 
 
-def _in_doubt(intent: journal.Row, attempt: type[journal.Row]) -> journal.Row:
+def _in_doubt(intent: segments.Row, attempt: type[segments.Row]) -> segments.Row:
     """The attempt of a send of which nothing more is known: the process died before the reply came."""
     values = intent.by_name() | {"outcome": AttemptOutcome.IN_DOUBT, "error_code": "crashed"}
     return attempt(map(values.get, attempt.names))

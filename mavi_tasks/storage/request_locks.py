@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from mavi_tasks.schema import PAID
-from mavi_tasks.storage import journal
+from mavi_tasks.storage import segments
 from mavi_tasks.storage.filesystem import storage_errors
 
 TICK_NS = 50_000_000  # longer than one tick of any file system's clock
@@ -92,8 +92,8 @@ class RequestLocks:
         if changed != self._folder_seen:
             # Changes within one tick of the file system's clock look like one: look again until it is past.
             self._folder_seen = changed if abs(time.time_ns() - changed) > TICK_NS else -1
-            for path in journal.segments(self._journal):
-                if journal.writer_of(path) != self._writer:
+            for path in segments.segments(self._journal):
+                if segments.writer_of(path) != self._writer:
                     self._others.setdefault(path.with_suffix(""), SegmentFollower(self._root, path))
             self._look_at_parts()
         for stem, tail in list(self._others.items()):
@@ -119,7 +119,7 @@ class SegmentFollower:
         self._root = root
         self._path = path
         self._offset = 0
-        self._decode: journal.Decoder | None = None
+        self._decode: segments.Decoder | None = None
 
     def read_into(self, answered: set[str]) -> bool:
         """Add the keys answered since the last look; False when nothing more can come."""
@@ -137,8 +137,8 @@ class SegmentFollower:
                 if not raw.endswith(b"\n"):
                     return
                 if self._offset == 0:
-                    header = journal.parse_header(raw[:-1])
-                    self._decode = journal.Decoder(header) if header is not None else None
+                    header = segments.parse_header(raw[:-1])
+                    self._decode = segments.Decoder(header) if header is not None else None
                 elif self._decode is not None:
                     _take(self._decode(raw[:-1]), answered)
                 self._offset += len(raw)
@@ -155,8 +155,8 @@ class SegmentFollower:
         return False
 
 
-def _take(record: journal.Intent | journal.Outcome | None, answered: set[str]) -> None:
-    if isinstance(record, journal.Outcome) and record.result is not None and record.result.status in PAID:
+def _take(record: segments.Intent | segments.Outcome | None, answered: set[str]) -> None:
+    if isinstance(record, segments.Outcome) and record.result is not None and record.result.status in PAID:
         answered.add(record.result.request_key)
 
 

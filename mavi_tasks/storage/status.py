@@ -11,7 +11,7 @@ import pyarrow as pa
 from mavi_tasks.common.money import exact_text
 from mavi_tasks.common.money_columns import pico_sum
 from mavi_tasks.schema import AttemptOutcome, ResultStatus
-from mavi_tasks.storage import journal, publish, tables
+from mavi_tasks.storage import publish, segments, tables
 from mavi_tasks.storage.run_totals import attempt_totals
 
 
@@ -88,15 +88,15 @@ def _add_journal(root: Path, found: Status, latest: dict[str, tuple[int, str]]) 
     """What no part holds yet, of runs that go on or died; the names that its parts will have."""
     open_intents: dict[str, int] = {}
     counted = set()
-    for path in journal.segments(root / "_journal"):
-        with journal.reading(path) as reader:
+    for path in segments.segments(root / "_journal"):
+        with segments.reading(path) as reader:
             if reader is None:
                 continue
             counted.add(publish.part_name(path))
             for intent in reader.carried:
                 open_intents[intent.attempt_id] = intent.exposure_pico or 0
             for record in reader:
-                if isinstance(record, journal.Outcome):
+                if isinstance(record, segments.Outcome):
                     _add_outcome(found, record, latest, open_intents)
                 elif record is not None:
                     open_intents[record.attempt.attempt_id] = record.attempt.exposure_pico or 0
@@ -107,7 +107,7 @@ def _add_journal(root: Path, found: Status, latest: dict[str, tuple[int, str]]) 
 
 def _add_outcome(
     found: Status,
-    outcome: journal.Outcome,
+    outcome: segments.Outcome,
     latest: dict[str, tuple[int, str]],
     open_intents: dict[str, int],
 ) -> None:

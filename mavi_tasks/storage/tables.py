@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from mavi_tasks.errors import InputError, StorageError
 from mavi_tasks.schema import LABEL_KEYS, RESULTS, TABLES
-from mavi_tasks.storage import journal
+from mavi_tasks.storage import segments
 from mavi_tasks.storage.s3 import mirror_of
 
 TABLE_NAMES: Final = (*TABLES, "labels")
@@ -62,12 +62,12 @@ def latest(root: Path, columns: Sequence[str] | None = None) -> pa.Table:
     return table.take(pa.array(chosen))
 
 
-def unpublished(root: Path) -> Iterator[tuple[Mapping[str, Any], journal.Row]]:
+def unpublished(root: Path) -> Iterator[tuple[Mapping[str, Any], segments.Row]]:
     """(header, result) of every result that is still in the journal, live segments included."""
-    for path in journal.segments(root / "_journal"):
-        with journal.reading(path) as reader:
+    for path in segments.segments(root / "_journal"):
+        with segments.reading(path) as reader:
             for record in reader or ():
-                if reader is not None and isinstance(record, journal.Outcome) and record.result is not None:
+                if reader is not None and isinstance(record, segments.Outcome) and record.result is not None:
                     yield reader.header, record.result
 
 

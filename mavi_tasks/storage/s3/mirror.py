@@ -23,9 +23,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mavi_tasks.errors import InputError, StorageError
-from mavi_tasks.storage.journal import segments
 from mavi_tasks.storage.s3.bucket import CONNECTIONS, Bucket, Found, WrongPlaceError
 from mavi_tasks.storage.s3.location import folder, mark_of
+from mavi_tasks.storage.segments import segments
 
 log = logging.getLogger("mavi")
 

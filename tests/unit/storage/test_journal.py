@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mavi_tasks.errors import StorageError
-from mavi_tasks.storage import journal
-from mavi_tasks.storage.journal import Columns, Intent, Journal, Outcome
+from mavi_tasks.storage import segments
+from mavi_tasks.storage.journal import Journal
+from mavi_tasks.storage.segments import Columns, Intent, Outcome
 from tests.support.gateways import REPOSITORY
 
 COLUMNS = Columns(results=("request_key",), attempts=("attempt_id",), intents=("attempt_id", "exposure_usd"))
@@ -23,13 +24,13 @@ def open_journal(folder, writer="run-w0", **options):
 
 
 def read(path):
-    with journal.reading(path) as reader:
+    with segments.reading(path) as reader:
         assert reader is not None
         return reader.header, list(reader)
 
 
 def carried(path):
-    with journal.reading(path) as reader:
+    with segments.reading(path) as reader:
         return reader.carried
 
 
@@ -39,7 +40,7 @@ def test_what_was_recorded_reads_back_in_order(tmp_path):
         book.intend([f"a{number}", 7])
         book.record([f"a{number}"], [f"key{number}"])
     book.close()
-    (path,) = journal.segments(tmp_path)
+    (path,) = segments.segments(tmp_path)
     assert path.suffix == ".sealed"
     _, records = read(path)
     assert [r.result.request_key for r in records if isinstance(r, Outcome)] == [f"key{n}" for n in range(5)]
@@ -53,10 +54,10 @@ def test_a_file_cut_anywhere_reads_back_a_prefix(tmp_path_factory, cut, count):
     for number in range(count):
         book.record([f"a{number}"], [f"key{number}"])
     book.close()
-    (path,) = journal.segments(folder)
+    (path,) = segments.segments(folder)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) * cut // 10_000])
-    with journal.reading(path) as reader:
+    with segments.reading(path) as reader:
         records = [] if reader is None else list(reader)
     assert None not in records
     assert [r.result.request_key for r in records] == [f"key{n}" for n in range(len(records))]
@@ -69,7 +70,7 @@ def test_a_damaged_byte_costs_its_line_and_no_other(tmp_path_factory, at, byte):
     for number in range(20):
         book.record([f"a{number}"], [f"key{number}"])
     book.close()
-    (path,) = journal.segments(folder)
+    (path,) = segments.segments(folder)
     raw = bytearray(path.read_bytes())
     first = raw.index(b"\n") + 1
     at = first + at % (len(raw) - first - 1)
@@ -91,7 +92,7 @@ def test_a_rolled_segment_names_what_it_carries_over(tmp_path):
     book.roll()
     book.record(["flying"], ["key2"])
     book.close()
-    first, second = journal.segments(tmp_path)
+    first, second = segments.segments(tmp_path)
     assert carried(second) == [["flying", 7]]
     assert carried(first) == []
 
@@ -129,7 +130,7 @@ for number in range(10**9):
         child.kill()
         for line in child.stdout:
             told = int(line)
-    (path,) = journal.segments(tmp_path)
+    (path,) = segments.segments(tmp_path)
     kept = [r.result.request_key for r in read(path)[1] if isinstance(r, Outcome)]
     assert kept[: told + 1] == [f"key{n}" for n in range(told + 1)]
     assert len(kept) <= told + 2
@@ -148,7 +149,7 @@ def test_a_roll_that_fails_loses_no_row_and_leaves_no_gap(tmp_path, monkeypatch)
         book.intend(["a2"])
     book.roll()
     book.close()
-    names = sorted(path.name for path in journal.segments(tmp_path))
+    names = sorted(path.name for path in segments.segments(tmp_path))
     assert [name.split(".")[1] for name in names] == ["00001", "00002"]
 
 
@@ -171,7 +172,7 @@ def test_a_full_disk_refuses_new_sends_and_keeps_answers_in_flight(tmp_path):
         for attempt in sent[-50:]:
             book.record([attempt], [f"key-{attempt}" + "y" * 1000])
         book.close()
-        records = [r for path in journal.segments(disk / "_journal") for r in read(path)[1]]
+        records = [r for path in segments.segments(disk / "_journal") for r in read(path)[1]]
         kept = [r.attempt.attempt_id for r in records if isinstance(r, Outcome)]
         assert kept == sent[-50:]
     finally:

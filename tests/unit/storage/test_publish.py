@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from mavi_tasks.common.money_columns import usd_array
 from mavi_tasks.errors import InputError
 from mavi_tasks.schema import RESULTS, ResultStatus
-from mavi_tasks.storage import journal, status, tables
+from mavi_tasks.storage import segments, status, tables
 from mavi_tasks.storage.answered_index import AnsweredIndex, AnswerState, row_fingerprint
 from mavi_tasks.storage.publish import Dataset
 from mavi_tasks.storage.request_locks import RequestLocks
@@ -64,7 +64,7 @@ def test_all_readers_see_the_same_rows_types_and_exact_sums(store):
 def test_publishing_twice_gives_the_same_file(store):
     book = write(store, range(10))
     book.close()
-    (segment,) = journal.segments(store.journal)
+    (segment,) = segments.segments(store.journal)
     raw = segment.read_bytes()
     store.publish()
     (part,) = (store.root / "results").rglob("*.parquet")
@@ -72,7 +72,7 @@ def test_publishing_twice_gives_the_same_file(store):
     segment.write_bytes(raw)  # as if the process had died before it deleted the segment
     store.publish()
     assert [p.read_bytes() for p in (store.root / "results").rglob("*.parquet")] == [first]
-    assert journal.segments(store.journal) == []
+    assert segments.segments(store.journal) == []
 
 
 def test_a_segment_of_version_1_is_indexed_counted_and_published(store):
@@ -153,7 +153,7 @@ def test_status_counts_once_what_is_published_while_it_reads(store, monkeypatch)
 
 def test_a_crashed_run_gets_a_row_with_what_is_known_of_it(store):
     book = write(store, range(4))
-    path = journal.segments(store.journal)[0]
+    path = segments.segments(store.journal)[0]
     raw = path.read_bytes()
     book.close()
     path.with_suffix(".sealed").unlink()
@@ -165,7 +165,7 @@ def test_a_crashed_run_gets_a_row_with_what_is_known_of_it(store):
 
 def test_damaged_lines_are_kept_aside_and_the_rest_is_published(store):
     write(store, range(5)).close()
-    (path,) = journal.segments(store.journal)
+    (path,) = segments.segments(store.journal)
     lines = path.read_bytes().split(b"\n")
     lines[4] = lines[4][:-3] + b"xyz"
     path.write_bytes(b"\n".join(lines))
