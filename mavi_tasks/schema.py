@@ -1,9 +1,12 @@
 """The columns of the dataset. Public: people build dashboards on them, so a column is only ever added.
 
-Null means "not said" or "not known", never zero. Money is decimal128(18,12) in US dollars: whole
+Null means "not reported" or "not known", never zero. Money is decimal128(18,12) in US dollars: whole
 pico-dollars, exact. Instants are microseconds in UTC. Every file carries the whole schema from the first
 version on, because readers drop columns that appear late; what is unforeseen goes into `extra` as JSON.
 """
+
+from enum import StrEnum
+from typing import Final
 
 import pyarrow as pa
 
@@ -13,6 +16,28 @@ USD = pa.decimal128(18, 12)
 INSTANT = pa.timestamp("us", tz="UTC")
 WORD = pa.dictionary(pa.int32(), pa.string())  # few distinct values
 
+
+class ResultStatus(StrEnum):
+    """How a request ended: the column `status` of results."""
+
+    ANSWERED = "answered"
+    INVALID = "invalid"  # paid for, and not valid against the answer schema
+    FAILED = "failed"
+    SKIPPED = "skipped"  # its model cannot take the media
+
+
+class AttemptOutcome(StrEnum):
+    """What came of one send: the column `outcome` of attempts."""
+
+    ANSWERED = "answered"
+    THROTTLED = "throttled"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    IN_DOUBT = "in_doubt"  # perhaps billed
+
+
+PAID: Final = frozenset({ResultStatus.ANSWERED, ResultStatus.INVALID})
+
 RESULTS = pa.schema(
     [
         ("run_id", WORD),
@@ -21,7 +46,7 @@ RESULTS = pa.schema(
         ("request_key", pa.string()),  # sha256 over what decides the answer
         ("item_id", pa.string()),
         ("prompt_id", WORD),
-        ("model", WORD),  # family:name, as asked for
+        ("model", WORD),  # family:name, as in the job
         ("family", WORD),
         ("endpoint", WORD),  # /vu | /iu; null where the base URL is the only one, or nothing was sent
         ("media_uri", pa.string()),  # without signature
@@ -34,9 +59,9 @@ RESULTS = pa.schema(
         ("height", pa.int64()),
         ("duration_s", pa.float64()),
         ("prompt", pa.string()),  # as rendered
-        ("status", WORD),  # answered | failed | invalid | skipped
+        ("status", WORD),  # ResultStatus
         ("answer", pa.string()),
-        ("answer_json", pa.string()),  # the answer as JSON, when a schema was asked for
+        ("answer_json", pa.string()),  # the answer as JSON, when the job has an answer schema
         ("finish_reason", WORD),
         ("choices", pa.list_(pa.string())),  # all of them, when n > 1
         ("input_tokens", pa.int64()),
@@ -46,10 +71,10 @@ RESULTS = pa.schema(
         ("reasoning_tokens", pa.int64()),
         ("input_cost_usd", USD),
         ("output_cost_usd", USD),
-        ("cost_usd", USD),  # of the try that gave this row; null = no price known
+        ("cost_usd", USD),  # of the attempt that gave this row; null = no price known
         ("price_id", WORD),
         ("attempts", pa.int64()),
-        ("latency_s", pa.float64()),  # of the last try
+        ("latency_s", pa.float64()),  # of the last attempt
         ("wait_s", pa.float64()),  # from first readiness to the last send: limits and back-off
         ("started_at", INSTANT),
         ("finished_at", INSTANT),
@@ -57,7 +82,7 @@ RESULTS = pa.schema(
         ("error_message", pa.string()),
         ("http_status", pa.int64()),
         ("response_id", pa.string()),
-        ("provider_model", WORD),  # as the reply names it
+        ("provider_model", WORD),  # as the response names it
         ("truth", pa.string()),
         ("extra", pa.string()),  # JSON object or null
         ("schema_version", pa.int64()),
@@ -72,7 +97,7 @@ ATTEMPTS = pa.schema(
         ("model", WORD),
         ("started_at", INSTANT),
         ("finished_at", INSTANT),  # null when the process died first
-        ("outcome", WORD),  # answered | throttled | rejected | failed | in_doubt
+        ("outcome", WORD),  # AttemptOutcome
         ("http_status", pa.int64()),
         ("error_code", WORD),
         ("retry_after_s", pa.float64()),
@@ -80,7 +105,7 @@ ATTEMPTS = pa.schema(
         ("input_tokens", pa.int64()),
         ("output_tokens", pa.int64()),
         ("cost_usd", USD),  # billed; null = not billed, not known, or no price
-        ("exposure_usd", USD),  # the most an in-doubt try may have cost
+        ("exposure_usd", USD),  # the most an in-doubt attempt may have cost
         ("schema_version", pa.int64()),
     ]
 )
@@ -112,5 +137,8 @@ RUNS = pa.schema(
         ("schema_version", pa.int64()),
     ]
 )
+
+# The columns of labels that name their result; the others are the fields of the run's answer schema.
+LABEL_KEYS = ("run_id", "request_key", "item_id", "prompt_id", "model")
 
 TABLES = {"results": RESULTS, "attempts": ATTEMPTS, "runs": RUNS}

@@ -54,7 +54,7 @@ class RunResult:
 
         Money is decimal128; null means not known. A label with the name of a column is `label_<name>`.
         """
-        from mavi_tasks.storage.publish import latest
+        from mavi_tasks.storage.tables import latest
 
         results = latest(self._folder)
         labels = self._labels_of(results)
@@ -75,7 +75,7 @@ class RunResult:
 
         Rows are the answers that fit the schema; without an answer schema there are no rows.
         """
-        from mavi_tasks.storage.publish import latest
+        from mavi_tasks.storage.tables import latest
 
         labels = self._labels_of(latest(self._folder))
         if "request_key" not in labels.column_names:
@@ -150,9 +150,9 @@ def _html_row(row: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
 
 def labels_table(folder: Path) -> "pa.Table":
     """All of labels/; without columns when the dataset has no labels."""
-    from mavi_tasks.storage.tables import open_labels
+    from mavi_tasks.storage.tables import open_table
 
-    return open_labels(folder).to_table()
+    return open_table(folder, "labels").to_table()
 
 
 def frame(table: "pa.Table") -> "pd.DataFrame":

@@ -9,7 +9,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--latest", action="store_true", help="one row per request: the one that finished last"
     )
-    parser.add_argument("--table", choices=("results", "attempts", "runs"), default="results")
+    parser.add_argument("--table", choices=("results", "attempts", "runs", "labels"), default="results")
 
 
 def command(args: argparse.Namespace) -> int:

@@ -48,7 +48,7 @@ def _check(args: argparse.Namespace) -> int:
 def _models_in(folders: Iterable[str]) -> list[str]:
     found: list[str] = []
     for folder in folders:
-        from mavi_tasks.storage.publish import open_table
+        from mavi_tasks.storage.tables import open_table
 
         models = open_table(Path(folder), "results").to_table(columns=["model"])["model"]
         found += models.unique().to_pylist()

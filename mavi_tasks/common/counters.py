@@ -1,11 +1,13 @@
 """Live figures of one model: what the progress bar, the final table and the run's row are made of."""
 
+import operator
 import random
 from array import array
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
 
-SAMPLE = 10_000  # latencies kept per model: exact up to here, a uniform sample beyond
+SAMPLE: Final = 10_000  # latencies kept per model: exact up to here, a uniform sample beyond
 
 
 class Latencies:
@@ -21,23 +23,38 @@ class Latencies:
         if len(self._kept) < SAMPLE:
             self._kept.append(seconds)
             return
-        at = self._random.randrange(self._seen)
-        if at < SAMPLE:
-            self._kept[at] = seconds
+        position = self._random.randrange(self._seen)
+        if position < SAMPLE:
+            self._kept[position] = seconds
+
+    def __add__(self, other: "Latencies") -> "Latencies":
+        """The latencies of both; a uniform sample of them where they are too many."""
+        merged = Latencies()
+        merged._seen = self._seen + other._seen
+        if len(self._kept) + len(other._kept) <= SAMPLE:
+            merged._kept = self._kept + other._kept
+            return merged
+        of_self, left = 0, self._seen
+        for drawn in range(SAMPLE):  # as if drawn from all that were seen, without putting back
+            if self._random.randrange(merged._seen - drawn) < left:
+                of_self, left = of_self + 1, left - 1
+        picked = self._random.sample(self._kept, of_self)
+        merged._kept = array("d", picked + other._random.sample(other._kept, SAMPLE - of_self))
+        return merged
 
     def __iter__(self) -> Iterator[float]:
         """The values that are kept."""
         return iter(self._kept)
 
-    def quantile(self, share: float) -> float | None:
+    def quantile(self, fraction: float) -> float | None:
         """By linear interpolation, as numpy and pandas do; None when there is nothing."""
         if not self._kept:
             return None
         values = sorted(self._kept)
-        at = share * (len(values) - 1)
-        low = int(at)
+        position = fraction * (len(values) - 1)
+        low = int(position)
         high = min(low + 1, len(values) - 1)
-        return values[low] + (values[high] - values[low]) * (at - low)
+        return values[low] + (values[high] - values[low]) * (position - low)
 
 
 @dataclass(slots=True)
@@ -45,23 +62,23 @@ class ModelCounters:
     """Counts of one model in one run; money in pico-dollars."""
 
     model: str
-    requests: int = 0  # of this run's plan: to send, skipped, shared and already answered
+    requests: int = 0  # of this run's plan: to send, skipped, copied and already answered
     answered: int = 0
     failed: int = 0
     invalid: int = 0
     skipped: int = 0
     already_answered: int = 0
-    invalid_before: int = 0  # of these: paid for in earlier runs, and not what the schema wants
+    invalid_before: int = 0  # of these: paid for in earlier runs, and not valid against the schema
     calls: int = 0
     throttled: int = 0
     retried: int = 0
     truncated: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
-    cost_pico: int = 0  # confirmed: of every billed try
-    exposure_pico: int = 0  # the most that tries in doubt may have cost
+    cost_pico: int = 0  # confirmed: of every billed attempt
+    exposure_pico: int = 0  # the most that attempts in doubt may have cost
     unpriced: int = 0  # answers without a known price
-    stopped: str | None = None  # why this model was given up
+    stopped: str | None = None  # why this model was stopped
     errors: dict[str, tuple[int, str]] = field(default_factory=dict)  # code: how often, and the first message
     latencies: Latencies = field(default_factory=Latencies)
 
@@ -74,6 +91,31 @@ class ModelCounters:
     def finished(self) -> int:
         return self.answered + self.failed + self.invalid + self.skipped + self.already_answered
 
+    def __add__(self, other: "ModelCounters") -> "ModelCounters":
+        """The counts of both, field by field; an error keeps its first message."""
+        return self._combined(other, operator.add)
+
+    def __sub__(self, earlier: "ModelCounters") -> "ModelCounters":
+        """What was counted since an earlier copy of these counters; latencies are kept as they are."""
+        return self._combined(earlier, operator.sub)
+
+    def _combined(self, other: "ModelCounters", combine: Callable[[Any, Any], Any]) -> "ModelCounters":
+        if self.model != other.model:
+            raise ValueError(f"counters of {self.model} and {other.model} have no sum")
+        adding = combine is operator.add
+        values: dict[str, Any] = {}
+        for name in (one.name for one in fields(self)):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if isinstance(mine, int):
+                values[name] = combine(mine, theirs)
+            elif isinstance(mine, dict):
+                values[name] = _combined_errors(mine, theirs, combine)
+            elif isinstance(mine, Latencies):
+                values[name] = mine + (theirs if adding else Latencies())
+            else:  # the model's name, and why it was stopped
+                values[name] = mine or (theirs if adding else None)
+        return ModelCounters(**values)
+
     def count(self, status: str) -> None:
         setattr(self, status, getattr(self, status) + 1)
 
@@ -81,3 +123,15 @@ class ModelCounters:
         """One more failure, and why."""
         times, first = self.errors.get(code, (0, message))
         self.errors[code] = (times + 1, first)
+
+
+Errors = dict[str, tuple[int, str]]
+
+
+def _combined_errors(mine: Errors, theirs: Errors, combine: Callable[[int, int], int]) -> Errors:
+    found: Errors = {}
+    for code in mine | theirs:
+        (times, text), (others, other_text) = mine.get(code, (0, "")), theirs.get(code, (0, ""))
+        if combine(times, others):
+            found[code] = (combine(times, others), text or other_text)
+    return found

@@ -38,6 +38,16 @@ def short_text(amount_pico: int) -> str:
     return trimmed(usd(amount_pico))
 
 
+def pico_name(column: str) -> str:
+    """What a column of dollars is called while it holds whole pico-dollars: cost_usd is cost_pico."""
+    return f"{column.removesuffix('_usd')}_pico" if column.endswith("_usd") else column
+
+
+def usd_name(column: str) -> str:
+    """The inverse of `pico_name`."""
+    return f"{column.removesuffix('_pico')}_usd" if column.endswith("_pico") else column
+
+
 def trimmed(amount_usd: Decimal) -> str:
     """Exact dollars without trailing zeros and without an exponent."""
     return f"{amount_usd.normalize():f}" if amount_usd else "0"

@@ -1,7 +1,7 @@
 """Arrow columns of money: decimal128(18,12) from and to whole pico-dollars, without Decimal objects."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mavi_tasks.errors import StorageError
 from mavi_tasks.schema import USD
 
-_WIDE = pa.decimal128(38, 12)  # sums of many amounts
+_WIDE: Final = pa.decimal128(38, 12)  # sums of many amounts
 
 
 def usd_array(pico: Sequence[int | None]) -> pa.Array:
@@ -19,11 +19,14 @@ def usd_array(pico: Sequence[int | None]) -> pa.Array:
 
     Measured: 5 times as fast as from Decimal objects.
     """
-    missing = np.fromiter((v is None for v in pico), bool, len(pico))
-    words = np.zeros((len(pico), 2), np.int64)
-    words[:, 0] = np.fromiter((0 if v is None else v for v in pico), np.int64, len(pico))
+    words, valid = np.empty((len(pico), 2), np.int64), None
+    try:
+        words[:, 0] = np.fromiter(pico, np.int64, len(pico))
+    except TypeError:  # some are None
+        known = np.fromiter((v is not None for v in pico), bool, len(pico))
+        valid = pa.py_buffer(np.packbits(known, bitorder="little").tobytes())
+        words[:, 0] = np.fromiter((0 if v is None else v for v in pico), np.int64, len(pico))
     words[:, 1] = words[:, 0] >> 63  # the sign, spread over the high word
-    valid = pa.py_buffer(np.packbits(~missing, bitorder="little").tobytes()) if missing.any() else None
     return pa.Array.from_buffers(USD, len(pico), [valid, pa.py_buffer(words.tobytes())])
 
 

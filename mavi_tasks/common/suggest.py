@@ -5,7 +5,11 @@ from collections.abc import Iterable
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The nearest known name, whatever its case; None when none is near enough."""
-    spelled = {one.lower(): one for one in reversed(list(known))}
-    found = difflib.get_close_matches(name.lower(), list(spelled), 1, cutoff)
-    return spelled[found[0]] if found else None
+    """The nearest known name, whatever its case and its - or _; None when none is near enough."""
+    by_spelling = {_plain(one): one for one in reversed(list(known))}
+    found = difflib.get_close_matches(_plain(name), by_spelling, n=1, cutoff=cutoff)
+    return by_spelling[found[0]] if found else None
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")

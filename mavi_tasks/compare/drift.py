@@ -19,7 +19,7 @@ from mavi_tasks.compare.result import Pair, as_json, flat
 from mavi_tasks.compare.sheet import Sheet, Unit
 from mavi_tasks.compare.statistics import MISSING, Bools, Estimate
 from mavi_tasks.errors import InputError
-from mavi_tasks.storage import publish
+from mavi_tasks.storage import tables
 
 BEFORE, AFTER = "before", "after"
 
@@ -109,7 +109,7 @@ def share_of(text: str) -> float:
 def shared_models(a: Path, b: Path) -> tuple[str, ...]:
     """Return the models both datasets have: any means two runs to compare, none a bake-off."""
     found = [
-        set(read.words_of(publish.open_table(one, "results").to_table(columns=["model"])["model"]))
+        set(read.words_of(tables.open_table(one, "results").to_table(columns=["model"])["model"]))
         for one in (a, b)
     ]
     return tuple(sorted(found[0] & found[1]))
@@ -138,7 +138,7 @@ def _table(source: Path | Run) -> pa.Table:
     if isinstance(source, Run):
         table = read.run_table(source.root, source.run_id)
     else:
-        table = publish.latest(source, read.COLUMNS).select(read.COLUMNS)
+        table = tables.latest(source, read.COLUMNS).select(read.COLUMNS)
     if table.num_rows == 0:
         raise InputError(f"{_name(source)}: has no results")
     return table

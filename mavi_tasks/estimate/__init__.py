@@ -1,25 +1,26 @@
 """Tokens, dollars and time before a cent is spent.
 
-formula.py     input tokens by the vendors' published formulas (tokens.toml)
-output.py      tokens of an answer, from its schema
-observed.py    what past runs really used; fit.py: the law behind it
-estimator.py   a whole plan, one request at a time; account.py: its sums; bands.py: their spread
-result.py      what comes out
-pilot.py       a stratified sample, and what it says about the whole
-advice.py      what a budget reaches, what would fit, how far off the last plans were
+token_formulas.py     input tokens by the vendors' published formulas (tokens.toml)
+request_tokens.py     tokens of one request, with the frames that are really sent
+output_tokens.py      tokens of an answer, from its schema
+history.py            what past runs really used; token_model.py: the model fitted to it
+estimator.py          a whole plan, one request at a time; accumulator.py: its sums; intervals.py: spread
+result.py             the estimate
+stratified_sample.py  a stratified sample, and what it says about the whole
+budget_advice.py      what a budget reaches, what would fit, how far off the last plans were
 
-Only the formulas are imported at once: limits and budgets ask for them; the rest needs numpy.
+Only the formulas are imported at once: limits and budgets use them; the rest needs numpy.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mavi_tasks.estimate.output_tokens import output_tokens
+from mavi_tasks.estimate.request_tokens import FrameSampling, RequestTokens, request_tokens
 from mavi_tasks.estimate.token_formulas import (
     Formula,
     formula_of,
     input_tokens,
-    input_tokens_at_most,
     text_chars,
     text_tokens,
 )
@@ -42,14 +43,16 @@ __all__ = [
     "Estimate",
     "Estimator",
     "Formula",
+    "FrameSampling",
     "History",
     "Interval",
     "ModelAssumptions",
     "ModelEstimate",
+    "RequestTokens",
     "formula_of",
     "input_tokens",
-    "input_tokens_at_most",
     "output_tokens",
+    "request_tokens",
     "text_chars",
     "text_tokens",
 ]

@@ -1,52 +1,41 @@
-"""The running sums of a plan: requests that share their sources of error are added up together."""
+"""The running sums of a plan: requests with the same sources of error are added up together."""
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
-from math import inf
-from typing import Protocol
 
 from mavi_tasks.estimate.history import Spread
 from mavi_tasks.estimate.token_formulas import Formula
 from mavi_tasks.estimate.token_model import Kind, TokenModel
+from mavi_tasks.pricing.book import Price, tier_bounds
 
 # Tokens may be off by one factor for all of a model's requests. What each such factor would cost is summed as
-# the requests come by, because with tiers it cannot be known afterwards.
+# the requests are added, because with tiers it cannot be known afterwards.
 FACTORS = (0.4, 0.7, 0.85, 0.93, 1.0, 1.08, 1.18, 1.43, 2.5)
 ONE = FACTORS.index(1.0)
-
-
-class TierPrice(Protocol):
-    @property
-    def up_to_input_tokens(self) -> float | None: ...
-    @property
-    def input_pico_per_token(self) -> int: ...
-    @property
-    def output_pico_per_token(self) -> int: ...
-    @property
-    def price_id(self) -> str: ...
 
 
 @dataclass(slots=True)
 class Tiers:
     """A price, for a quick look-up of the tier."""
 
-    bounds: list[float]
+    bounds: tuple[float, ...]
     inputs: list[int]  # pico-dollars a token
     outputs: list[int]
     ids: list[str]
 
     @staticmethod
-    def of(tiers: "tuple[TierPrice, ...]") -> "Tiers":
+    def of(price: Price) -> "Tiers":
+        tiers = price.tiers
         return Tiers(
-            [inf if tier.up_to_input_tokens is None else tier.up_to_input_tokens for tier in tiers],
+            tier_bounds(price),
             [tier.input_pico_per_token for tier in tiers],
             [tier.output_pico_per_token for tier in tiers],
             [tier.price_id for tier in tiers],
         )
 
-    def at(self, input_tokens: float) -> int:
-        """Which tier prices a request; the bounds are inclusive, and the last tier has none in effect."""
-        return bisect_left(self.bounds, input_tokens, 0, len(self.bounds) - 1)
+    def index(self, input_tokens: float) -> int:
+        """Which tier prices a request."""
+        return bisect_left(self.bounds, input_tokens)
 
 
 @dataclass(slots=True)
@@ -55,13 +44,13 @@ class Accumulator:
 
     kind: Kind
     formula: Formula | None
-    law: TokenModel | None
-    law_is_short: bool  # a few rows only: one factor on the formula
+    token_model: TokenModel | None
+    few_rows: bool  # a few rows only: one factor on the formula
     guessed: bool  # sizes or durations were not known
     bucket: int  # the size of the media
-    shift_tokens: float  # what the law adds for this size
+    shift_tokens: float  # what the token model adds for this size
     output: Spread | None
-    output_band: tuple[int, int, int]
+    output_interval: tuple[int, int, int]
     tiers: Tiers | None
     requests: int = 0
     text: float = 0.0
@@ -79,8 +68,8 @@ class Accumulator:
 
     @property
     def output_mean(self) -> float:
-        """Tokens of one answer: seen, or the middle of the band (whose factor is the uncertain part)."""
-        return self.output.mean if self.output is not None else float(self.output_band[1])
+        """Tokens of one answer: seen, or the middle of the interval (whose factor is the uncertain part)."""
+        return self.output.mean if self.output is not None else float(self.output_interval[1])
 
     def add(self, text: float, units: float, by_formula: float, tokens: float, frame_tokens: float) -> None:
         """Add one request of so many input tokens."""
@@ -92,13 +81,13 @@ class Accumulator:
         tiers = self.tiers
         if tiers is None:
             return
-        at = tiers.at(tokens) if len(tiers.bounds) > 1 else 0
-        self._add_cost(tiers, at, tokens)
-        self.frames_pico += frame_tokens * tiers.inputs[at]
+        tier = tiers.index(tokens) if len(tiers.bounds) > 1 else 0
+        self._add_cost(tiers, tier, tokens)
+        self.frames_pico += frame_tokens * tiers.inputs[tier]
 
-    def _add_cost(self, tiers: Tiers, at: int, tokens: float) -> None:
+    def _add_cost(self, tiers: Tiers, tier: int, tokens: float) -> None:
         output = self.output_mean
-        cost_in, cost_out = tokens * tiers.inputs[at], output * tiers.outputs[at]
+        cost_in, cost_out = tokens * tiers.inputs[tier], output * tiers.outputs[tier]
         self.input_pico[ONE] += cost_in
         self.output_pico[ONE] += cost_out
         self.input_pico_squared += cost_in * cost_in
@@ -107,7 +96,7 @@ class Accumulator:
             return
         if not self.tier_requests:
             self.tier_requests = [0] * len(tiers.bounds)
-        self.tier_requests[at] += 1
+        self.tier_requests[tier] += 1
         if tokens * FACTORS[-1] <= tiers.bounds[0]:
             self.proportional_in += cost_in
             self.proportional_out += cost_out
@@ -116,13 +105,12 @@ class Accumulator:
 
     def _add_factors(self, tiers: Tiers, tokens: float, output: float) -> None:
         bounds, inputs, outputs = tiers.bounds, tiers.inputs, tiers.outputs
-        last = len(bounds) - 1
         input_pico, output_pico = self.input_pico, self.output_pico
         for index, factor in _OTHER_FACTORS:
             scaled = tokens * factor
-            at = bisect_left(bounds, scaled, 0, last)
-            input_pico[index] += scaled * inputs[at]
-            output_pico[index] += output * outputs[at]
+            tier = bisect_left(bounds, scaled)
+            input_pico[index] += scaled * inputs[tier]
+            output_pico[index] += output * outputs[tier]
 
     def costs(self) -> tuple[list[float], list[float]]:
         """Pico-dollars of the inputs and of the answers under each of FACTORS."""
@@ -133,9 +121,12 @@ class Accumulator:
             )
         # At a factor of one the proportional part is in the sums already.
         inputs = [
-            self.input_pico[at] + (self.proportional_in * factor if at != ONE else 0) for at, factor in pairs
+            self.input_pico[index] + (self.proportional_in * factor if index != ONE else 0)
+            for index, factor in pairs
         ]
-        outputs = [self.output_pico[at] + (self.proportional_out if at != ONE else 0) for at, _ in pairs]
+        outputs = [
+            self.output_pico[index] + (self.proportional_out if index != ONE else 0) for index, _ in pairs
+        ]
         return inputs, outputs
 
 

@@ -81,15 +81,15 @@ def cheaper(estimate: Estimate, budget_usd: Decimal, others: Sequence[ModelEstim
     `others`: estimates of models that are not in the plan, for the same items, as candidates for a swap.
     Models without a price are left out of the sums; the estimate names them.
     """
-    band = estimate.known_cost_usd
-    fits = band.p90 <= budget_usd
-    choices = () if band.p50 <= budget_usd else tuple(_choices(estimate, budget_usd, others))
+    cost = estimate.known_cost_usd
+    fits = cost.p90 <= budget_usd
+    choices = () if cost.p50 <= budget_usd else tuple(_choices(estimate, budget_usd, others))
     return Advice(
         fits,
         budget_usd,
         estimate.requests,
-        _reached(estimate.requests, band.p50, budget_usd),
-        _reached(estimate.requests, band.p90, budget_usd),
+        _reached(estimate.requests, cost.p50, budget_usd),
+        _reached(estimate.requests, cost.p90, budget_usd),
         choices,
     )
 

@@ -71,7 +71,7 @@ def student(freedom: int) -> float:
 class History:
     """What was seen, by model. Every look-up gives None when too little was seen to replace the formula."""
 
-    laws: Mapping[tuple[str, Kind], TokenModel] = field(default_factory=dict)
+    token_models: Mapping[tuple[str, Kind], TokenModel] = field(default_factory=dict)
     outputs: Mapping[tuple[str, str | None, Kind | None], Spread] = field(default_factory=dict)
     latencies: Mapping[tuple[str, Kind | None], Spread] = field(default_factory=dict)
     costs: Mapping[str, Spread] = field(default_factory=dict)  # dollars of a row
@@ -97,11 +97,16 @@ class History:
             _overheads(_batches(attempts, ("model", "cost_usd")), results) if attempts is not None else {}
         )
         return History(
-            observed.laws, observed.outputs, observed.latencies, observed.costs, overheads, observed.rows
+            observed.token_models,
+            observed.outputs,
+            observed.latencies,
+            observed.costs,
+            overheads,
+            observed.rows,
         )
 
-    def law(self, model: str, kind: Kind) -> TokenModel | None:
-        return self.laws.get((model, kind))
+    def token_model(self, model: str, kind: Kind) -> TokenModel | None:
+        return self.token_models.get((model, kind))
 
     def output(self, model: str, prompt_id: str, kind: Kind) -> Spread | None:
         """Output tokens of this prompt for this kind of media, or for any kind."""
@@ -158,10 +163,10 @@ def _sample(
         for model, own in _by_model(batch):
             rows = kept[model]
             limit = rows[-1][0] if len(rows) >= SAMPLE_ROWS else 1.0
-            at = np.flatnonzero(usable & own & (marks < limit))
-            at = at[np.argsort(marks[at], kind="stable")][:SAMPLE_ROWS]
-            new = batch.take(pa.array(at)).to_pylist()
-            rows += [(float(marks[i]), number + int(i), row) for i, row in zip(at, new, strict=True)]
+            positions = np.flatnonzero(usable & own & (marks < limit))
+            positions = positions[np.argsort(marks[positions], kind="stable")][:SAMPLE_ROWS]
+            new = batch.take(pa.array(positions)).to_pylist()
+            rows += [(float(marks[i]), number + int(i), row) for i, row in zip(positions, new, strict=True)]
             rows.sort(key=lambda row: row[:2])
             del rows[SAMPLE_ROWS:]
         number += batch.num_rows
@@ -190,19 +195,19 @@ def _usable(batch: pa.RecordBatch, gateway: str | None) -> Any:
     return pc.fill_null(usable, False).to_numpy(zero_copy_only=False)
 
 
-# A repair's prompt carries the bad answer; a shared answer was not asked for.
+# A repair's prompt carries the bad answer; a copied answer was not sent for.
 _ODD = ('"repaired"', '"shared_from"')
 
 
-def _is_one_of(column: Any, words: Iterable[str]) -> Any:
-    return pc.is_in(column.cast(pa.string()), value_set=pa.array(sorted(words), pa.string()))
+def _is_one_of(column: Any, values: Iterable[str]) -> Any:
+    return pc.is_in(column.cast(pa.string()), value_set=pa.array(sorted(values), pa.string()))
 
 
-# ---- from samples to laws
+# ---- from samples to token models
 
 
 def _observed(samples: Mapping[str, list[dict[str, Any]]]) -> History:
-    laws: dict[tuple[str, Kind], TokenModel] = {}
+    token_models: dict[tuple[str, Kind], TokenModel] = {}
     outputs: dict[tuple[str, str | None, Kind | None], Spread] = {}
     latencies: dict[tuple[str, Kind | None], Spread] = {}
     costs: dict[str, Spread] = {}
@@ -211,14 +216,16 @@ def _observed(samples: Mapping[str, list[dict[str, Any]]]) -> History:
         kinds = [kind_of(row["media_kind"], _as_frames(row, formula)) for row in rows]
         for kind in sorted(set(kinds)):
             own = [row for row, its in zip(rows, kinds, strict=True) if its == kind]
-            law = fit([_shape(row, kind, formula) for row in own], [row["input_tokens"] for row in own])
-            if law is not None:
-                laws[model, kind] = law
+            fitted = fit([_shape(row, kind, formula) for row in own], [row["input_tokens"] for row in own])
+            if fitted is not None:
+                token_models[model, kind] = fitted
         tagged = list(zip(kinds, rows, strict=True))
         _collect(outputs, model, tagged, "output_tokens", _output_keys)
         _collect(latencies, model, tagged, "latency_s", _kind_keys)
         _collect(costs, model, tagged, "cost_usd", _model_key)
-    return History(laws, outputs, latencies, costs, {}, {model: len(rows) for model, rows in samples.items()})
+    return History(
+        token_models, outputs, latencies, costs, {}, {model: len(rows) for model, rows in samples.items()}
+    )
 
 
 _Keys = Callable[[str, Kind, Mapping[str, Any]], tuple[Any, ...]]
@@ -266,7 +273,7 @@ def spread(numbers: Sequence[float]) -> Spread:
 def _as_frames(row: Mapping[str, Any], formula: Formula | None) -> bool:
     if row["input_mode"] is not None:
         return bool(row["input_mode"] == "frames")
-    return row["frames_sent"] is not None or (formula is not None and formula.video_is_frames)
+    return row["frames_sent"] is not None or (formula is not None and formula.video_frames is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +302,7 @@ def units_of(kind: Kind, duration_s: float | None, frames: int | None) -> float:
 
 
 def _overheads(attempts: Iterable[pa.RecordBatch], results: Batches) -> dict[str, float]:
-    """What all tries of a model were billed, over what its results were billed."""
+    """What all attempts of a model were billed, over what its results were billed."""
     if not (isinstance(results, pa.Table) or hasattr(results, "to_batches")):
         return {}  # an iterator of batches has been read already
     billed = _sums(attempts)

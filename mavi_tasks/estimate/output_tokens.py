@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mavi_tasks.common.json_schema import ReferenceProblem, referred
 from mavi_tasks.estimate.token_formulas import DATA, text_tokens
 
 _PRIOR = DATA["output"]
@@ -17,11 +18,11 @@ def output_tokens(max_tokens: int | None, schema: Mapping[str, Any] | None = Non
     """p10, p50 and p90 of one answer's tokens, never over max_tokens (None = the families' default)."""
     most = max_tokens or MAX_TOKENS
     if schema is None:
-        band = _PRIOR["p10"], _PRIOR["p50"], _PRIOR["p90"]
+        points = _PRIOR["p10"], _PRIOR["p50"], _PRIOR["p90"]
     else:
         middle = _tokens(schema, schema, 0)
-        band = middle * 0.6, middle, middle * 1.8
-    low, middle, high = (max(1, min(round(tokens), most)) for tokens in band)
+        points = middle * 0.6, middle, middle * 1.8
+    low, middle, high = (max(1, min(round(tokens), most)) for tokens in points)
     return low, middle, high
 
 
@@ -34,7 +35,7 @@ def _tokens(spec: Any, root: Mapping[str, Any], depth: int) -> float:
     if "const" in spec:
         return _text(spec["const"])
     if isinstance(spec.get("$ref"), str):
-        return _tokens(_pointed(spec["$ref"], root), root, depth + 1)
+        return _tokens(_referred(spec["$ref"], root), root, depth + 1)
     for choice in ("anyOf", "oneOf", "allOf"):
         if isinstance(spec.get(choice), list) and spec[choice]:
             return max(_tokens(option, root, depth + 1) for option in spec[choice])
@@ -83,8 +84,8 @@ _BY_TYPE: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any], int], flo
 }
 
 
-def _pointed(ref: str, root: Mapping[str, Any]) -> Any:
-    node: Any = root
-    for step in ref.lstrip("#").split("/")[1:]:
-        node = node.get(step) if isinstance(node, Mapping) else None
-    return node
+def _referred(reference: str, root: Mapping[str, Any]) -> Any:
+    try:
+        return referred(reference, root)
+    except ReferenceProblem:
+        return None

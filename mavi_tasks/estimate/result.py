@@ -62,8 +62,8 @@ class ModelEstimate:
         }
 
 
-def _tokens(band: Interval[int] | None) -> dict[str, Any] | None:
-    return band.to_json() if band else None
+def _tokens(interval: Interval[int] | None) -> dict[str, Any] | None:
+    return interval.to_json() if interval else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ MOST_STRATA = 48  # one more holds the rest, so that memory is bounded
 LEAST = 2  # of each stratum: below two there is no spread to see
 REST = "rest"
 P90 = 1.2816
-# What normal theory lacks for few, skewed costs; set by simulation (see the tests), where a band without it
+# What normal theory lacks for few, skewed costs; set by simulation (see the tests), where an interval without
 # held the truth in 70 to 75 trials of 100.
 CAUTION = 1.5
 PRIOR_ROWS = 3.0  # how much a stratum's spread leans on the spread of all
@@ -156,17 +156,17 @@ class Projection:
 
     @property
     def words(self) -> str:
-        band = self.cost_usd
+        interval = self.cost_usd
         return (
-            f"{self.rows:,} of {self.of:,} cost ${self.pilot_usd:.4f}; all of them ${band.p50:.2f}, "
-            f"most likely between ${band.p10:.2f} and ${band.p90:.2f}"
+            f"{self.rows:,} of {self.of:,} cost ${self.pilot_usd:.4f}; all of them ${interval.p50:.2f}, "
+            f"most likely between ${interval.p10:.2f} and ${interval.p90:.2f}"
         )
 
 
 def pilot_projection(costs: Mapping[str, Sequence[Decimal | float]], counts: Mapping[str, int]) -> Projection:
     """The cost of everything, from the costs of a pilot by stratum and the sizes of the strata.
 
-    What the pilot paid is certain, so the band is about the rest and closes as the pilot grows to the whole.
+    What the pilot paid is certain, so the interval is about the rest and closes as the pilot grows.
     A stratum of which nothing was drawn counts at the mean of all. Raises ValueError without any cost.
     """
     seen = {name: [float(cost) for cost in of] for name, of in costs.items() if of}
@@ -215,7 +215,7 @@ def _variance(own: Sequence[float], mean: float, spread: float) -> float:
 
 
 def _sides(rest: float, variance: float, freedom: float) -> tuple[float, float]:
-    """The band of the rest: lognormal, because costs are never negative and their sums lean to the right."""
+    """The interval of the rest: lognormal, because costs are never negative and their sums are skewed."""
     if rest <= 0:
         return rest, rest
     student = 1 + (P90 * P90 + 1) / (4 * max(1.0, freedom))

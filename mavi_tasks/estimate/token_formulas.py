@@ -1,6 +1,6 @@
 """Tokens of a request by the vendors' published formulas; the numbers and their sources are in tokens.toml.
 
-Pure and cheap (a few microseconds): limits and budgets ask for every request. Estimates only: a bill is
+Pure and cheap (a few microseconds): every request is counted. Estimates only: a bill is
 computed from the usage in the reply.
 """
 
@@ -13,9 +13,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from importlib.resources import files
 from math import ceil, floor, sqrt
-from typing import Any, Final, Protocol
-
-UNKNOWN_PICTURE_TOKENS: Final = 16_384  # what Qwen2.5-VL makes of its largest picture
+from typing import Any, Protocol
 
 
 class Sized(Protocol):
@@ -40,21 +38,21 @@ class Formula:
     """One rule of tokens.toml. The spreads are the factor that holds the true sum in 8 cases of 10."""
 
     models: tuple[str, ...]
-    family_default: bool  # the model itself is not listed: its family's default stands in
+    family_default: bool  # the model itself is not listed: its family's default is used
     image_spread: float
     video_spread: float
     note: str | None
     source: str
     image: ImageTokens
     video: VideoTokens
-    video_is_frames: bool  # the model takes no video: it gets frames, as images
+    video_frames: int | None  # the model takes no video: so many frames stand for it, as images
 
     def media_tokens(self, media: Sized, frames: int | None = None, unknown_s: float | None = None) -> int:
         """Tokens of one media; unknown sizes and durations (or `unknown_s`) take those of tokens.toml."""
         if media.kind != "video":
             return self.image(media.width or IMAGE_SIZE[0], media.height or IMAGE_SIZE[1])
         width, height = media.width or VIDEO_SIZE[0], media.height or VIDEO_SIZE[1]
-        if frames is not None or self.video_is_frames:
+        if frames is not None or self.video_frames is not None:
             width, height = _as_frame(width, height)
         if frames is not None:
             return frames * self.image(width, height)
@@ -88,30 +86,6 @@ def input_tokens(
     for media in media_items:
         total += formula.media_tokens(media, frames)
     return total
-
-
-def input_tokens_at_most(
-    model: str,
-    media_items: Sequence[Sized],
-    text_chars: int,
-    *,
-    frames: int | None = None,
-    unknown_s: float | None = None,
-) -> int:
-    """The formula's tokens times its declared spread: what a budget should hold back before sending.
-
-    unknown_s: the length that videos of unknown length are held to have. A family without a formula counts
-    as many tokens for each picture as any model that is widely served.
-    """
-    formula = _formula(model)
-    total = text_tokens(text_chars) * TEXT_SPREAD
-    for media in media_items:
-        if formula is None:
-            total += UNKNOWN_PICTURE_TOKENS * (frames or 1)
-            continue
-        spread = formula.video_spread if media.kind == "video" and frames is None else formula.image_spread
-        total += formula.media_tokens(media, frames, unknown_s) * spread
-    return ceil(total)
 
 
 def text_tokens(chars: int) -> int:
@@ -315,7 +289,7 @@ def _formula_from(rule: Mapping[str, Any]) -> Formula:
         source=rule["source"],
         image=image,
         video=video,
-        video_is_frames=is_frames,
+        video_frames=video_spec["frames"] if is_frames else None,
     )
 
 

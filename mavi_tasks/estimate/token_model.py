@@ -1,11 +1,11 @@
-"""What past answers say about tokens: a small linear law of each model, for each kind of media.
+"""What past answers say about tokens: a small linear model of each AI model, for each kind of media.
 
 A request's input tokens are taken to be
 
     constant + per_text * text tokens + per_unit * units + per_formula * tokens of the media by formula
 
 with units = images, seconds of video, or frames. Which of the terms are kept is decided by the Bayesian
-information criterion; none is negative; gross outliers are left out. What the law misses is corrected by
+information criterion; none is negative; gross outliers are left out. What it misses is corrected by
 the size of the media, so that it holds for a plan with other sizes than the sample's. The covariance (robust
 to a spread that grows with size) gives the error of a sum over a whole plan.
 """
@@ -18,7 +18,7 @@ import numpy as np
 
 Kind = Literal["text", "image", "video", "frames"]
 TERMS = 4  # constant, text, units, formula
-ENOUGH_ROWS = 20  # for a law of its own
+ENOUGH_ROWS = 20  # for a token model of its own
 FEW_ROWS = 5  # for one factor on the formula
 _OUTLIER = 8.0  # robust standard deviations
 _SHIFT_ROWS = 3.0
@@ -29,7 +29,7 @@ Array = Any
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the law knows of one request. `text` and `formula` in tokens."""
+    """What the token model sees of one request. `text` and `formula` in tokens."""
 
     text: float
     units: float
@@ -39,9 +39,9 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """How far the law is off for media of one size: tokens to add, and their standard error.
+    """How far the token model is off for media of one size: tokens to add, and their standard error.
 
-    `belief`: 0 = nothing of this size was seen and the law stands alone; near 1 = what was seen decides.
+    `belief`: 0 = nothing of this size was seen, the token model alone counts; near 1 = what was seen decides.
     """
 
     tokens: float
@@ -54,7 +54,7 @@ NO_SHIFT = Shift(0.0, 0.0, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class TokenModel:
-    """The fitted law. `covariance` belongs to the four terms; `noise` is the residual spread in tokens."""
+    """The fitted model. `covariance` belongs to the four terms; `noise` is the residual spread in tokens."""
 
     terms: tuple[float, float, float, float]
     covariance: Array
@@ -78,27 +78,27 @@ class TokenModel:
 
 
 def fit(shapes: Sequence[Shape], tokens: Sequence[float]) -> TokenModel | None:
-    """The law that explains these observed tokens best, None below FEW_ROWS rows."""
+    """The token model that explains these observed tokens best, None below FEW_ROWS rows."""
     if len(tokens) < FEW_ROWS:
         return None
     full = np.array([(1.0, shape.text, shape.units, shape.formula) for shape in shapes])
     buckets = np.array([shape.bucket for shape in shapes])
     seen = np.asarray(tokens, float)
-    laws = _LAWS if len(seen) >= ENOUGH_ROWS else _LAWS_OF_FEW
-    chosen = _best(full, seen, laws)
+    candidates = _CANDIDATES if len(seen) >= ENOUGH_ROWS else _CANDIDATES_OF_FEW
+    chosen = _best(full, seen, candidates)
     kept = _without_outliers(full, seen, chosen)
     if kept.all() or kept.sum() < FEW_ROWS:
-        return _law(full, seen, buckets, chosen)
+        return _fitted(full, seen, buckets, chosen)
     full, seen = full[kept], seen[kept]
-    return _law(full, seen, buckets[kept], _best(full, seen, laws))
+    return _fitted(full, seen, buckets[kept], _best(full, seen, candidates))
 
 
 # Each candidate: terms that stand as they are (text by its formula), and terms that are fitted.
 # In the order of preference: of two that fit alike the first wins, and it carries over best to other media.
 _Candidate = tuple[tuple[int, ...], tuple[int, ...]]
-_LAWS_OF_FEW: tuple[_Candidate, ...] = (((1,), (3,)), ((1,), (2,)), ((), (1,)))
-_LAWS: tuple[_Candidate, ...] = (
-    *_LAWS_OF_FEW,
+_CANDIDATES_OF_FEW: tuple[_Candidate, ...] = (((1,), (3,)), ((1,), (2,)), ((), (1,)))
+_CANDIDATES: tuple[_Candidate, ...] = (
+    *_CANDIDATES_OF_FEW,
     ((1,), (3, 0)),
     ((1,), (2, 0)),
     ((1,), (0,)),
@@ -117,9 +117,9 @@ class _Chosen:
     terms: Array  # all four
 
 
-def _best(full: Array, seen: Array, laws: Sequence[_Candidate]) -> _Chosen:
+def _best(full: Array, seen: Array, candidates: Sequence[_Candidate]) -> _Chosen:
     best: tuple[float, _Chosen] | None = None
-    for fixed, fitted in laws:
+    for fixed, fitted in candidates:
         terms = _solved(full, seen, fixed, fitted)
         if terms is None:
             continue
@@ -155,13 +155,13 @@ def _score(seen: Array, predicted: Array, parameters: int) -> float:
 
 
 def _without_outliers(full: Array, seen: Array, chosen: _Chosen) -> Array:
-    """Rows that are not grossly off, by their share of what the law says: large media vary more in tokens."""
-    said = full @ chosen.terms
-    rest = np.abs(seen - said) / np.maximum(1.0, said + 0.1 * float(seen.mean()))
+    """Rows that are not grossly off, as a fraction of the prediction: large media vary more in tokens."""
+    predicted = full @ chosen.terms
+    rest = np.abs(seen - predicted) / np.maximum(1.0, predicted + 0.1 * float(seen.mean()))
     return rest <= _OUTLIER * 1.4826 * float(np.median(rest)) + 0.5
 
 
-def _law(full: Array, seen: Array, buckets: Array, chosen: _Chosen) -> TokenModel:
+def _fitted(full: Array, seen: Array, buckets: Array, chosen: _Chosen) -> TokenModel:
     rows, parameters = len(seen), len(chosen.fitted)
     rest = seen - full @ chosen.terms
     noise = float(np.sqrt(np.sum(rest**2) / max(1, rows - parameters)))

@@ -1,53 +1,50 @@
-"""Rows that ask what another row already has an answer to: the answer is copied, and nothing is paid.
+"""Rows whose request is the very same as another row's: the answer is copied, and nothing is paid.
 
-The copy has a key of its own (`copy_key`), cost 0, and says in `extra` whose answer it is.
+The copy has a key of its own (`copy_key`), cost 0, and names the copied row in `extra`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mavi_tasks.execution.rows import COPIED, copied_row
 from mavi_tasks.planning.context import RunContext
 from mavi_tasks.planning.request import Request, copy_key
 from mavi_tasks.planning.spool import Plan
-from mavi_tasks.planning.target import ModelTarget
-from mavi_tasks.storage import publish as store
+from mavi_tasks.schema import ResultStatus
+from mavi_tasks.storage import tables
 from mavi_tasks.storage.journal import Journal
-from mavi_tasks.storage.publish import COLUMNS, Dataset
+from mavi_tasks.storage.publish import Dataset
 from mavi_tasks.storage.request_locks import RequestLocks
 
-CHUNK = 5_000
-_COPIED = (
-    "answer", "answer_json", "choices", "finish_reason", "response_id", "provider_model", "endpoint",
-    "input_mode", "frames_sent", "media_bytes", "width", "height", "duration_s", "media_sha256",
-)  # fmt: skip
+CHUNK: Final = 5_000
 
 
 def copy_answers(context: RunContext, plan: Plan, journal: Journal, locks: RequestLocks) -> None:
-    """Write the rows of a plan that get a copied answer; those whose answer did not come stay unsent."""
-    dataset = context.dataset
+    """Write the rows of a plan whose answer another row has; a row whose answer did not come stays unsent."""
     journal.roll()
-    dataset.publish()
+    context.dataset.publish()
     for target in context.targets:
+        counters = plan.all_counters[target.model]
         for chunk in _chunks(plan.read_copies(target)):
-            found = _answers(dataset, {request.key for request in chunk})
+            found = _answers(context.dataset, {request.key for request in chunk})
             for request in chunk:
-                if request.key not in found:
+                source = found.get(request.key)
+                if source is None:
                     continue
-                row = _row(target, request, found[request.key], context.wall_us())
-                if _written(row, journal, locks):
-                    plan.all_counters[target.model].answered += 1
+                row = copied_row(target, request, source, context.wall_us())
+                if _record(request, row, journal, locks):
+                    counters.answered += 1
                 else:
-                    plan.all_counters[target.model].already_answered += 1
+                    counters.already_answered += 1
 
 
-def _written(row: list[Any], journal: Journal, locks: RequestLocks) -> bool:
-    """Write a shared row; False when another run is at it, or was faster."""
-    key = row[COLUMNS.results.index("request_key")]
+def _record(request: Request, row: Sequence[Any], journal: Journal, locks: RequestLocks) -> bool:
+    """Write a copied row; False when another run is writing it, or has written it."""
+    key = copy_key(request)
     if not locks.take(key):
         return False
     try:
@@ -66,47 +63,20 @@ def _chunks(requests: Iterable[Request]) -> Iterator[list[Request]]:
 
 
 def _answers(dataset: Dataset, keys: set[str]) -> dict[str, Mapping[str, Any]]:
-    wanted = pc.field("request_key").isin(pa.array(sorted(keys))) & (pc.field("status") == "answered")
-    table = store.open_table(dataset.root, "results").to_table(
-        columns=["request_key", *_COPIED], filter=wanted
+    """The answered rows of these request keys: from the parts, else from the journal of another run."""
+    answered = pc.field("request_key").isin(pa.array(sorted(keys))) & (
+        pc.field("status") == ResultStatus.ANSWERED
     )
-    found = {row["request_key"]: row for row in table.to_pylist()}
-    return found if len(found) == len(keys) else found | _unpublished(dataset, keys - found.keys())
-
-
-def _unpublished(dataset: Dataset, keys: set[str]) -> dict[str, Mapping[str, Any]]:
-    """Answers that another run got just now: they are still in its journal."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for header, record in store.unpublished(dataset.root):
-        if record["t"] == "o" and record["r"] is not None:
-            row = dict(zip(header["results"], record["r"], strict=True))
-            if row["request_key"] in keys and row["status"] == "answered":
-                found[row["request_key"]] = row
+    table = tables.open_table(dataset.root, "results").to_table(
+        columns=["request_key", *COPIED], filter=answered
+    )
+    found: dict[str, Mapping[str, Any]] = {row["request_key"]: row for row in table.to_pylist()}
+    if len(found) < len(keys):
+        for _, row in tables.unpublished(dataset.root):
+            if (
+                row.request_key in keys
+                and row.request_key not in found
+                and row.status == ResultStatus.ANSWERED
+            ):
+                found[row.request_key] = row.by_name()
     return found
-
-
-def _row(target: ModelTarget, request: Request, owner: Mapping[str, Any], at_us: int) -> list[Any]:
-    media = request.media_items[0] if request.media_items else None
-    values = {
-        **{name: owner[name] for name in _COPIED},
-        "request_key": copy_key(request),
-        "item_id": request.item_id,
-        "prompt_id": request.prompt_id,
-        "model": target.model,
-        "family": target.family.name,
-        "media_uri": media.uri if media else None,
-        "media_kind": media.kind if media else "text",
-        "prompt": request.prompt,
-        "status": "answered",
-        "input_tokens": 0,
-        "output_tokens": 0,
-        "total_tokens": 0,
-        "input_cost_usd": 0,
-        "output_cost_usd": 0,
-        "cost_usd": 0,
-        "attempts": 0,
-        "finished_at": at_us,
-        "truth": request.truth,
-        "extra": orjson.dumps({"shared_from": request.key}).decode(),
-    }
-    return [values.get(name) for name in COLUMNS.results]

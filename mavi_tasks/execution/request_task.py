@@ -13,19 +13,17 @@
 The back-off before attempt n + 1 is `base_s * 2**(n - 1)`, at most `cap_s`, times 0.5 to 1.0 at random.
 """
 
-import random
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Final
-
-from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
 from mavi_tasks import estimate, labels, limits
 from mavi_tasks.common.counters import ModelCounters
 from mavi_tasks.errors import MaviError
 from mavi_tasks.execution.answer_checks import empty_answer, remarks_on
 from mavi_tasks.execution.dispatcher import Dispatcher
+from mavi_tasks.execution.retry_state import RETRIED, RetryState
 from mavi_tasks.execution.rows import (
     NO_COST,
     NO_USAGE,
@@ -41,9 +39,8 @@ from mavi_tasks.limits.budget import Reservation
 from mavi_tasks.media import Delivery, LoaderStopped, Refusal
 from mavi_tasks.planning.request import Request
 from mavi_tasks.planning.target import ModelTarget
+from mavi_tasks.providers import CHAT_PATH
 
-RETRIED: Final = frozenset({"throttled", "again", "refetch"})
-REPEATED_ERROR_LIMIT: Final = 3
 PASSING_REFUSALS: Final = frozenset({"download_failed", "sign_failed", "media_timeout"})  # another day may do
 
 _LIMITER_OUTCOME: Final[Mapping[Action, limits.SendOutcome]] = {
@@ -101,10 +98,7 @@ class RequestTask:
         self.recorded = False
         self.repaired = False
         self.invalid_answer: tuple[Attempt, RequestResult] | None = None  # paid for; kept if its repair fails
-        self.attempts = 0
-        self.counted_attempts = 0  # those that use up `retry.attempts`
-        self.refetched = False
-        self.repeated_errors = 0
+        self.retries = RetryState(scope.dispatcher.retry)
         self.last: Attempt | None = None
         self.ready_s = scope.dispatcher.clock.now()
         self.sent_s = self.ready_s
@@ -124,7 +118,9 @@ class RequestTask:
         try:
             decision: RetryDecision | None = await self._attempt()
             if decision is not None and decision.action in RETRIED:
-                decision = await self._retry(decision)
+                decision = await self.retries.run(
+                    decision, self._attempt, self._back_off, lambda: self.dispatcher.stopping
+                )
         except ModelDown as down:
             self.counters.stopped = self.counters.stopped or str(down)
             decision = self.last.reply.decision if self.last is not None else None
@@ -133,28 +129,13 @@ class RequestTask:
         if not self.recorded and decision is not None:
             self._finish(decision)
 
-    async def _retry(self, first: RetryDecision) -> RetryDecision:
-        """Retry by tenacity, after a first attempt made without it: 30 us less where all goes well."""
-        made = iter((first,))
-
-        async def another() -> RetryDecision:
-            return next(made, None) or await self._attempt()
-
-        return await AsyncRetrying(
-            sleep=self._back_off,
-            wait=self._pause_s,
-            stop=self._gives_up,
-            retry=_WANTS_RETRY,
-            retry_error_callback=_last_result,
-        )(another)
-
     def _finish(self, decision: RetryDecision) -> None:
         """No answer: a failed (or refused) row, unless it was the run that failed."""
         if decision.action == "stop_run":
             hint = FATAL_HINTS.get(decision.code or "", "")
             self.dispatcher.stop(decision.code or "rejected", f"{decision.message}: {hint}")
             raise UnsentError
-        if self.dispatcher.stopping and decision.action in RETRIED and not self._is_final(decision):
+        if self.dispatcher.stopping and decision.action in RETRIED and not self.retries.is_final(decision):
             raise UnsentError
         if decision.action == "stop_model":
             self.counters.stopped = f"{self.target.model}: {decision.message}"
@@ -196,7 +177,7 @@ class RequestTask:
 
         Not in `_pause_s`: tenacity asks for the pause before it asks whether to stop.
         """
-        self.refetched = True
+        self.retries.refetched = True
         inlined = self.target.route(self.request.media_items, force_inline=True)
         if not isinstance(inlined, Refusal):
             self.route = inlined
@@ -228,7 +209,7 @@ class RequestTask:
                 self.dispatcher.budget.give_back(reservation)
 
     def path(self, delivery: Delivery) -> str:
-        return f"{delivery.endpoint}/chat/completions"
+        return f"{delivery.endpoint}{CHAT_PATH}"
 
     async def _reserve(self, max_cost_pico: int) -> Reservation:
         budget = self.dispatcher.budget
@@ -245,7 +226,7 @@ class RequestTask:
         )
         self.sent_s = self.dispatcher.clock.now()
         self.started_us = self.started_us or started_us
-        self.attempts += 1
+        self.retries.attempts += 1
         return attempt_id, started_us
 
     def _settle(
@@ -281,8 +262,7 @@ class RequestTask:
         finished_us = self.dispatcher.wall_us()
         attempt = Attempt(attempt_id, started_us, finished_us, reply, usage, cost, exposure, answer)
         self._count(attempt, decision)
-        repeated = self.last is not None and _alike(self.last.reply, reply)
-        self.repeated_errors = self.repeated_errors + 1 if repeated else 1
+        self.retries.compare(self.last.reply if self.last is not None else None, reply)
         self.last = attempt
         if decision.action == "ok":
             return self._take_answer(attempt)
@@ -304,13 +284,13 @@ class RequestTask:
         counters = self.counters
         counters.calls += 1
         counters.throttled += decision.action == "throttled"
-        counters.retried += self.attempts > 1
+        counters.retried += self.retries.attempts > 1
         counters.cost_pico += attempt.cost.total_pico or 0
         counters.exposure_pico += attempt.exposure_pico or 0
         counters.input_tokens += attempt.usage.input_tokens or 0
         counters.output_tokens += attempt.usage.output_tokens or 0
         before_deadline = self.dispatcher.clock.now() - self.ready_s < self.dispatcher.retry.deadline_s
-        self.counted_attempts += not (decision.action == "throttled" and before_deadline)
+        self.retries.counted += not (decision.action == "throttled" and before_deadline)
 
     # -- an answer
 
@@ -335,7 +315,7 @@ class RequestTask:
         outcome = RequestResult("invalid", "invalid_answer", error, text, checked.json_text, extra)
         if self.dispatcher.repair and not self.repaired and not (extra or {}).get("truncated"):
             self.repaired, self.invalid_answer = True, (attempt, outcome)
-            self.counted_attempts = 0
+            self.retries.counted = 0
             self.prompt = labels.repair_prompt(self.request.prompt, text, error)
             self.max_input_tokens += estimate.text_chars(self.prompt)  # a token a character, at the very most
             row = attempt_row(attempt, self.request, self.target, "invalid_answer")
@@ -361,7 +341,7 @@ class RequestTask:
             input_mode=None if isinstance(route, Refusal) else route.input_mode,
             delivery=self.delivery,
             last=self.last,
-            attempts=self.attempts,
+            attempts=self.retries.attempts,
             wait_s=self.sent_s - self.ready_s,
             started_us=self.started_us,
             finished_us=finished_us,
@@ -376,31 +356,7 @@ class RequestTask:
             self.counters.latencies.add(self.last.reply.latency_s)
             self.counters.unpriced += self.last.cost.total_pico is None
 
-    # -- retrying
-
-    def _is_final(self, decision: RetryDecision) -> bool:
-        if decision.code == "repair":
-            return False
-        if decision.action == "refetch":
-            return self.refetched
-        if decision.action == "again" and self.repeated_errors >= REPEATED_ERROR_LIMIT:
-            return True
-        return self.counted_attempts >= self.dispatcher.retry.attempts
-
-    def _gives_up(self, state: RetryCallState) -> bool:
-        return self.dispatcher.stopping or self._is_final(_result(state))
-
-    def _pause_s(self, state: RetryCallState) -> float:
-        decision = _result(state)
-        if decision.action == "throttled" or decision.code == "repair":
-            return 0.0  # the limiter holds the model for as long as it must
-        policy = self.dispatcher.retry
-        backoff = min(policy.cap_s, policy.base_s * 2.0 ** max(0, self.counted_attempts - 1))
-        return max(decision.retry_after_s or 0.0, backoff * random.uniform(0.5, 1.0))  # noqa: S311
-
     async def _back_off(self, seconds: float) -> None:
-        if seconds <= 0:
-            return
         with self.scope.backing_off():
             await self.dispatcher.sleep(seconds)
 
@@ -408,21 +364,6 @@ class RequestTask:
 _REFUSED: Final = RetryDecision("final", "rejected", "refused")
 _REPAIR: Final = RetryDecision("again", "answered", "repair")
 _INTERRUPTED: Final = RetryDecision("stop_run", "in_doubt", "interrupted", "stopped before the reply came")
-_WANTS_RETRY: Final = retry_if_result(lambda decision: decision.action in RETRIED)
-
-
-def _result(state: RetryCallState) -> RetryDecision:
-    assert state.outcome is not None
-    decision: RetryDecision = state.outcome.result()
-    return decision
-
-
-def _last_result(state: RetryCallState) -> RetryDecision:
-    return _result(state)
-
-
-def _alike(before: Reply, now: Reply) -> bool:
-    return (before.decision.code, before.status) == (now.decision.code, now.status)
 
 
 def _sum(a: int | None, b: int | None) -> int | None:

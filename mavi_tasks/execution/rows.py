@@ -1,19 +1,32 @@
-"""Rows for the journal: an attempt and a result, as lists in the order of `dataset.COLUMNS`."""
+"""Rows for the journal, built by name (money: whole pico-dollars, `cost_pico`) and put into its order."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
+from mavi_tasks.common.money import pico_name
 from mavi_tasks.gateway.classify import Reply
 from mavi_tasks.media import Delivery, Media
-from mavi_tasks.planning.request import Request
+from mavi_tasks.planning.request import Request, copy_key
 from mavi_tasks.planning.target import ModelTarget
 from mavi_tasks.pricing.book import Cost
 from mavi_tasks.providers import Answer, Usage
+from mavi_tasks.schema import ResultStatus
+from mavi_tasks.storage.journal import draft_class
+from mavi_tasks.storage.publish import COLUMNS
 
-NO_USAGE = Usage()
-NO_COST = Cost(None, None, None, "")
+NO_USAGE: Final = Usage()
+NO_COST: Final = Cost(None, None, None, "")
+COPIED: Final = (
+    "answer", "answer_json", "choices", "finish_reason", "response_id", "provider_model", "endpoint",
+    "input_mode", "frames_sent", "media_bytes", "width", "height", "duration_s", "media_sha256",
+)  # fmt: skip
+
+_Intent = draft_class(COLUMNS.intents)
+_Attempt = draft_class(COLUMNS.attempts)
+_Result = draft_class(COLUMNS.results)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,28 +57,36 @@ class RequestResult:
 
 def intent_row(
     attempt_id: str, key: str, model: str, started_us: int, exposure_pico: int | None
-) -> list[Any]:
-    return [attempt_id, key, model, started_us, exposure_pico]
+) -> Sequence[Any]:
+    row = _Intent()
+    row.attempt_id = attempt_id
+    row.request_key = key
+    row.model = model
+    row.started_at = started_us
+    row.exposure_pico = exposure_pico
+    return row.in_order()
 
 
-def attempt_row(done: Attempt, request: Request, target: ModelTarget, code: str | None = None) -> list[Any]:
-    verdict = done.reply.decision
-    return [
-        done.attempt_id,
-        request.key,
-        target.model,
-        done.started_us,
-        done.finished_us,
-        verdict.outcome,
-        done.reply.status,
-        code or verdict.code,
-        verdict.retry_after_s,
-        round(done.reply.latency_s, 6),
-        done.usage.input_tokens,
-        done.usage.output_tokens,
-        done.cost.total_pico,
-        done.exposure_pico,
-    ]
+def attempt_row(
+    done: Attempt, request: Request, target: ModelTarget, code: str | None = None
+) -> Sequence[Any]:
+    decision = done.reply.decision
+    row = _Attempt()
+    row.attempt_id = done.attempt_id
+    row.request_key = request.key
+    row.model = target.model
+    row.started_at = done.started_us
+    row.finished_at = done.finished_us
+    row.outcome = decision.outcome
+    row.http_status = done.reply.status
+    row.error_code = code or decision.code
+    row.retry_after_s = decision.retry_after_s
+    row.latency_s = round(done.reply.latency_s, 6)
+    row.input_tokens = done.usage.input_tokens
+    row.output_tokens = done.usage.output_tokens
+    row.cost_pico = done.cost.total_pico
+    row.exposure_pico = done.exposure_pico
+    return row.in_order()
 
 
 def result_row(
@@ -81,54 +102,84 @@ def result_row(
     wait_s: float | None = None,
     started_us: int | None = None,
     finished_us: int | None = None,
-) -> list[Any]:
-    """One row of results. A row without a try (skipped, shared) has no usage and no cost of its own."""
+) -> Sequence[Any]:
+    """One row of results. A row without an attempt (skipped) has no usage and no cost of its own."""
     media: Media | None = request.media_items[0] if request.media_items else None
     answer = last.answer if last is not None else None
     usage = last.usage if last is not None else NO_USAGE
     cost = last.cost if last is not None else NO_COST
     choices = list(answer.choices) if answer is not None and len(answer.choices) > 1 else None
-    return [
-        request.key,
-        request.item_id,
-        request.prompt_id,
-        target.model,
-        target.family.name,
-        endpoint or None,
-        media.uri if media else None,
-        media.kind if media else "text",
-        delivery.sha256 if delivery else (media.sha256 if media else None),
-        input_mode,
-        delivery.frames_sent if delivery else None,
-        delivery.media_bytes if delivery else None,
-        delivery.width if delivery else (media.width if media else None),
-        delivery.height if delivery else (media.height if media else None),
-        delivery.duration_s if delivery else (media.duration_s if media else None),
-        request.prompt,
-        outcome.status,
-        outcome.text,
-        outcome.json_text,
-        answer.finish_reason if answer else None,
-        choices,
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.total_tokens,
-        usage.cached_tokens,
-        usage.reasoning_tokens,
-        cost.input_pico,
-        cost.output_pico,
-        cost.total_pico,
-        cost.price_id or None,
-        attempts,
-        round(last.reply.latency_s, 6) if last is not None else None,
-        round(wait_s, 6) if wait_s is not None else None,
-        started_us,
-        finished_us,
-        outcome.code,
-        outcome.message,
-        last.reply.status if last is not None else None,
-        answer.response_id if answer else None,
-        answer.provider_model if answer else None,
-        request.truth,
-        orjson.dumps(outcome.extra).decode() if outcome.extra else None,
-    ]
+    row = _Result()
+    row.request_key = request.key
+    row.item_id = request.item_id
+    row.prompt_id = request.prompt_id
+    row.model = target.model
+    row.family = target.family.name
+    row.endpoint = endpoint or None
+    row.media_uri = media.uri if media else None
+    row.media_kind = media.kind if media else "text"
+    row.media_sha256 = delivery.sha256 if delivery else (media.sha256 if media else None)
+    row.input_mode = input_mode
+    row.frames_sent = delivery.frames_sent if delivery else None
+    row.media_bytes = delivery.media_bytes if delivery else None
+    row.width = delivery.width if delivery else (media.width if media else None)
+    row.height = delivery.height if delivery else (media.height if media else None)
+    row.duration_s = delivery.duration_s if delivery else (media.duration_s if media else None)
+    row.prompt = request.prompt
+    row.status = outcome.status
+    row.answer = outcome.text
+    row.answer_json = outcome.json_text
+    row.finish_reason = answer.finish_reason if answer else None
+    row.choices = choices
+    row.input_tokens = usage.input_tokens
+    row.output_tokens = usage.output_tokens
+    row.total_tokens = usage.total_tokens
+    row.cached_tokens = usage.cached_tokens
+    row.reasoning_tokens = usage.reasoning_tokens
+    row.input_cost_pico = cost.input_pico
+    row.output_cost_pico = cost.output_pico
+    row.cost_pico = cost.total_pico
+    row.price_id = cost.price_id or None
+    row.attempts = attempts
+    row.latency_s = round(last.reply.latency_s, 6) if last is not None else None
+    row.wait_s = round(wait_s, 6) if wait_s is not None else None
+    row.started_at = started_us
+    row.finished_at = finished_us
+    row.error_code = outcome.code
+    row.error_message = outcome.message
+    row.http_status = last.reply.status if last is not None else None
+    row.response_id = answer.response_id if answer else None
+    row.provider_model = answer.provider_model if answer else None
+    row.truth = request.truth
+    row.extra = orjson.dumps(outcome.extra).decode() if outcome.extra else None
+    return row.in_order()
+
+
+def copied_row(
+    target: ModelTarget, request: Request, source: Mapping[str, Any], now_us: int
+) -> Sequence[Any]:
+    """The row of a request whose answer is another row's (`source`): cost 0; `extra` names that row."""
+    media: Media | None = request.media_items[0] if request.media_items else None
+    row = _Result()
+    for column in COLUMNS.results:
+        setattr(row, pico_name(column), source[column] if column in COPIED else None)
+    row.request_key = copy_key(request)
+    row.item_id = request.item_id
+    row.prompt_id = request.prompt_id
+    row.model = target.model
+    row.family = target.family.name
+    row.media_uri = media.uri if media else None
+    row.media_kind = media.kind if media else "text"
+    row.prompt = request.prompt
+    row.status = ResultStatus.ANSWERED
+    row.input_tokens = 0
+    row.output_tokens = 0
+    row.total_tokens = 0
+    row.input_cost_pico = 0
+    row.output_cost_pico = 0
+    row.cost_pico = 0
+    row.attempts = 0
+    row.finished_at = now_us
+    row.truth = request.truth
+    row.extra = orjson.dumps({"shared_from": request.key}).decode()
+    return row.in_order()

@@ -99,15 +99,15 @@ class RunReport:
         }
 
     def row(self) -> dict[str, Any]:
-        """The run's row of `runs/`."""
+        """The run's row of `runs/`; money in whole pico-dollars."""
         return {
             **self.facts,
             "finished_at": self.finished_us,
             "status": self.status,
             "stop_reason": self.stop_reason,
             **{name: self.total(name) for name in COUNTS},
-            "cost_usd": self.cost_pico,
-            "exposure_usd": self.exposure_pico,
+            "cost_pico": self.cost_pico,
+            "exposure_pico": self.exposure_pico,
         }
 
 

@@ -32,7 +32,7 @@ from mavi_tasks.planning.context import RunContext, open_context
 from mavi_tasks.planning.forecast import Forecaster
 from mavi_tasks.planning.request import Request
 from mavi_tasks.storage.answered_index import AnsweredIndex, AnswerState, row_fingerprint
-from mavi_tasks.storage.publish import open_table
+from mavi_tasks.storage.tables import open_table
 
 SHARDS_AT_ONCE: Final = 2  # per model: the next one fills in while the last calls of one come back
 

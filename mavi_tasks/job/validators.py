@@ -82,7 +82,7 @@ def fits_dialect(model: str, dialect: str) -> str | None:
 def params_problems(model: str, params: Mapping[str, Any], schema: Mapping[str, Any] | None) -> list[str]:
     """What the model's family says against these parameters; empty for a family without rules."""
     family = providers.FAMILIES.get(model.partition(":")[0])
-    return [] if family is None else family.check(params, schema)
+    return [] if family is None else family.check(params, schema, providers.KNOWN_PARAMS)
 
 
 def path(text: str, base: Path) -> str:

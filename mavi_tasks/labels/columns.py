@@ -12,11 +12,10 @@ from typing import Any
 import pyarrow as pa
 
 from mavi_tasks.labels.extract_json import encodable
-from mavi_tasks.schema import RESULTS
+from mavi_tasks.schema import LABEL_KEYS, RESULTS
 
-KEYS = ("run_id", "request_key", "item_id", "prompt_id", "model")
 # The names a label must not take: our own columns and the partition.
-RESERVED = frozenset({*KEYS, "run_date", "schema_version"})
+RESERVED = frozenset({*LABEL_KEYS, "run_date", "schema_version"})
 JSON_MARK = {b"mavi.encoding": b"json"}  # metadata of a column that holds JSON text
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
@@ -51,8 +50,8 @@ class LabelColumns:
 def label_columns(answer_schema: Mapping[str, Any], existing: pa.Schema | None = None) -> LabelColumns:
     """The columns that answers of this schema fill, fitted to those that `labels/` already has.
 
-    `existing` is the schema of the parts so far (`open_labels(dir).schema`): its columns are kept, null in
-    this run where the answer schema no longer names them, so that every new part carries them all.
+    `existing` is the schema of the parts so far (`open_table(dir, "labels").schema`): its columns are kept,
+    null in this run where the answer schema no longer names them, so that every new part has them all.
     """
     labels: list[Label] = []
     notes: list[str] = []
@@ -85,7 +84,7 @@ def label_rows(results: Iterable[Mapping[str, Any]] | pa.Table, columns: LabelCo
     rows = _with_json(results)
     answers = [answer for _, answer in rows]
     arrays: dict[str, pa.Array] = {
-        key: _array([row.get(key) for row, _ in rows], columns.schema.field(key).type) for key in KEYS
+        key: _array([row.get(key) for row, _ in rows], columns.schema.field(key).type) for key in LABEL_KEYS
     }
     for label in columns.labels:
         cells = [label.kind.read(_member(answer, label.field)) for answer in answers]
@@ -98,7 +97,7 @@ def label_rows(results: Iterable[Mapping[str, Any]] | pa.Table, columns: LabelCo
 
 def _with_json(results: Iterable[Mapping[str, Any]] | pa.Table) -> list[tuple[Mapping[str, Any], Any]]:
     if isinstance(results, pa.Table | pa.RecordBatch):
-        results = results.select([*KEYS, "answer_json"]).to_pylist()
+        results = results.select([*LABEL_KEYS, "answer_json"]).to_pylist()
     found = []
     for row in results:
         text = row.get("answer_json")
@@ -282,7 +281,7 @@ def _stable(name: str, kind: Kind, known: Mapping[str, Kind]) -> str:
 
 
 def _arrow(labels: Iterable[Label], existing: pa.Schema | None) -> pa.Schema:
-    fields = {key: pa.field(key, RESULTS.field(key).type) for key in KEYS}
+    fields = {key: pa.field(key, RESULTS.field(key).type) for key in LABEL_KEYS}
     for field in existing if existing is not None else ():
         if field.name != "run_date":
             fields.setdefault(field.name, field)

@@ -1,6 +1,6 @@
 """JSON out of whatever a model said: fenced, wrapped in prose, cut off, or hostile.
 
-The work is linear in the length of the text: every try at a start costs what it read, and the sum is bounded.
+The work is linear in the length of the text: each start costs what was read from it, and the sum is bounded.
 """
 
 import json

@@ -108,7 +108,7 @@ def _middle_cut(text: str) -> str:
 
 
 def looks_truncated(
-    text: str | None, output_tokens: int | None, max_tokens: int | None, asked_json: bool
+    text: str | None, output_tokens: int | None, max_tokens: int | None, json_expected: bool
 ) -> bool:
     """Whether an answer was cut off, for families that do not say so.
 
@@ -120,7 +120,7 @@ def looks_truncated(
     plain = unfence(text or "")
     if not plain:
         return near
-    if asked_json and _has_json(plain):
+    if json_expected and _has_json(plain):
         return read_answer(plain, None).truncated
     if _ENDED.search(plain):
         return False

@@ -20,7 +20,7 @@ from mavi_tasks.media import MediaOptions
 from mavi_tasks.planning import spool
 from mavi_tasks.planning.target import ModelTarget, targets
 from mavi_tasks.pricing.book import PriceBook, load_prices
-from mavi_tasks.storage.publish import Dataset
+from mavi_tasks.storage.publish import Dataset, segment_header
 from mavi_tasks.storage.s3 import folder, mirror_of
 
 
@@ -66,7 +66,7 @@ class RunContext:
             "gateway": self.endpoint.identity,
             "models": [target.model for target in self.targets],
             "started_at": self.started_us,
-            "budget_usd": self.budget_pico,
+            "budget_pico": self.budget_pico,
             "mavi_version": __version__,
             "python_version": platform.python_version(),
             "extra": planned,
@@ -74,13 +74,7 @@ class RunContext:
 
     def journal_header(self, planned: str | None) -> dict[str, Any]:
         """What each of the run's journal segments begins with."""
-        return {
-            "run_id": self.run_id,
-            "job": self.job.name,
-            "gateway": self.endpoint.identity,
-            "answer_schema": self.job.answer_schema,
-            "run": self.facts(planned),
-        }
+        return segment_header(self.facts(planned), self.job.answer_schema)
 
 
 def open_context(

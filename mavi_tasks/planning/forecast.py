@@ -11,6 +11,7 @@ from typing import Any
 from mavi_tasks.estimate import (
     Estimate,
     Estimator,
+    FrameSampling,
     History,
     Interval,
     ModelAssumptions,
@@ -18,6 +19,7 @@ from mavi_tasks.estimate import (
     text_chars,
 )
 from mavi_tasks.estimate.budget_advice import Accuracy, Advice, cheaper, explain, plan_accuracy
+from mavi_tasks.estimate.intervals import RateLimits
 from mavi_tasks.estimate.token_formulas import DURATION_S
 from mavi_tasks.job import Job
 from mavi_tasks.planning import spool
@@ -26,7 +28,7 @@ from mavi_tasks.planning.planner import OnProgress, make_plan
 from mavi_tasks.planning.request import Request
 from mavi_tasks.planning.spool import Plan
 from mavi_tasks.planning.target import ModelTarget
-from mavi_tasks.storage.publish import open_table
+from mavi_tasks.storage.tables import open_table
 
 ZERO_USD = {"p10": "0.000000", "p50": "0.000000", "p90": "0.000000"}
 ZERO_S = {"p10": 0.0, "p50": 0.0, "p90": 0.0}
@@ -165,7 +167,7 @@ class _Sums:
         self.unknown_videos += target.frames is None and any(
             media.kind == "video" and media.duration_s is None for media in request.media_items
         )
-        estimator.add(target.model, request.media_items, chars, request.prompt_id, frames=target.frames)
+        estimator.add(target.model, request.media_items, chars, request.prompt_id)
         others = self._others
         if others is not None and target.model == others.first:
             for model in others.models:
@@ -174,7 +176,9 @@ class _Sums:
     def _start(self) -> Estimator:
         context = self._context
         seen = history_of(context.dataset.root, context.endpoint.identity)
-        self._estimator = Estimator.of_lanes(context.targets, context.job.limits_for, seen)
+        self._estimator = Estimator(
+            {target.model: _assumptions(context.job, target) for target in context.targets}, seen
+        )
         self._others = _others(context, seen) if self._with_others else None
         return self._estimator
 
@@ -183,6 +187,18 @@ class _Sums:
 
     def swaps(self) -> Sequence[ModelEstimate]:
         return self._others.estimator.result().models if self._others is not None else ()
+
+
+def _assumptions(job: Job, target: ModelTarget) -> ModelAssumptions:
+    limits = job.limits_for(target.model)
+    return ModelAssumptions(
+        price=target.price,
+        limits=RateLimits(limits.requests_per_minute, limits.tokens_per_minute, limits.concurrency),
+        max_tokens=target.max_tokens,
+        overhead_chars=text_chars(target.system) + target.schema_chars,
+        schema=target.schema,
+        sampling=target.sampling,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +222,7 @@ def _others(context: RunContext, seen: History | None) -> _Others:
             continue
         tier = row.price.tiers[0]
         setting = ModelAssumptions(
-            row.price, max_tokens=first.max_tokens, schema=first.schema, frames=first.frames
+            row.price, max_tokens=first.max_tokens, schema=first.schema, sampling=FrameSampling(first.frames)
         )
         rate = tier.input_pico_per_token + tier.output_pico_per_token
         cheapest.setdefault(row.family, []).append((rate, row.model, setting))

@@ -23,7 +23,7 @@ from mavi_tasks.planning.context import RunContext
 from mavi_tasks.planning.request import Request
 from mavi_tasks.planning.spool import Plan
 from mavi_tasks.storage.answered_index import row_fingerprint
-from mavi_tasks.storage.publish import open_table
+from mavi_tasks.storage.tables import open_table
 
 SEED = 0
 LOOKED_AT = 8  # items whose answers are shown side by side

@@ -243,12 +243,10 @@ class ModelPlanner:
     def _with_tokens(self, request: Request) -> Request:
         target = self.target
         chars = estimate.text_chars(request.prompt, target.system) + target.schema_chars
-        tokens = estimate.input_tokens(target.model, request.media_items, chars, frames=target.frames)
-        tokens = estimate.text_tokens(chars) if tokens is None else tokens
-        most = estimate.input_tokens_at_most(
-            target.model, request.media_items, chars, frames=target.frames, unknown_s=self.unknown_s
+        expected, at_most = estimate.request_tokens(
+            target.model, request.media_items, chars, sampling=target.sampling, unknown_s=self.unknown_s
         )
-        return replace(request, tokens=tokens, max_input_tokens=most)
+        return replace(request, tokens=expected, max_input_tokens=at_most)
 
     def _send(self, request: Request) -> None:
         self._spool.send(request)

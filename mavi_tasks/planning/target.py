@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
 import orjson
 
+from mavi_tasks.estimate import FrameSampling
 from mavi_tasks.job import Job, ModelSpec
 from mavi_tasks.media import DeliveryPlan, Media, MediaOptions, Unit, equal_frames, route_for
 from mavi_tasks.media.types import Refusal
@@ -42,6 +44,16 @@ class ModelTarget:
         given = self.params
         per_choice = int(given.get("max_tokens") or self.family.defaults["max_tokens"])
         return per_choice * int(given.get("n") or 1) + max(0, int(given.get("thinking_budget") or 0))
+
+    @cached_property
+    def sampling(self) -> FrameSampling:
+        """How videos become frames for this model, as `route` decides it."""
+        frames = self.frames
+        if self.equalise and frames is None and self.fps is None:
+            frames = self.options.default_frames
+        image = self.family.routes.get("image")
+        max_images = image.max_items if image is not None else None
+        return FrameSampling(frames, self.fps, self.options.max_frames, max_images)
 
     def key(self, prompt: str, media_items: Iterable[Media]) -> str:
         """The request key: sha256 over all that decides the answer; a media's identity for its URL."""

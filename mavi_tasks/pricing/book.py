@@ -7,6 +7,7 @@ price.py: one price; parse.py: where prices come from; prices.toml: the data and
 """
 
 import functools
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -185,3 +186,15 @@ def _tier_json(tier: Tier) -> dict[str, Any]:
         "input_usd_per_mtok": inputs,
         "output_usd_per_mtok": outputs,
     }
+
+
+def tier_bounds(price: Price) -> tuple[float, ...]:
+    """The inclusive upper bounds of a price's tiers; the last has none in effect, so it is infinite.
+
+    `bisect_left(bounds, input_tokens)`, or numpy's `searchsorted`, is the tier that prices a request.
+    """
+    *rest, _ = price.tiers
+    return (
+        *(math.inf if tier.up_to_input_tokens is None else tier.up_to_input_tokens for tier in rest),
+        math.inf,
+    )

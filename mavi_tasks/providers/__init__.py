@@ -1,15 +1,16 @@
-"""The provider families: who answers which model, and in which words.
+"""The provider families: which one serves a model, and how its requests and replies are written.
 
     from mavi_tasks import providers
     family = providers.family_of("nova:us.amazon.nova-lite-v1:0")
     family.routes["video"].endpoint     # "/vu"
-    family.body(ask)                    # the JSON body
+    family.body(request)                  # the JSON body
     family.answer(payload)              # text and tokens
 
 A new family is one file and one line in registry.FAMILIES.
 """
 
 from mavi_tasks.providers.base import (
+    CHAT_PATH,
     Answer,
     Family,
     MediaKind,
@@ -22,6 +23,7 @@ from mavi_tasks.providers.base import (
 from mavi_tasks.providers.registry import FAMILIES, KNOWN_PARAMS, family_of, nearest_model, split
 
 __all__ = [
+    "CHAT_PATH",
     "FAMILIES",
     "KNOWN_PARAMS",
     "Answer",

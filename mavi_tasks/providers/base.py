@@ -1,11 +1,15 @@
-"""What a family is: pure functions from an ask to a body, and from a payload to an answer."""
+"""What a family is: pure functions from a request to a body, and from a payload to an answer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from types import MappingProxyType
+from typing import Any, Final, Literal, Protocol
 
 MediaKind = Literal["image", "video", "text"]
 Endpoint = Literal["/vu", "/iu", ""]  # "": the base URL itself
+CHAT_PATH: Final = "/chat/completions"  # after the endpoint
+KnownParams = Mapping[str, frozenset[str]]  # family -> the names of its parameters
+NO_OTHERS: Final[KnownParams] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +99,16 @@ class Family(Protocol):
     defaults: Mapping[str, Any]  # the parameter values in force when none is sent
     known_params: frozenset[str]  # the names that check() knows
 
-    def check(self, params: Mapping[str, Any], schema: Mapping[str, Any] | None) -> list[str]:
-        """Problems with the parameters, in words that name the field, the value and what is wanted."""
+    def check(
+        self, params: Mapping[str, Any], schema: Mapping[str, Any] | None, known: KnownParams = NO_OTHERS
+    ) -> list[str]:
+        """Problems with the parameters, each naming the field, the value and what is expected.
+
+        `known`: the parameters of every family, so that a message can name the family that has one.
+        """
         ...
 
-    def body(self, ask: PromptRequest) -> dict[str, Any]:
+    def body(self, request: PromptRequest) -> dict[str, Any]:
         """The JSON body of one request."""
         ...
 

@@ -8,7 +8,16 @@ from typing import Any
 
 from mavi_tasks.providers import params as rules
 from mavi_tasks.providers import request_body, response, schema_dialects
-from mavi_tasks.providers.base import Answer, MediaKind, Part, PromptRequest, Route, WireOptions
+from mavi_tasks.providers.base import (
+    NO_OTHERS,
+    Answer,
+    KnownParams,
+    MediaKind,
+    Part,
+    PromptRequest,
+    Route,
+    WireOptions,
+)
 from mavi_tasks.providers.params import COMMON, Rule
 
 IMAGE_MIMES = frozenset({"image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"})
@@ -39,16 +48,18 @@ class Gemini:
     }  # fmt: skip
     known_params = frozenset(RULES)
 
-    def check(self, params: Mapping[str, Any], schema: Mapping[str, Any] | None) -> list[str]:
-        return rules.problems(self.name, RULES, params, schema, own="responseSchema")
+    def check(
+        self, params: Mapping[str, Any], schema: Mapping[str, Any] | None, known: KnownParams = NO_OTHERS
+    ) -> list[str]:
+        return rules.problems(self.name, RULES, params, schema, known, own="responseSchema")
 
-    def body(self, ask: PromptRequest) -> dict[str, Any]:
-        given = rules.given(ask.params)
-        metadata = _metadata(given, ask.schema)
-        content: list[dict[str, Any]] = [{"type": "text", "text": ask.prompt}]
-        content += [_part(part, ask.spelling) for part in ask.parts]
+    def body(self, request: PromptRequest) -> dict[str, Any]:
+        given = rules.given(request.params)
+        metadata = _metadata(given, request.schema)
+        content: list[dict[str, Any]] = [{"type": "text", "text": request.prompt}]
+        content += [_part(part, request.spelling) for part in request.parts]
         return request_body.with_metadata(
-            request_body.body(ask, self.name, self.routes, content, given), metadata
+            request_body.body(request, self.name, self.routes, content, given), metadata
         )
 
     def answer(self, payload: Mapping[str, Any]) -> Answer:

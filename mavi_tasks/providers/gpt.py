@@ -8,7 +8,16 @@ from typing import Any
 
 from mavi_tasks.providers import params as rules
 from mavi_tasks.providers import request_body, response, schema_dialects
-from mavi_tasks.providers.base import Answer, MediaKind, Part, PromptRequest, Route, WireOptions
+from mavi_tasks.providers.base import (
+    NO_OTHERS,
+    Answer,
+    KnownParams,
+    MediaKind,
+    Part,
+    PromptRequest,
+    Route,
+    WireOptions,
+)
 from mavi_tasks.providers.params import COMMON, Rule
 
 IMAGE_MIMES = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
@@ -39,22 +48,24 @@ class Gpt:
     }  # fmt: skip
     known_params = frozenset(RULES)
 
-    def check(self, params: Mapping[str, Any], schema: Mapping[str, Any] | None) -> list[str]:
-        return rules.problems(self.name, RULES, params, schema)
+    def check(
+        self, params: Mapping[str, Any], schema: Mapping[str, Any] | None, known: KnownParams = NO_OTHERS
+    ) -> list[str]:
+        return rules.problems(self.name, RULES, params, schema, known)
 
-    def body(self, ask: PromptRequest) -> dict[str, Any]:
-        top = rules.given(ask.params)
-        text = ask.prompt
-        if ask.schema is not None:
-            text = request_body.schema_prompt(ask.prompt, ask.schema)
+    def body(self, request: PromptRequest) -> dict[str, Any]:
+        top = rules.given(request.params)
+        text = request.prompt
+        if request.schema is not None:
+            text = request_body.schema_prompt(request.prompt, request.schema)
             # json_object mode forces an object, so a schema of another type goes without it
-            if schema_dialects.is_object(ask.schema):
+            if schema_dialects.is_object(request.schema):
                 top["response_format"] = dict(JSON_OBJECT)
-        elif "response_format" in top and "json" not in f"{ask.system or ''} {text}".lower():
+        elif "response_format" in top and "json" not in f"{request.system or ''} {text}".lower():
             text = f"{text}\n\nAnswer as JSON."  # json_object mode is refused without the word
         content: list[dict[str, Any]] = [{"type": "text", "text": text}]
-        content += [_part(part, ask.spelling) for part in ask.parts]
-        return request_body.body(ask, self.name, self.routes, content, top)
+        content += [_part(part, request.spelling) for part in request.parts]
+        return request_body.body(request, self.name, self.routes, content, top)
 
     def answer(self, payload: Mapping[str, Any]) -> Answer:
         return response.answer(payload)

@@ -9,7 +9,16 @@ from typing import Any
 
 from mavi_tasks.providers import params as rules
 from mavi_tasks.providers import request_body, response, schema_dialects
-from mavi_tasks.providers.base import Answer, MediaKind, Part, PromptRequest, Route, WireOptions
+from mavi_tasks.providers.base import (
+    NO_OTHERS,
+    Answer,
+    KnownParams,
+    MediaKind,
+    Part,
+    PromptRequest,
+    Route,
+    WireOptions,
+)
 from mavi_tasks.providers.params import COMMON, Rule
 
 IMAGE_MIMES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
@@ -82,8 +91,10 @@ class Nova:
     }  # fmt: skip
     known_params = frozenset(RULES)
 
-    def check(self, params: Mapping[str, Any], schema: Mapping[str, Any] | None) -> list[str]:
-        found = rules.problems(self.name, RULES, params, schema)
+    def check(
+        self, params: Mapping[str, Any], schema: Mapping[str, Any] | None, known: KnownParams = NO_OTHERS
+    ) -> list[str]:
+        found = rules.problems(self.name, RULES, params, schema, known)
         own_tools = [name for name in ("tools", "toolConfig") if params.get(name) is not None]
         if len(own_tools) > 1:
             found.append("params.tools: give either this or toolConfig, not both")
@@ -91,21 +102,21 @@ class Nova:
             found += _tool_problems(schema, own_tools)
         return found
 
-    def body(self, ask: PromptRequest) -> dict[str, Any]:
-        given = rules.given(ask.params)
+    def body(self, request: PromptRequest) -> dict[str, Any]:
+        given = rules.given(request.params)
         structured = given.pop("structured", "prompt")
         tools = list(given.pop("tools", ())) or list(given.pop("toolConfig", {}).get("tools", ()))
-        text = ask.prompt
-        if ask.schema is not None and structured == "tool":
-            tools = [_answer_tool(ask.schema)]
-            text = f"{ask.prompt}\n\nGive your answer by calling the tool `{TOOL}`."
-        elif ask.schema is not None:
-            text = request_body.schema_prompt(ask.prompt, ask.schema)
+        text = request.prompt
+        if request.schema is not None and structured == "tool":
+            tools = [_answer_tool(request.schema)]
+            text = f"{request.prompt}\n\nGive your answer by calling the tool `{TOOL}`."
+        elif request.schema is not None:
+            text = request_body.schema_prompt(request.prompt, request.schema)
         content: list[dict[str, Any]] = [{"type": "text", "text": text}]
-        content += [_part(part, ask.spelling) for part in ask.parts]
+        content += [_part(part, request.spelling) for part in request.parts]
         metadata = {"toolConfig": {"tools": tools}} if tools else {}
         return request_body.with_metadata(
-            request_body.body(ask, self.name, self.routes, content, given), metadata
+            request_body.body(request, self.name, self.routes, content, given), metadata
         )
 
     def answer(self, payload: Mapping[str, Any]) -> Answer:

@@ -10,7 +10,16 @@ from typing import Any
 
 from mavi_tasks.providers import params as rules
 from mavi_tasks.providers import request_body, response, schema_dialects
-from mavi_tasks.providers.base import Answer, MediaKind, Part, PromptRequest, Route, WireOptions
+from mavi_tasks.providers.base import (
+    NO_OTHERS,
+    Answer,
+    KnownParams,
+    MediaKind,
+    Part,
+    PromptRequest,
+    Route,
+    WireOptions,
+)
 from mavi_tasks.providers.params import COMMON, Rule
 
 IMAGE_MIMES = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
@@ -54,8 +63,10 @@ class OpenAI:
     }  # fmt: skip
     known_params = frozenset(RULES)
 
-    def check(self, params: Mapping[str, Any], schema: Mapping[str, Any] | None) -> list[str]:
-        found = rules.problems(self.name, RULES, params, schema, own="response_format")
+    def check(
+        self, params: Mapping[str, Any], schema: Mapping[str, Any] | None, known: KnownParams = NO_OTHERS
+    ) -> list[str]:
+        found = rules.problems(self.name, RULES, params, schema, known, own="response_format")
         extra = params.get("extra_body")
         if isinstance(extra, Mapping):
             taken = sorted({"model", "messages", *RULES} & set(extra))
@@ -64,17 +75,17 @@ class OpenAI:
             ]
         return found
 
-    def body(self, ask: PromptRequest) -> dict[str, Any]:
-        top = rules.given(ask.params)
+    def body(self, request: PromptRequest) -> dict[str, Any]:
+        top = rules.given(request.params)
         extra = top.pop("extra_body", {})
         if "max_completion_tokens" not in extra:  # the newer name of the same, which excludes the older one
             top.setdefault("max_tokens", MAX_TOKENS)
-        if ask.schema is not None:
-            top["response_format"] = schema_dialects.qwen(ask.schema)  # json_schema, as OpenAI has it
-        content: list[dict[str, Any]] = [{"type": "text", "text": ask.prompt}]
-        content += [_part(part) for part in ask.parts]
-        request = request_body.body(ask, self.name, self.routes, content, top)
-        return {**request, **extra, "model": ask.model.partition(":")[2]}
+        if request.schema is not None:
+            top["response_format"] = schema_dialects.qwen(request.schema)  # json_schema, as OpenAI has it
+        content: list[dict[str, Any]] = [{"type": "text", "text": request.prompt}]
+        content += [_part(part) for part in request.parts]
+        body = request_body.body(request, self.name, self.routes, content, top)
+        return {**body, **extra, "model": request.model.partition(":")[2]}
 
     def answer(self, payload: Mapping[str, Any]) -> Answer:
         return response.answer(payload)

@@ -1,15 +1,16 @@
 """What a parameter may be: one small table of rules per family, one message form for all.
 
-A rule returns what is wanted when the value does not fit, else None. `None` as a value means "not given"
+A rule returns what is expected when the value does not fit, else None. `None` as a value means "not given"
 everywhere, so that a model's own params can take back a parameter of the whole job. Only parameters that
 were given go on the wire; the gateway's own defaults stay in force for the rest.
 """
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from mavi_tasks.common.suggest import nearest
 from mavi_tasks.providers import schema_dialects
+from mavi_tasks.providers.base import KnownParams
 
 Rule = Callable[[Any], str | None]
 
@@ -42,10 +43,10 @@ def integer(low: int, high: int = INT32_MAX) -> Rule:
     return rule
 
 
-def one_of(*words: str) -> Rule:
-    """A rule for one of a few words."""
-    wanted = " or ".join(words)
-    return lambda value: None if isinstance(value, str) and value in words else wanted
+def one_of(*choices: str) -> Rule:
+    """A rule for one of a few texts."""
+    wanted = " or ".join(choices)
+    return lambda value: None if isinstance(value, str) and value in choices else wanted
 
 
 def boolean(value: Any) -> str | None:
@@ -59,8 +60,8 @@ def mapping(value: Any) -> str | None:
 
 
 def _stop(value: Any) -> str | None:
-    words = [value] if isinstance(value, str) else value
-    if isinstance(words, list | tuple) and words and all(isinstance(w, str) and w for w in words):
+    texts = [value] if isinstance(value, str) else value
+    if isinstance(texts, list | tuple) and texts and all(isinstance(text, str) and text for text in texts):
         return None
     return "a text or a list of texts, none of them empty"
 
@@ -84,8 +85,8 @@ COMMON: Mapping[str, Rule] = {
     "stop": _stop,
 }
 
-# Names people try; difflib alone would send them elsewhere.
-_OWN_WORDS: Mapping[str, str] = {
+# Names that people often write; the nearest name would mislead them.
+_HINTS: Mapping[str, str] = {
     "extra_body": "write its fields directly under params; mavi nests them",
     "metadata": "write its fields directly under params; mavi nests them",
     "thinking_config": "write thinking_budget directly under params; mavi nests it",
@@ -109,12 +110,14 @@ def problems(
     rules: Mapping[str, Rule],
     params: Mapping[str, Any],
     schema: Mapping[str, Any] | None,
+    known: KnownParams,
     *,
     own: str | None = None,
 ) -> list[str]:
     """Everything wrong with the parameters and the answer schema of one family, one sentence each.
 
-    own: the parameter that says the same as answer_schema in the family's own form.
+    known: the parameters of every family. own: the parameter that means the same as answer_schema in the
+    family's own form.
     """
     found = schema_dialects.problems(schema) if schema is not None else []
     if schema is not None and own is not None and params.get(own) is not None:
@@ -122,41 +125,28 @@ def problems(
     for name, value in params.items():
         rule = rules.get(name)
         if rule is None:
-            found.append(_unknown(family, name, rules))
+            found.append(_unknown(family, name, rules, known))
         elif value is not None and (wanted := rule(value)) is not None:
             found.append(f"params.{name}: {_shown(value)} must be {wanted}")
     return found
 
 
-def _unknown(family: str, name: Any, rules: Mapping[str, Rule]) -> str:
-    from mavi_tasks.providers import KNOWN_PARAMS  # every family's, which import this module
-
+def _unknown(family: str, name: Any, rules: Mapping[str, Rule], known: KnownParams) -> str:
     def owners(of: str) -> str:
-        return ", ".join(sorted(other for other, names in KNOWN_PARAMS.items() if of in names))
+        return ", ".join(sorted(other for other, names in known.items() if of in names))
 
-    said = f"params.{name}: {family} knows no such parameter"
-    if name in _OWN_WORDS:
-        return f"{said}; {_OWN_WORDS[name]}"
+    problem = f"params.{name}: {family} knows no such parameter"
+    if name in _HINTS:
+        return f"{problem}; {_HINTS[name]}"
     if owners(name):
-        return f"{said} (known by: {owners(name)}); give it in the params of those models only"
+        return f"{problem} (known by: {owners(name)}); give it in the params of those models only"
     near = nearest(str(name), rules)
     if near is not None:
-        return f"{said}; the nearest is {near}"
-    elsewhere = nearest(str(name), {known for names in KNOWN_PARAMS.values() for known in names})
+        return f"{problem}; the nearest is {near}"
+    elsewhere = nearest(str(name), {one for names in known.values() for one in names})
     if elsewhere is not None:
-        return f"{said}; the nearest is {elsewhere}, known by {owners(elsewhere)}"
-    return f"{said}; it knows {', '.join(sorted(rules))}"
-
-
-def nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The name most like this one, whatever its case and its - or _; None when none is near."""
-    plain = {_plain(n): n for n in names}
-    found = difflib.get_close_matches(_plain(name), plain, n=1, cutoff=cutoff)
-    return plain[found[0]] if found else None
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("-", "").replace("_", "")
+        return f"{problem}; the nearest is {elsewhere}, known by {owners(elsewhere)}"
+    return f"{problem}; it knows {', '.join(sorted(rules))}"
 
 
 def _shown(value: Any) -> str:

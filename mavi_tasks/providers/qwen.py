@@ -8,7 +8,7 @@ from typing import Any
 
 from mavi_tasks.providers import params as rules
 from mavi_tasks.providers import request_body, response, schema_dialects
-from mavi_tasks.providers.base import Answer, MediaKind, PromptRequest, Route
+from mavi_tasks.providers.base import NO_OTHERS, Answer, KnownParams, MediaKind, PromptRequest, Route
 from mavi_tasks.providers.params import COMMON, Rule
 
 IMAGE_MIMES = frozenset({"image/png", "image/jpeg", "image/webp", "image/bmp", "image/tiff", "image/heic"})
@@ -52,20 +52,22 @@ class Qwen:
     }  # fmt: skip
     known_params = frozenset(RULES)
 
-    def check(self, params: Mapping[str, Any], schema: Mapping[str, Any] | None) -> list[str]:
-        return rules.problems(self.name, RULES, params, schema, own="response_format")
+    def check(
+        self, params: Mapping[str, Any], schema: Mapping[str, Any] | None, known: KnownParams = NO_OTHERS
+    ) -> list[str]:
+        return rules.problems(self.name, RULES, params, schema, known, own="response_format")
 
-    def body(self, ask: PromptRequest) -> dict[str, Any]:
-        given = rules.given(ask.params)
+    def body(self, request: PromptRequest) -> dict[str, Any]:
+        given = rules.given(request.params)
         metadata = {name: given.pop(name) for name in METADATA if name in given}
-        if ask.schema is not None:
-            metadata["response_format"] = schema_dialects.qwen(ask.schema)
+        if request.schema is not None:
+            metadata["response_format"] = schema_dialects.qwen(request.schema)
         content: list[dict[str, Any]] = [
-            {part.kind: request_body.reference(part, ask.spelling)} for part in ask.parts
+            {part.kind: request_body.reference(part, request.spelling)} for part in request.parts
         ]
-        content.append({"text": ask.prompt})
+        content.append({"text": request.prompt})
         return request_body.with_metadata(
-            request_body.body(ask, self.name, self.routes, content, given), metadata
+            request_body.body(request, self.name, self.routes, content, given), metadata
         )
 
     def answer(self, payload: Mapping[str, Any]) -> Answer:

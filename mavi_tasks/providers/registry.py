@@ -4,8 +4,8 @@ import functools
 import tomllib
 from importlib import resources
 
+from mavi_tasks.common.suggest import nearest
 from mavi_tasks.errors import InputError
-from mavi_tasks.providers import params
 from mavi_tasks.providers.base import Family
 from mavi_tasks.providers.gemini import Gemini
 from mavi_tasks.providers.gpt import Gpt
@@ -39,7 +39,7 @@ def family_of(model: str) -> Family:
     family = FAMILIES.get(name)
     if family is not None:
         return family
-    near = params.nearest(name, FAMILIES)
+    near = nearest(name, FAMILIES)
     hint = f"; the nearest is {near!r}" if near else ""
     known = ", ".join(sorted(FAMILIES))
     raise InputError(
@@ -52,7 +52,7 @@ def nearest_model(model: str) -> str | None:
     known = {wire_name.partition(":")[2]: wire_name for wire_name in _known_models()}
     bare = model.strip().split("/")[-1]
     # a nova name without its family has a colon too, so the whole is tried first, but strictly
-    near = params.nearest(bare, known, cutoff=0.8) or params.nearest(bare.partition(":")[2], known)
+    near = nearest(bare, known, cutoff=0.8) or nearest(bare.partition(":")[2], known)
     return known[near] if near else None
 
 

@@ -53,7 +53,7 @@ def refusal(family: str, routes: Mapping[MediaKind, Route], parts: Iterable[Part
 
 
 def body(
-    ask: PromptRequest,
+    request: PromptRequest,
     family: str,
     routes: Mapping[MediaKind, Route],
     content: list[Body],
@@ -61,15 +61,15 @@ def body(
 ) -> Body:
     """The body around one user message; `top` are the given parameters that stand at the top level.
 
-    Raises InputError when the family cannot take the ask's media, because such a call would be a sure 400.
+    InputError when the family cannot take the request's media, because such a call would fail with 400.
     """
-    problem = refusal(family, routes, ask.parts) if ask.parts else None
+    problem = refusal(family, routes, request.parts) if request.parts else None
     if problem is not None:
-        raise InputError(f"{ask.model}: {problem}")
+        raise InputError(f"{request.model}: {problem}")
     messages: list[Body] = [{"role": "user", "content": content}]
-    if ask.system:
-        messages.insert(0, {"role": "system", "content": ask.system})
-    return {"model": ask.model, "messages": messages, **top}
+    if request.system:
+        messages.insert(0, {"role": "system", "content": request.system})
+    return {"model": request.model, "messages": messages, **top}
 
 
 def with_metadata(request: Body, metadata: Body) -> Body:

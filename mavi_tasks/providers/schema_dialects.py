@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mavi_tasks.common.json_schema import ReferenceProblem, referred
 from mavi_tasks.errors import InputError
 
 MAX_DEPTH = 32  # deeper schemas are cut to "anything" there; the providers allow fewer levels
@@ -143,18 +144,10 @@ class _Resolver:
 
 
 def _look_up(reference: str, root: Mapping[str, Any]) -> Any:
-    if reference != "#" and not reference.startswith("#/"):
-        raise InputError(f"answer_schema: $ref {reference!r} must be local, such as '#/$defs/pet'")
-    found: Any = root
-    for step in reference[2:].split("/") if len(reference) > 1 else []:
-        name = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(found, list) and name.isdecimal() and int(name) < len(found):
-            found = found[int(name)]
-        elif isinstance(found, Mapping) and name in found:
-            found = found[name]
-        else:
-            raise InputError(f"answer_schema: $ref {reference!r} leads nowhere; there is no {name!r}")
-    return found
+    try:
+        return referred(reference, root)
+    except ReferenceProblem as problem:
+        raise InputError(f"answer_schema: $ref {reference!r} {problem}") from problem
 
 
 # ---- Gemini's subset ----

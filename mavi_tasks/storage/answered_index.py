@@ -4,10 +4,10 @@ Read from the journal first and from the parts second, because a segment is dele
 there. Held as sorted numpy arrays, 25 bytes a key (a set of strings took 8 times as much).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Protocol, TypeVar
 from zlib import crc32
 
 import numpy as np
@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
-from mavi_tasks.schema import TABLES
-from mavi_tasks.storage import publish
+from mavi_tasks.schema import TABLES, ResultStatus
+from mavi_tasks.storage import tables
 
 Words = npt.NDArray[np.uint64]
 
@@ -30,15 +30,34 @@ _HEX[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16, dtype=np.uint
 class AnswerState(IntEnum):
     """What is known of a request."""
 
-    NOTHING = 0  # never asked, or it failed: send it
+    NOTHING = 0  # never sent, or it failed: send it
     ANSWERED = 1  # this row has its answer
-    ANSWERED_FOR_ANOTHER = 2  # another row asked the very same thing: share the answer, pay nothing
-    INVALID = 3  # paid for, and the answer did not fit the schema
-    SKIPPED = 4  # refused, and told so before
+    ANSWERED_FOR_ANOTHER = 2  # another row sent the very same request: copy its answer, pay nothing
+    INVALID = 3  # paid for, and the answer is not valid against the schema
+    SKIPPED = 4  # its model cannot take the media, and its row says so
 
 
-_KNOWN = tuple(AnswerState)
-_STATUS = {"answered": AnswerState.ANSWERED, "invalid": AnswerState.INVALID, "skipped": AnswerState.SKIPPED}
+_KNOWN: Final = tuple(AnswerState)
+_STATUS: Final[Mapping[str, AnswerState]] = {
+    ResultStatus.ANSWERED: AnswerState.ANSWERED,
+    ResultStatus.INVALID: AnswerState.INVALID,
+    ResultStatus.SKIPPED: AnswerState.SKIPPED,
+}
+_PAID: Final = frozenset({AnswerState.ANSWERED, AnswerState.ANSWERED_FOR_ANOTHER, AnswerState.INVALID})
+
+
+class Identified(Protocol):
+    """A request, as far as the index needs to know it."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def item_id(self) -> str: ...
+    @property
+    def prompt_id(self) -> str: ...
+
+
+RequestT = TypeVar("RequestT", bound=Identified)
 
 
 class AnsweredIndex:
@@ -58,7 +77,7 @@ class AnsweredIndex:
         """Index a dataset folder; an absent one is empty."""
         blocks = [_block(rows) for rows in _chunks(_journal_rows(root))]
         if (root / "results").is_dir():
-            blocks += list(_part_blocks(publish.open_table(root, "results")))
+            blocks += list(_part_blocks(tables.open_table(root, "results")))
         return cls._of(blocks)
 
     @classmethod
@@ -75,12 +94,11 @@ class AnsweredIndex:
         return cls(*columns)
 
     def look_up(self, keys: Sequence[str], rows: Sequence[int]) -> list[AnswerState]:
-        """What is known of each key, for the row (`row_fingerprint`) that asks."""
+        """What is known of each key, for a row (`row_fingerprint`)."""
         if len(self) == 0:
             return [AnswerState.NOTHING] * len(keys)
         high, low = split_keys(keys)
-        at = np.searchsorted(self._high, high)
-        within = np.minimum(at, len(self) - 1)
+        within = np.minimum(np.searchsorted(self._high, high), len(self) - 1)
         hit = (self._high[within] == high) & (self._low[within] == low)
         found = np.where(hit, self._known[within], 0)
         other = (found == AnswerState.ANSWERED) & (self._row[within] != np.asarray(rows, np.uint32))
@@ -88,9 +106,19 @@ class AnsweredIndex:
             _KNOWN[k] for k in np.where(other, np.uint8(AnswerState.ANSWERED_FOR_ANOTHER), found).tolist()
         ]
 
+    def states(self, requests: Sequence[Identified]) -> list[AnswerState]:
+        """What is known of each request, for its own row."""
+        marks = [row_fingerprint(request.item_id, request.prompt_id) for request in requests]
+        return self.look_up([request.key for request in requests], marks)
+
+    def unanswered(self, requests: Sequence[RequestT]) -> list[RequestT]:
+        """Those that no row has paid for yet: never sent, failed or skipped."""
+        states = self.states(requests)
+        return [one for one, state in zip(requests, states, strict=True) if state not in _PAID]
+
 
 def row_fingerprint(item_id: str, prompt_id: str) -> int:
-    """Tells the rows of one request key apart: 32 bits of who asked."""
+    """32 bits that distinguish the rows of one request key."""
     return _mark(item_id.encode(), prompt_id.encode())
 
 
@@ -124,15 +152,9 @@ def _chunks(
 
 
 def _journal_rows(root: Path) -> Iterator[tuple[str, str, str, str]]:
-    for header, record in publish.unpublished(root):
-        row = record.get("r") if record["t"] == "o" else None
-        if row is not None:
-            names = header["results"]
-            key, item, prompt, status = (
-                row[names.index(n)] for n in ("request_key", "item_id", "prompt_id", "status")
-            )
-            if status in _STATUS:
-                yield key, item, prompt, status
+    for _, row in tables.unpublished(root):
+        if row.status in _STATUS:
+            yield row.request_key, row.item_id, row.prompt_id, row.status
 
 
 def _part_blocks(table: pads.Dataset) -> Iterator[tuple[Words, Words, Any, Any]]:

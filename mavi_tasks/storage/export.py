@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from mavi_tasks.errors import InputError, StorageError
 from mavi_tasks.schema import TABLES
-from mavi_tasks.storage import publish
+from mavi_tasks.storage import tables
 from mavi_tasks.storage.s3 import Bucket, is_url, url
 
 
@@ -37,9 +37,9 @@ def _export(root: Path, to: Path, *, table: str, latest: bool) -> int:
     if write is None:
         raise InputError(f"{to}: --to must end in {', '.join(_WRITERS)}")
     if latest and table != "results":
-        raise InputError("--latest is for results: attempts and runs have one row each")
-    source = publish.open_table(root, table)
-    batches = publish.latest(root).to_batches() if latest else source.to_batches()
+        raise InputError("--latest is for results: the other tables have one row each")
+    source = tables.open_table(root, table)
+    batches = tables.latest(root).to_batches() if latest else source.to_batches()
     staged = to.with_name(f".{to.name}.part")
     try:
         to.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The dataset folder: journal segments become immutable Parquet parts; reading them back.
+"""The dataset folder, and publishing: journal segments become immutable Parquet parts.
 
     DIR/results/ attempts/ runs/    run_date=YYYY-MM-DD/*.parquet, whole files only, readable at any moment
     DIR/labels/                     the answers' fields as columns, when the job has an answer_schema
@@ -6,9 +6,9 @@
     DIR/_staging/                   parts being written; never under a data folder, because polars and DuckDB
                                     do not skip names that begin with `_`
     DIR/_quarantine/                segments with damaged lines, as they were found
-    DIR/_claims                     byte-range locks of requests being asked now (claims.py)
+    DIR/_claims                     byte-range locks of the requests in progress (request_locks.py)
 
-A dataset in a bucket is a folder like that too, its spool: parts go to the bucket first (objects/).
+A dataset in a bucket has such a folder too, its local copy: parts go to the bucket first (s3/).
 
 Publishing is idempotent: the name of a part is that of its segment, so doing it twice writes the same file.
 The order is staging file, fsync, rename, fsync of the folder, and only then the segment is deleted; so a row
@@ -22,22 +22,22 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from mavi_tasks.common.money_columns import pico_sum, usd_array
-from mavi_tasks.errors import InputError
+from mavi_tasks.common.money import pico_name, usd_name
 from mavi_tasks.labels import label_columns, label_rows
-from mavi_tasks.schema import ATTEMPTS, RESULTS, SCHEMA_VERSION, TABLES, USD
-from mavi_tasks.storage import journal
+from mavi_tasks.schema import ATTEMPTS, RESULTS, SCHEMA_VERSION, TABLES, AttemptOutcome
+from mavi_tasks.storage import segments
+from mavi_tasks.storage.arrow import table_of
+from mavi_tasks.storage.filesystem import storage_errors, sync_folder
+from mavi_tasks.storage.run_totals import run_row_totals
 from mavi_tasks.storage.s3 import mirror_of
 
 log = logging.getLogger("mavi")
@@ -48,11 +48,20 @@ SEGMENTS_AT_ONCE = 256  # published between two syncs of the folders
 HALF_WRITTEN_ROW_S = 3600  # older than this, nobody is writing it any more
 HEADER_COLUMNS = ("run_id", "job", "gateway")  # the same for a whole segment
 
-COLUMNS = journal.Columns(
+COLUMNS = segments.Columns(
     results=tuple(n for n in RESULTS.names if n not in (*HEADER_COLUMNS, "schema_version")),
     attempts=tuple(n for n in ATTEMPTS.names if n not in ("run_id", "schema_version")),
     intents=("attempt_id", "request_key", "model", "started_at", "exposure_usd"),
 )
+
+
+def segment_header(run: Mapping[str, Any], answer_schema: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a segment's header says of its run; on disk, money has the names of the public columns."""
+    return {
+        **{name: run[name] for name in HEADER_COLUMNS},
+        "answer_schema": answer_schema,
+        "run": {usd_name(name): value for name, value in run.items()},
+    }
 
 
 class Dataset:
@@ -64,7 +73,7 @@ class Dataset:
 
     def create(self) -> None:
         """Make the folder, or say why it cannot be written."""
-        with journal.storage(self.root, "write to"):
+        with storage_errors(self.root, "write to"):
             for name in ("_journal", "_staging", "results", "attempts", "runs"):
                 (self.root / name).mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root / "_staging"):
@@ -73,12 +82,12 @@ class Dataset:
     def publish(self, *, wait_s: float = 60.0) -> int:
         """Turn every sealed or orphaned segment into parts; returns how many were published.
 
-        One publisher at a time; when another one is at work for longer than `wait_s`, it is left to it.
+        One publisher at a time; when another one needs longer than `wait_s`, nothing is published here.
         """
         if not self.journal.is_dir():
             return 0
         lock = FileLock(self.journal / "publish.lock", timeout=wait_s)
-        with journal.storage(self.root, "publish in"), contextlib.suppress(Timeout), lock:
+        with storage_errors(self.root, "publish in"), contextlib.suppress(Timeout), lock:
             return self._publish_locked()
         return 0
 
@@ -87,17 +96,17 @@ class Dataset:
         dead = self._dead_writers()
         ready = [
             path
-            for path in journal.segments(self.journal)
-            if path.suffix == ".sealed" or journal.writer_of(path) in dead
+            for path in segments.segments(self.journal)
+            if path.suffix == ".sealed" or segments.writer_of(path) in dead
         ]
         if len(ready) >= MANY_SEGMENTS:
             log.warning("publishing %d segments that earlier runs left in %s", len(ready), self.journal)
         done = 0
-        crashed: dict[str, dict[str, Any]] = {}
+        crashed: dict[str, Mapping[str, Any]] = {}
         for start in range(0, len(ready), SEGMENTS_AT_ONCE):
             for path, header in self._publish_segments(ready[start : start + SEGMENTS_AT_ONCE]):
                 done += 1
-                if journal.writer_of(path) in dead:
+                if segments.writer_of(path) in dead:
                     crashed[header["run_id"]] = header
         for leftover in list(self.journal.iterdir()) if dead else ():
             if leftover.suffix in (".new", ".ballast", ".lock") and leftover.name.partition(".")[0] in dead:
@@ -108,10 +117,10 @@ class Dataset:
 
     def waiting(self, run_id: str) -> bool:
         """Some of this run's answers are in the journal still."""
-        return any(path.name.startswith(f"{run_id}-") for path in journal.segments(self.journal))
+        return any(path.name.startswith(f"{run_id}-") for path in segments.segments(self.journal))
 
     def _clear_staging(self) -> None:
-        """Half-written parts are dead, because we hold the lock; a run's row is written without it."""
+        """Remove half-written parts (we hold the lock) and old rows of runs (written without it)."""
         staging, old_s = self.root / "_staging", time.time() - HALF_WRITTEN_ROW_S
         for half in [path for table in (*TABLES, "labels") for path in staging.glob(f"*.{table}")]:
             half.unlink(missing_ok=True)
@@ -129,26 +138,26 @@ class Dataset:
                 dead.add(writer)
         return dead
 
-    def _publish_segments(self, paths: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:
+    def _publish_segments(self, paths: Sequence[Path]) -> list[tuple[Path, Mapping[str, Any]]]:
         """These segments with their headers, as parts; each folder is synced once for all of them."""
         published, folders = [], set[Path]()
         for path in paths:
             carried = _carried_over(path)
-            with journal.reading(path) as reader:
+            with segments.reading(path) as reader:
                 if reader is None:
                     self._quarantine(path)
                     continue
-                parts = _Parts(self.root, path, reader.header)
-                damaged = parts.take(reader, carried)
+                parts = _Parts(self.root, path, reader)
+                damaged = parts.take(carried)
                 published.append((path, reader.header))
             folders |= parts.finish()
             if damaged:
                 self._quarantine(path)
         for folder in folders:
-            journal.sync_folder(folder)
+            sync_folder(folder)
         for path in paths:
             path.unlink(missing_ok=True)
-        journal.sync_folder(self.journal)
+        sync_folder(self.journal)
         return published
 
     def _quarantine(self, path: Path) -> None:
@@ -163,12 +172,12 @@ class Dataset:
     # -- runs
 
     def write_run(self, row: Mapping[str, Any], *, date: str) -> None:
-        """Write a run's one row; writing it again replaces it."""
+        """Write a run's one row, its money in whole pico-dollars; writing it again replaces it."""
         values = {**row, "schema_version": SCHEMA_VERSION}
-        table = _table(TABLES["runs"], list(values), [list(values.values())], {})
+        table = table_of(TABLES["runs"], list(values), [list(values.values())], {})
         name = f"run-{row['run_id']}.parquet"
         staged = self.root / "_staging" / f"{row['run_id']}.run"
-        with journal.storage(self.root, "write to"):
+        with storage_errors(self.root, "write to"):
             staged.parent.mkdir(parents=True, exist_ok=True)
             pq.write_table(table, staged, compression="zstd", store_decimal_as_integer=True)
             final = self.root / "runs" / f"run_date={date}" / name
@@ -176,61 +185,56 @@ class Dataset:
             if mirror is not None:
                 mirror.ship_run(staged, final)
             _put_in_place(staged, final)
-            journal.sync_folder(final.parent)
+            sync_folder(final.parent)
 
     def _record_crash(self, header: Mapping[str, Any]) -> None:
         """A run whose process died has no row of its own yet: write what is known of it."""
         run_id = header["run_id"]
         if any((self.root / "runs").glob(f"*/run-{run_id}.parquet")):
             return
-        meta = header["run"]
-        date = day_of(meta["started_at"])  # as the run itself would file it
-        row = {
-            **meta,
-            "run_id": run_id,
-            "job": header["job"],
-            "gateway": header["gateway"],
-            "status": "crashed",
-        }
-        self.write_run({**row, **_count(self.root, run_id)}, date=date)
+        row = {pico_name(name): value for name, value in header["run"].items()}
+        row |= {name: header[name] for name in HEADER_COLUMNS} | {"status": "crashed"}
+        date = day_of(row["started_at"])  # as the run itself would file it
+        self.write_run(row | run_row_totals(self.root, run_id), date=date)
 
 
 class _Parts:
     """The parts of one segment, written as a stream of row groups."""
 
-    def __init__(self, root: Path, segment: Path, header: Mapping[str, Any]) -> None:
-        self._root, self._name, self._header = root, part_name(segment), header
+    def __init__(self, root: Path, segment: Path, reader: segments.Reader) -> None:
+        header = reader.header
+        self._root, self._name, self._reader, self._header = root, part_name(segment), reader, header
         self._writers: dict[str, pq.ParquetWriter] = {}
         self._written: Counter[str] = Counter()
         answer_schema = header.get("answer_schema")
         self._labels = label_columns(answer_schema, _newest_labels(root)) if answer_schema else None
-        self._rows: dict[str, list[list[Any]]] = {"results": [], "attempts": []}
+        self._rows: dict[str, list[segments.Row]] = {"results": [], "attempts": []}
         self._constants = {name: header[name] for name in HEADER_COLUMNS} | {"schema_version": SCHEMA_VERSION}
 
-    def take(self, reader: journal.Reader, carried: set[str]) -> int:
+    def take(self, carried: set[str]) -> int:
         """Read all records; returns how many lines were damaged."""
-        open_intents: dict[str, list[Any]] = {i[0]: i for i in self._header["carried"]}
+        open_intents = {intent.attempt_id: intent for intent in self._reader.carried}
         damaged = 0
-        for record in reader:
-            if record is None:
-                damaged += 1
-            elif record["t"] == "i":
-                open_intents[record["a"][0]] = record["a"]
-            elif record["t"] == "o":
+        for record in self._reader:
+            if isinstance(record, segments.Outcome):
                 self._take_outcome(record, open_intents)
+            elif record is not None:
+                open_intents[record.attempt.attempt_id] = record.attempt
+            else:
+                damaged += 1
         for attempt_id, intent in open_intents.items():
             if attempt_id not in carried:
-                self._add("attempts", _in_doubt(self._header, intent))
+                self._add("attempts", _in_doubt(intent, self._reader.decode.attempt))
         return damaged
 
-    def _take_outcome(self, record: Mapping[str, Any], open_intents: dict[str, list[Any]]) -> None:
-        if record["a"] is not None:
-            open_intents.pop(record["a"][0], None)
-            self._add("attempts", record["a"])
-        if record["r"] is not None:
-            self._add("results", record["r"])
+    def _take_outcome(self, outcome: segments.Outcome, open_intents: dict[str, segments.Row]) -> None:
+        if outcome.attempt is not None:
+            open_intents.pop(outcome.attempt.attempt_id, None)
+            self._add("attempts", outcome.attempt)
+        if outcome.result is not None:
+            self._add("results", outcome.result)
 
-    def _add(self, table: str, row: list[Any]) -> None:
+    def _add(self, table: str, row: segments.Row) -> None:
         rows = self._rows[table]
         rows.append(row)
         if len(rows) >= ROWS_PER_GROUP:
@@ -240,7 +244,7 @@ class _Parts:
         rows = self._rows[table]
         if not rows:
             return
-        made = _table(TABLES[table], self._header[table], rows, self._constants)
+        made = table_of(TABLES[table], self._header[table], rows, self._constants)
         self._write(table, made)
         if table == "results" and self._labels is not None:
             self._write("labels", label_rows(made, self._labels))
@@ -299,12 +303,12 @@ def _is_free(lock_path: Path) -> bool:
 
 
 def _carried_over(path: Path) -> set[str]:
-    """Attempts that were in flight when this segment was sealed: the next one tells what came of them."""
+    """Attempts in flight when this segment was sealed: their outcomes are in the next one."""
     stem, seq, _ = path.name.rsplit(".", 2)
     for suffix in (".jsonl", ".sealed"):
-        with journal.reading(path.with_name(f"{stem}.{int(seq) + 1:05d}{suffix}")) as following:
+        with segments.reading(path.with_name(f"{stem}.{int(seq) + 1:05d}{suffix}")) as following:
             if following is not None:
-                return {intent[0] for intent in following.header["carried"]}
+                return {intent.attempt_id for intent in following.carried}
     return set()
 
 
@@ -314,107 +318,16 @@ def _put_in_place(staged: Path, final: Path) -> None:
         os.fsync(file.fileno())
     if not final.parent.is_dir():
         final.parent.mkdir(parents=True, exist_ok=True)
-        journal.sync_folder(final.parent.parent)
+        sync_folder(final.parent.parent)
     staged.replace(final)
 
 
-def _in_doubt(header: Mapping[str, Any], intent: Sequence[Any]) -> list[Any]:
-    """A send of which nothing more is known: the process died before the reply came."""
-    values = dict(zip(header["intents"], intent, strict=True)) | {
-        "outcome": "in_doubt",
-        "error_code": "crashed",
-    }
-    return [values.get(name) for name in header["attempts"]]
-
-
-def _table(
-    schema: pa.Schema, names: Sequence[str], rows: Sequence[Sequence[Any]], constants: Mapping[str, Any]
-) -> pa.Table:
-    """Rows of values as one table; a column that is neither named nor constant is null."""
-    columns = dict(zip(names, zip(*rows, strict=True), strict=True))
-    missing = (None,) * len(rows)
-    arrays = []
-    for field in schema:
-        if field.name in constants:
-            arrays.append(pa.repeat(constants[field.name], len(rows)).cast(field.type))
-        else:
-            arrays.append(_array(field.type, columns.get(field.name, missing)))
-    return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def _array(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:
-    if kind == USD:
-        return usd_array(values)
-    if pa.types.is_dictionary(kind):
-        return pa.array(values, pa.string()).dictionary_encode()
-    return pa.array(values, kind)
+def _in_doubt(intent: segments.Row, attempt: type[segments.Row]) -> segments.Row:
+    """The attempt of a send of which nothing more is known: the process died before the reply came."""
+    values = intent.by_name() | {"outcome": AttemptOutcome.IN_DOUBT, "error_code": "crashed"}
+    return attempt(map(values.get, attempt.names))
 
 
 def day_of(instant_us: int) -> str:
     """The UTC day of an instant: where a run's row is filed."""
     return f"{datetime.fromtimestamp(instant_us / 1e6, UTC):%Y-%m-%d}"
-
-
-# -- reading
-
-
-def open_table(
-    root: Path, table: str, names: str = "*.parquet", *, without: Collection[str] = ()
-) -> pads.Dataset:
-    """One of results, attempts, runs as a pyarrow dataset with the whole schema and `run_date` as a date.
-
-    names, without: a glob on the files' names, and names to leave out, to open only some of them.
-    Raises InputError when the folder is no dataset.
-    """
-    mirror = mirror_of(root)
-    if mirror is not None:
-        mirror.refresh(table)
-    folder = root / table
-    if not folder.is_dir():
-        raise InputError(
-            f"{root}: is not a dataset (it has no {table}/ folder); give the folder of a run's --out"
-        )
-    schema = TABLES[table].append(pa.field("run_date", pa.date32()))
-    partition = pads.partitioning(pa.schema([("run_date", pa.date32())]), flavor="hive")
-    files = sorted(str(path) for path in folder.rglob(names) if path.name not in without)
-    if not files:
-        return pads.dataset(schema.empty_table())
-    return pads.dataset(
-        files, schema=schema, format="parquet", partitioning=partition, partition_base_dir=str(folder)
-    )
-
-
-def latest(root: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Results, one row per request: the one that finished last."""
-    wanted = list(dict.fromkeys([*(columns or TABLES["results"].names), "request_key", "finished_at"]))
-    table = open_table(root, "results").to_table(columns=wanted)
-    if table.num_rows == 0:
-        return table
-    order = np.argsort(table["finished_at"].to_numpy(), kind="stable")
-    keys = table["request_key"].combine_chunks().to_numpy(zero_copy_only=False)[order]
-    _, last = np.unique(keys[::-1], return_index=True)
-    chosen = np.sort(order[len(order) - 1 - last])
-    return table.take(pa.array(chosen))
-
-
-def _count(root: Path, run_id: str) -> dict[str, Any]:
-    """What the parts say of one run: rows by status, and the money of its tries."""
-    mine, parts = pads.field("run_id") == run_id, f"part-{run_id}-*.parquet"
-    results, attempts = (open_table(root, table, parts) for table in ("results", "attempts"))
-    statuses = results.to_table(columns=["status"], filter=mine)["status"].to_pylist()
-    tries = attempts.to_table(columns=["cost_usd", "exposure_usd"], filter=mine)
-    counted: dict[str, Any] = {s: statuses.count(s) for s in ("answered", "failed", "invalid", "skipped")}
-    for column in ("cost_usd", "exposure_usd"):
-        counted[column] = pico_sum(tries[column])
-    return counted
-
-
-def unpublished(root: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """(header, record) of everything that is still in the journal, live segments included."""
-    for path in journal.segments(root / "_journal"):
-        with journal.reading(path) as reader:
-            if reader is None:
-                continue
-            for record in reader:
-                if record is not None:
-                    yield reader.header, record

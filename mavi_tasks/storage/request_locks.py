@@ -1,9 +1,9 @@
-"""Overlapping runs over one dataset: no request is asked by two of them at the same time, or after another.
+"""Overlapping runs over one dataset: no request is sent by two of them at the same time, or after another.
 
-A claim is a lock on one byte of `DIR/_claims`, at an offset taken from the request's key. The operating
-system drops it when its process dies, so a dead run's claims need no clearing, and no clock is trusted. After
-the claim, a look at what other writers have recorded since; only then may the request be sent. Both together
-cost about 4 us.
+A request is locked by one byte of `DIR/_claims`, at an offset taken from its key. The operating system drops
+the lock when its process dies, so nothing is left of a dead run, and no clock is trusted. With the lock held,
+the run reads what other writers have recorded since; only then may the request be sent. Both together cost
+about 4 us.
 """
 
 import os
@@ -12,13 +12,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 
-from mavi_tasks.storage import journal
+from mavi_tasks.schema import PAID
+from mavi_tasks.storage import segments
+from mavi_tasks.storage.filesystem import storage_errors
 
-PAID = ("answered", "invalid")
 TICK_NS = 50_000_000  # longer than one tick of any file system's clock
 
 if sys.platform == "win32":
@@ -54,13 +54,13 @@ else:
 
 
 class RequestLocks:
-    """The claims of one process on one dataset."""
+    """The locks of one process on the requests of one dataset."""
 
     def __init__(self, root: Path, writer: str) -> None:
         self._root = root
         self._journal = root / "_journal"
         self._writer = writer
-        with journal.storage(root, "write to"):
+        with storage_errors(root, "write to"):
             self._fd = os.open(root / "_claims", os.O_RDWR | os.O_CREAT, 0o644)
         self._folder_seen = 0
         self._parts: set[str] = set()
@@ -68,14 +68,14 @@ class RequestLocks:
         self._answered: set[str] = set()
 
     def take(self, key: str) -> bool:
-        """Claim a request; False when another run is asking it right now."""
+        """Lock a request; False when another run has locked it."""
         return _lock(self._fd, _offset(key), take=True)
 
     def release(self, key: str) -> None:
         _lock(self._fd, _offset(key), take=False)
 
     def answered_elsewhere(self, key: str) -> bool:
-        """Has another writer paid for an answer to this since the run began? Ask it with the claim held."""
+        """Whether another writer has paid for this answer since the run began; call it with the lock held."""
         self._look()
         return key in self._answered
 
@@ -92,8 +92,8 @@ class RequestLocks:
         if changed != self._folder_seen:
             # Changes within one tick of the file system's clock look like one: look again until it is past.
             self._folder_seen = changed if abs(time.time_ns() - changed) > TICK_NS else -1
-            for path in journal.segments(self._journal):
-                if journal.writer_of(path) != self._writer:
+            for path in segments.segments(self._journal):
+                if segments.writer_of(path) != self._writer:
                     self._others.setdefault(path.with_suffix(""), SegmentFollower(self._root, path))
             self._look_at_parts()
         for stem, tail in list(self._others.items()):
@@ -119,7 +119,7 @@ class SegmentFollower:
         self._root = root
         self._path = path
         self._offset = 0
-        self._names: dict[str, int] = {}
+        self._decode: segments.Decoder | None = None
 
     def read_into(self, answered: set[str]) -> bool:
         """Add the keys answered since the last look; False when nothing more can come."""
@@ -136,18 +136,12 @@ class SegmentFollower:
             for raw in file:
                 if not raw.endswith(b"\n"):
                     return
+                if self._offset == 0:
+                    header = segments.parse_header(raw[:-1])
+                    self._decode = segments.Decoder(header) if header is not None else None
+                elif self._decode is not None:
+                    _take(self._decode(raw[:-1]), answered)
                 self._offset += len(raw)
-                record = journal.parse(raw[:-1])
-                if record is not None:
-                    self._take(record, answered)
-
-    def _take(self, record: dict[str, Any], answered: set[str]) -> None:
-        if record["t"] == "h":
-            self._names = {name: at for at, name in enumerate(record["results"])}
-        elif record["t"] == "o" and record["r"] is not None:
-            row = record["r"]
-            if row[self._names["status"]] in PAID:
-                answered.add(row[self._names["request_key"]])
 
     def _moved_on(self, answered: set[str]) -> bool:
         """The segment has gone: it was sealed (renamed), or published."""
@@ -159,6 +153,11 @@ class SegmentFollower:
         for part in (self._root / "results").glob(f"*/{name}"):
             _read_part(part, answered)
         return False
+
+
+def _take(record: segments.Intent | segments.Outcome | None, answered: set[str]) -> None:
+    if isinstance(record, segments.Outcome) and record.result is not None and record.result.status in PAID:
+        answered.add(record.result.request_key)
 
 
 def _read_part(part: Path, answered: set[str]) -> None:

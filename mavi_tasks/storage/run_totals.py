@@ -1,7 +1,8 @@
 """What a run's own parts say of it: counts by model, when the workers that counted may be dead."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,13 +10,33 @@ import pyarrow.dataset as pads
 
 from mavi_tasks.common.counters import ModelCounters
 from mavi_tasks.common.money_columns import pico_sum
-from mavi_tasks.storage.publish import open_table
+from mavi_tasks.schema import PAID, AttemptOutcome, ResultStatus
+from mavi_tasks.storage.tables import open_table
 
-WIDE = pa.decimal128(38, 12)  # a sum needs more digits than a value
+_UNUSABLE: Final = pa.array([ResultStatus.FAILED, ResultStatus.INVALID])
+
+
+@dataclass(slots=True)
+class AttemptTotals:
+    """Money of attempts, in whole pico-dollars, and how many are in doubt."""
+
+    cost_pico: int = 0
+    exposure_pico: int = 0
+    in_doubt: int = 0
+
+
+def attempt_totals(attempts: pads.Dataset) -> AttemptTotals:
+    """The sums over attempts that are published."""
+    found = AttemptTotals()
+    for batch in attempts.to_batches(columns=["outcome", "cost_usd", "exposure_usd"]):
+        found.cost_pico += pico_sum(batch["cost_usd"])
+        found.exposure_pico += pico_sum(batch["exposure_usd"])
+        found.in_doubt += pc.sum(pc.equal(_words(batch["outcome"]), AttemptOutcome.IN_DOUBT)).as_py() or 0
+    return found
 
 
 def all_counters(root: Path, run_id: str) -> dict[str, ModelCounters]:
-    """By model: rows by status, tries, tokens and money of everything that this run has published."""
+    """By model: rows by status, attempts, tokens and money of everything that this run has published."""
     found: dict[str, ModelCounters] = {}
     _add_results(found, root, run_id)
     _add_attempts(found, root, run_id)
@@ -23,11 +44,16 @@ def all_counters(root: Path, run_id: str) -> dict[str, ModelCounters]:
 
 
 def spent_pico(root: Path, writer: str) -> int:
-    """What one writer's published tries have cost, in doubt included."""
-    table = open_table(root, "attempts", f"part-{writer}.*.parquet").to_table(
-        columns=["cost_usd", "exposure_usd"]
-    )
-    return sum(pico_sum(table[name]) for name in table.column_names)
+    """What one writer's published attempts have cost, in doubt included."""
+    found = attempt_totals(open_table(root, "attempts", f"part-{writer}.*.parquet"))
+    return found.cost_pico + found.exposure_pico
+
+
+def run_row_totals(root: Path, run_id: str) -> dict[str, int]:
+    """What one run's parts hold, as values of its row: rows by status, and money in pico-dollars."""
+    found = all_counters(root, run_id).values()
+    names = (*ResultStatus, "cost_pico", "exposure_pico")
+    return {name: sum(getattr(counters, name) for counters in found) for name in names}
 
 
 def _add_results(found: dict[str, ModelCounters], root: Path, run_id: str) -> None:
@@ -43,14 +69,14 @@ def _add_answers(counters: ModelCounters, rows: pa.RecordBatch) -> None:
     for pair in pc.value_counts(status).to_pylist():
         name = pair["values"]
         setattr(counters, name, getattr(counters, name) + pair["counts"])
-    paid = rows.filter(pc.is_in(status, value_set=pa.array(["answered", "invalid"])))
+    paid = rows.filter(pc.is_in(status, value_set=pa.array(sorted(PAID))))
     for latency_s in paid["latency_s"].drop_null().to_pylist():
         counters.latencies.add(latency_s)
     counters.unpriced += paid["cost_usd"].null_count
     counters.truncated += (
         pc.sum(pc.match_substring(rows["extra"].cast("string"), '"truncated":true')).as_py() or 0
     )
-    bad = rows.filter(pc.is_in(status, value_set=pa.array(["failed", "invalid"])))
+    bad = rows.filter(pc.is_in(status, value_set=_UNUSABLE))
     for code, text in zip(
         _words(bad["error_code"]).to_pylist(), bad["error_message"].to_pylist(), strict=True
     ):
@@ -67,7 +93,9 @@ def _add_attempts(found: dict[str, ModelCounters], root: Path, run_id: str) -> N
         for name in pc.unique(model).to_pylist():
             rows, counters = batch.filter(pc.equal(model, name)), _tally(found, name)
             counters.calls += rows.num_rows
-            counters.throttled += pc.sum(pc.equal(_words(rows["outcome"]), "throttled")).as_py() or 0
+            counters.throttled += (
+                pc.sum(pc.equal(_words(rows["outcome"]), AttemptOutcome.THROTTLED)).as_py() or 0
+            )
             counters.retried += rows.num_rows - pc.count_distinct(rows["request_key"]).as_py()
             counters.input_tokens += pc.sum(rows["input_tokens"]).as_py() or 0
             counters.output_tokens += pc.sum(rows["output_tokens"]).as_py() or 0

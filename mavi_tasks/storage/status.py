@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from mavi_tasks.common.money import exact_text
 from mavi_tasks.common.money_columns import pico_sum
-from mavi_tasks.storage import journal, publish
-
-_BEST = {"answered": 0, "invalid": 1, "failed": 2, "skipped": 3}
+from mavi_tasks.schema import AttemptOutcome, ResultStatus
+from mavi_tasks.storage import publish, segments, tables
+from mavi_tasks.storage.run_totals import attempt_totals
 
 
 @dataclass
 class Status:
-    """Requests by their latest status, and money over all tries. Pico-dollars."""
+    """Requests by their latest status, and money over all attempts. Pico-dollars."""
 
     dir: Path
     statuses: Counter[str] = field(default_factory=Counter)
@@ -26,13 +25,15 @@ class Status:
     in_flight: int = 0
     cost_pico: int = 0
     exposure_pico: int = 0
-    answers_pico: int = 0  # what the tries that gave the rows of results cost; the rest of cost_pico is waste
+    answers_pico: int = (
+        0  # what the attempts that gave the rows of results cost; the rest of cost_pico is waste
+    )
     runs: list[dict[str, Any]] = field(default_factory=list)
     quarantined: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {
-            **{name: self.statuses[name] for name in _BEST},
+            **{name: self.statuses[name] for name in ResultStatus},
             "in_doubt": self.in_doubt,
             "in_flight": self.in_flight,
             "cost_usd": exact_text(self.cost_pico),
@@ -46,7 +47,7 @@ class Status:
 
 
 def of(root: Path) -> Status:
-    """Read a dataset's state. Raises InputError when the folder is none."""
+    """Read a dataset's state. Raises InputError when the folder is not a dataset."""
     found = Status(root, quarantined=len(publish.Dataset(root).quarantined()))
     latest: dict[str, tuple[int, str]] = {}
     # The journal first: a segment that is published meanwhile was counted, and its part is left out.
@@ -62,43 +63,43 @@ def _add_results(
     root: Path, found: Status, latest: dict[str, tuple[int, str]], counted: Collection[str]
 ) -> None:
     columns = ["request_key", "status", "finished_at", "cost_usd"]
-    for batch in publish.open_table(root, "results", without=counted).to_batches(columns=columns):
+    for batch in tables.open_table(root, "results", without=counted).to_batches(columns=columns):
         found.answers_pico += pico_sum(batch["cost_usd"])
         times = batch["finished_at"].cast(pa.int64()).to_pylist()
         statuses = batch["status"].cast(pa.string()).to_pylist()
-        for key, at, status in zip(batch["request_key"].to_pylist(), times, statuses, strict=True):
-            _keep_latest(latest, key, at or 0, status)
+        for key, finished_at, status in zip(batch["request_key"].to_pylist(), times, statuses, strict=True):
+            _keep_latest(latest, key, finished_at or 0, status)
 
 
-def _keep_latest(latest: dict[str, tuple[int, str]], key: str, at: int, status: str) -> None:
+def _keep_latest(latest: dict[str, tuple[int, str]], key: str, finished_at: int, status: str) -> None:
     before = latest.get(key)
-    if before is None or at >= before[0]:
-        latest[key] = (at, status)
+    if before is None or finished_at >= before[0]:
+        latest[key] = (finished_at, status)
 
 
 def _add_attempts(root: Path, found: Status, counted: Collection[str]) -> None:
-    columns = ["outcome", "cost_usd", "exposure_usd"]
-    for batch in publish.open_table(root, "attempts", without=counted).to_batches(columns=columns):
-        found.cost_pico += pico_sum(batch["cost_usd"])
-        found.exposure_pico += pico_sum(batch["exposure_usd"])
-        found.in_doubt += pc.sum(pc.equal(batch["outcome"].cast(pa.string()), "in_doubt")).as_py() or 0
+    totals = attempt_totals(tables.open_table(root, "attempts", without=counted))
+    found.cost_pico += totals.cost_pico
+    found.exposure_pico += totals.exposure_pico
+    found.in_doubt += totals.in_doubt
 
 
 def _add_journal(root: Path, found: Status, latest: dict[str, tuple[int, str]]) -> set[str]:
     """What no part holds yet, of runs that go on or died; the names that its parts will have."""
     open_intents: dict[str, int] = {}
     counted = set()
-    for path in journal.segments(root / "_journal"):
-        with journal.reading(path) as reader:
+    for path in segments.segments(root / "_journal"):
+        with segments.reading(path) as reader:
             if reader is None:
                 continue
             counted.add(publish.part_name(path))
-            open_intents |= {intent[0]: intent[4] or 0 for intent in reader.header["carried"]}
-            for record in filter(None, reader):
-                if record["t"] == "i":
-                    open_intents[record["a"][0]] = record["a"][4] or 0
-                elif record["t"] == "o":
-                    _add_outcome(found, reader.header, record, latest, open_intents)
+            for intent in reader.carried:
+                open_intents[intent.attempt_id] = intent.exposure_pico or 0
+            for record in reader:
+                if isinstance(record, segments.Outcome):
+                    _add_outcome(found, record, latest, open_intents)
+                elif record is not None:
+                    open_intents[record.attempt.attempt_id] = record.attempt.exposure_pico or 0
     found.in_flight = len(open_intents)
     found.exposure_pico += sum(open_intents.values())
     return counted
@@ -106,21 +107,19 @@ def _add_journal(root: Path, found: Status, latest: dict[str, tuple[int, str]]) 
 
 def _add_outcome(
     found: Status,
-    header: dict[str, Any],
-    record: dict[str, Any],
+    outcome: segments.Outcome,
     latest: dict[str, tuple[int, str]],
     open_intents: dict[str, int],
 ) -> None:
-    if record["a"] is not None:
-        attempt = dict(zip(header["attempts"], record["a"], strict=True))
-        open_intents.pop(attempt["attempt_id"], None)
-        found.cost_pico += attempt["cost_usd"] or 0
-        found.exposure_pico += attempt["exposure_usd"] or 0
-        found.in_doubt += attempt["outcome"] == "in_doubt"
-    if record["r"] is not None:
-        row = dict(zip(header["results"], record["r"], strict=True))
-        found.answers_pico += row["cost_usd"] or 0
-        _keep_latest(latest, row["request_key"], row["finished_at"] or 0, row["status"])
+    attempt, result = outcome.attempt, outcome.result
+    if attempt is not None:
+        open_intents.pop(attempt.attempt_id, None)
+        found.cost_pico += attempt.cost_pico or 0
+        found.exposure_pico += attempt.exposure_pico or 0
+        found.in_doubt += attempt.outcome == AttemptOutcome.IN_DOUBT
+    if result is not None:
+        found.answers_pico += result.cost_pico or 0
+        _keep_latest(latest, result.request_key, result.finished_at or 0, result.status)
 
 
 def _runs(root: Path) -> list[dict[str, Any]]:
@@ -135,7 +134,7 @@ def _runs(root: Path) -> list[dict[str, Any]]:
         "answered",
         "unsent",
     ]
-    rows = publish.open_table(root, "runs").to_table(columns=[*columns, "cost_usd"]).to_pylist()
+    rows = tables.open_table(root, "runs").to_table(columns=[*columns, "cost_usd"]).to_pylist()
     for row in rows:
         row["cost_usd"] = None if row["cost_usd"] is None else f"{row['cost_usd']:f}"
         for name in ("started_at", "finished_at"):

@@ -1,44 +1,90 @@
-"""`labels/` as one table, though its parts may have been written with different answer schemas."""
+"""Reading a dataset's tables: results, attempts, runs and labels, and what the journal still holds."""
 
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-from mavi_tasks.errors import StorageError
+from mavi_tasks.errors import InputError, StorageError
+from mavi_tasks.schema import LABEL_KEYS, RESULTS, TABLES
+from mavi_tasks.storage import segments
+from mavi_tasks.storage.s3 import mirror_of
 
-PARTITION = pads.partitioning(pa.schema([("run_date", pa.date32())]), flavor="hive")
+TABLE_NAMES: Final = (*TABLES, "labels")
+PARTITION: Final = pa.schema([("run_date", pa.date32())])
 
 
-def open_labels(directory: Path) -> pads.Dataset:
-    """The labels of a dataset folder, with every column that any part has; null where a part lacks one.
+def open_table(
+    root: Path, table: str, names: str = "*.parquet", *, without: Collection[str] = ()
+) -> pads.Dataset:
+    """One of results, attempts, runs, labels as a pyarrow dataset with all columns and `run_date` as a date.
 
-    `directory` is the dataset's folder. Without labels the dataset is empty and has no columns.
-    Raises StorageError for a part that cannot be read, or whose column has another type than elsewhere.
+    Labels have every column that any of their parts has, null where a part lacks one; they are empty when no
+    run had an answer schema. names, without: a glob on the files' names, and names to leave out.
+    Raises InputError when the folder is no dataset, StorageError when labels contradict each other.
     """
-    root = directory / "labels"
-    paths = sorted(path for path in root.rglob("*.parquet")) if root.is_dir() else []
+    mirror = mirror_of(root)
+    if mirror is not None:
+        mirror.refresh(table)
+    folder = root / table
+    if not folder.is_dir() and not (table == "labels" and (root / "results").is_dir()):
+        raise InputError(
+            f"{root}: is not a dataset (it has no {table}/ folder); give the folder of a run's --out"
+        )
+    paths = sorted(path for path in folder.rglob(names) if path.name not in without)
+    columns = TABLES[table] if table in TABLES else _unified(paths)
+    schema = columns.append(pa.field("run_date", pa.date32()))
     if not paths:
-        return pads.dataset(pa.table({}))
-    schema = _unified(paths)
+        return pads.dataset(schema.empty_table())
     return pads.dataset(
         [str(path) for path in paths],
-        schema=schema.append(pa.field("run_date", pa.date32())),
+        schema=schema,
         format="parquet",
-        partitioning=PARTITION,
-        partition_base_dir=str(root),
+        partitioning=pads.partitioning(PARTITION, flavor="hive"),
+        partition_base_dir=str(folder),
     )
 
 
-def _unified(paths: list[Path]) -> pa.Schema:
+def latest(root: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Results, one row per request: the one that finished last."""
+    wanted = list(dict.fromkeys([*(columns or TABLES["results"].names), "request_key", "finished_at"]))
+    table = open_table(root, "results").to_table(columns=wanted)
+    if table.num_rows == 0:
+        return table
+    order = np.argsort(table["finished_at"].to_numpy(), kind="stable")
+    keys = table["request_key"].combine_chunks().to_numpy(zero_copy_only=False)[order]
+    _, last = np.unique(keys[::-1], return_index=True)
+    chosen = np.sort(order[len(order) - 1 - last])
+    return table.take(pa.array(chosen))
+
+
+def unpublished(root: Path) -> Iterator[tuple[Mapping[str, Any], segments.Row]]:
+    """(header, result) of every result that is still in the journal, live segments included."""
+    for path in segments.segments(root / "_journal"):
+        with segments.reading(path) as reader:
+            for record in reader or ():
+                if reader is not None and isinstance(record, segments.Outcome) and record.result is not None:
+                    yield reader.header, record.result
+
+
+# -- the columns of labels
+
+
+def _unified(paths: Sequence[Path]) -> pa.Schema:
+    """Every column that any part has; the columns that all labels have when known is no part."""
+    if not paths:
+        return pa.schema([RESULTS.field(name) for name in LABEL_KEYS])
     fields: dict[str, pa.Field] = {}
     for path in paths:
         for field in _schema(path):
-            there = fields.setdefault(field.name, field)
-            if not _same(there, field):
+            known = fields.setdefault(field.name, field)
+            if not _same(known, field):
                 raise StorageError(
-                    f"{path}: label column {field.name!r} is {field.type}, but {there.type} in other parts; "
+                    f"{path}: label column {field.name!r} is {field.type}, but {known.type} in other parts; "
                     "move the part away and publish its run again"
                 )
             if pa.types.is_string(field.type):

@@ -29,7 +29,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-from mavi_tasks.storage import publish as dataset
+from mavi_tasks.storage import tables
 from mavi_tasks.storage.answered_index import AnsweredIndex
 from tests.support.gateways import REPOSITORY, Remote, environment, one, remote_sandbox, rows, spent, url_job
 
@@ -203,11 +203,9 @@ def recorded(out: Path) -> set[str]:
     if not out.is_dir():
         return set()
     keys = set()
-    for header, record in dataset.unpublished(out):
-        if record["t"] == "o" and record["r"] is not None:
-            row = dict(zip(header["results"], record["r"], strict=True))
-            if row["status"] == "answered":
-                keys.add(row["request_key"])
+    for _, row in tables.unpublished(out):
+        if row.status == "answered":
+            keys.add(row.request_key)
     return keys | {
         row["request_key"] for row in rows(out, columns="request_key", where="status = 'answered'")
     }

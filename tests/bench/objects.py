@@ -33,7 +33,8 @@ import polars as pl
 from mavi_tasks.execution.distributed.slice_leases import SLICES, SliceLeases
 from mavi_tasks.storage import s3
 from mavi_tasks.storage.answered_index import AnsweredIndex, row_fingerprint
-from mavi_tasks.storage.publish import Dataset, open_table
+from mavi_tasks.storage.publish import Dataset
+from mavi_tasks.storage.tables import open_table
 from tests.support.gateways import kill, remote_sandbox, start, url_job, wait_for
 from tests.support.rows import attempt, intent, key, open_journal, result
 from tests.support.s3_server import S3, s3_server

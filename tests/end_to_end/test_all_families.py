@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mavi_tasks.schema import RESULTS
-from mavi_tasks.storage.publish import open_table
+from mavi_tasks.storage.tables import open_table
 from tests.support.gateways import ALL_FAMILIES, mavi, one, remote_sandbox, rows, spent, write_job
 from tests.support.media_files import clip
 

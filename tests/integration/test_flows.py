@@ -26,7 +26,7 @@ from mavi_tasks.flows import label, serve
 from mavi_tasks.flows.bakeoff import bake_off
 from mavi_tasks.flows.costs import report_costs
 from mavi_tasks.job import job_of
-from mavi_tasks.storage.publish import open_table
+from mavi_tasks.storage.tables import open_table
 from tests.support.gateways import (
     ALL_FAMILIES,
     REPOSITORY,

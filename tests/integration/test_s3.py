@@ -13,8 +13,9 @@ from mavi_tasks.planning.request import key_start
 from mavi_tasks.planning.spool import SLICES, SlicePartitioner, slice_of, slices_of
 from mavi_tasks.storage import s3 as objects
 from mavi_tasks.storage.answered_index import AnsweredIndex, AnswerState, row_fingerprint
-from mavi_tasks.storage.publish import Dataset, latest, open_table
+from mavi_tasks.storage.publish import Dataset
 from mavi_tasks.storage.s3 import Bucket
+from mavi_tasks.storage.tables import latest, open_table
 from tests.support.gateways import wait_for
 from tests.support.rows import attempt, intent, key, open_journal, result
 from tests.support.s3_server import s3_server

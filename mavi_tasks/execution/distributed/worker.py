@@ -38,7 +38,7 @@ from mavi_tasks.limits.shared import LeasedBudget
 from mavi_tasks.planning import spool
 from mavi_tasks.planning.context import RunContext, open_context
 from mavi_tasks.planning.request import Request
-from mavi_tasks.storage import publish
+from mavi_tasks.storage import tables
 from mavi_tasks.storage.request_locks import RequestLocks
 
 log = logging.getLogger("mavi")
@@ -138,9 +138,9 @@ class _RecordedResults:
     def of_this_run(self) -> set[str]:
         """With any result, in the journal or in parts."""
         run_id, done = self._context.run_id, set[str]()
-        for header, record in publish.unpublished(self._context.dataset.root):
-            if header["run_id"] == run_id and record["t"] == "o" and record["r"] is not None:
-                done.add(record["r"][header["results"].index("request_key")])
+        for header, row in tables.unpublished(self._context.dataset.root):
+            if header["run_id"] == run_id:
+                done.add(row.request_key)
         for path in self._new_parts(f"part-{run_id}-*.parquet"):
             done |= self._keys(path, answered=False)
         return done

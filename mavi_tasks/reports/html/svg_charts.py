@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from mavi_tasks.common.format import percent
+from mavi_tasks.reports.html.svg_scales import coordinate, linear_scale, log_scale, ticks
 
 WIDE, NARROW = 1000, 360
 CHAR = 6.6  # the mean width of a character at 12 px, for labels that must not collide
@@ -115,7 +116,7 @@ def interval(
     width, span = 130, (end - start) or 1.0
 
     def at(number: float) -> str:
-        return _n(4 + (width - 8) * min(max((number - start) / span, 0), 1))
+        return coordinate(4 + (width - 8) * min(max((number - start) / span, 0), 1))
 
     return Markup(
         '<svg class="spark k{}" viewBox="0 0 {} 16" width="{}" height="16" role="img" aria-label="{}">'
@@ -149,7 +150,7 @@ class _Plane:
 def _line(
     width: int, title: str, labels: Sequence[str], series: Sequence[Series], y: Axis, top: float
 ) -> Markup:
-    plane, marks = _frame(width), _ticks(0.0, top)
+    plane, marks = _frame(width), ticks(0.0, top)
     high = marks[-1] or 1.0
     parts = [*_y_axis(plane, marks, 0.0, high, y), *_categories(plane, labels, inset=False)]
     last = max(len(labels) - 1, 1)
@@ -159,7 +160,7 @@ def _line(
             if value is None:
                 runs.append([])
             else:
-                runs[-1].append(f"{_n(plane.x(at / last))},{_n(plane.y(value / high))}")
+                runs[-1].append(f"{coordinate(plane.x(at / last))},{coordinate(plane.y(value / high))}")
         for run in runs:
             if len(run) == 1:
                 cx, cy = run[0].split(",")
@@ -176,7 +177,7 @@ def _line(
 def _bars(
     width: int, title: str, labels: Sequence[str], series: Sequence[Series], y: Axis, top: float
 ) -> Markup:
-    plane, marks = _frame(width), _ticks(0.0, top)
+    plane, marks = _frame(width), ticks(0.0, top)
     high = marks[-1] or 1.0
     parts = [*_y_axis(plane, marks, 0.0, high, y), *_categories(plane, labels, inset=True)]
     slot = (plane.x(1) - plane.x(0)) / max(len(labels), 1)
@@ -192,7 +193,14 @@ def _bars(
             parts.append(
                 Markup(
                     '<rect class="fill k{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>'
-                ).format(one.colour, _n(left), _n(y1), _n(bar), _n(max(y0 - y1, 0.5)), tip)
+                ).format(
+                    one.colour,
+                    coordinate(left),
+                    coordinate(y1),
+                    coordinate(bar),
+                    coordinate(max(y0 - y1, 0.5)),
+                    tip,
+                )
             )
             base += value
     return _svg(plane, title, parts)
@@ -204,8 +212,8 @@ def _scatter(
     plane = _frame(width, height=400 if width > NARROW else 340, bottom=46)
     xs = [point.x for point in points] or [0.0, 1.0]
     ys = [v for p in points for v in (p.y, p.y_low, p.y_high) if v is not None] or [0.0, 1.0]
-    x_scale, x_marks = _log_scale(xs) if x.log and min(xs) > 0 else _linear_scale(xs, zero=x.zero)
-    y_scale, y_marks = _linear_scale(ys, zero=y.zero)
+    x_scale, x_marks = log_scale(xs) if x.log and min(xs) > 0 else linear_scale(xs, zero=x.zero)
+    y_scale, y_marks = linear_scale(ys, zero=y.zero)
     parts = [_y_tick(plane, y_scale(mark), y.text(mark)) for mark in y_marks]
     parts += [_x_tick(plane, x_scale(mark), x.text(mark)) for mark in _thinned(x_marks, width, x)]
     parts.append(_words(plane.x(0.5), plane.height - 6, x.title, "middle"))
@@ -224,12 +232,12 @@ def _dot(plane: _Plane, point: Point, px: float, py: float, y_scale: Callable[[f
     if point.y_low is not None and point.y_high is not None:
         low, high = plane.y(y_scale(point.y_low)), plane.y(y_scale(point.y_high))
         whisker = Markup('<line class="whisker" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>').format(
-            _n(px), _n(low), _n(high)
+            coordinate(px), coordinate(low), coordinate(high)
         )
     look, radius = {"hollow": ("hollow", 5.5), "small": ("fill", 3.0)}.get(point.kind, ("fill", 6.0))
     return Markup(
         '<g class="k{}">{}<circle class="{}" cx="{}" cy="{}" r="{}"><title>{}</title></circle></g>'
-    ).format(point.colour, whisker, look, _n(px), _n(py), radius, point.tip or point.label)
+    ).format(point.colour, whisker, look, coordinate(px), coordinate(py), radius, point.tip or point.label)
 
 
 def _labels(plane: _Plane, points: Sequence[Point], placed: Sequence[tuple[float, float]]) -> list[Markup]:
@@ -310,15 +318,17 @@ def _y_axis(plane: _Plane, marks: Sequence[float], low: float, high: float, y: A
 def _y_tick(plane: _Plane, share: float, text: str) -> Markup:
     at = plane.y(share)
     rule = Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>')
-    return rule.format(_n(plane.x(0)), _n(plane.x(1)), _n(at), _n(at)) + _words(
-        plane.left - 7, at + 4, text, "end"
-    )
+    return rule.format(
+        coordinate(plane.x(0)), coordinate(plane.x(1)), coordinate(at), coordinate(at)
+    ) + _words(plane.left - 7, at + 4, text, "end")
 
 
 def _x_tick(plane: _Plane, share: float, text: str) -> Markup:
     at, floor = plane.x(share), plane.y(0)
     rule = Markup('<line class="axis" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>')
-    return rule.format(_n(at), _n(floor), _n(floor + 5)) + _words(at, floor + 19, text, "middle")
+    return rule.format(coordinate(at), coordinate(floor), coordinate(floor + 5)) + _words(
+        at, floor + 19, text, "middle"
+    )
 
 
 def _categories(plane: _Plane, labels: Sequence[str], *, inset: bool) -> list[Markup]:
@@ -342,14 +352,14 @@ def _thinned(marks: Sequence[float], width: int, axis: Axis) -> list[float]:
 
 def _staircase(plane: _Plane, steps: Sequence[tuple[float, float]]) -> Markup:
     start, *rest = steps
-    path = [f"M{_n(plane.x(start[0]))} {_n(plane.y(start[1]))}"]
-    path += [f"H{_n(plane.x(a))}V{_n(plane.y(b))}" for a, b in rest]
+    path = [f"M{coordinate(plane.x(start[0]))} {coordinate(plane.y(start[1]))}"]
+    path += [f"H{coordinate(plane.x(a))}V{coordinate(plane.y(b))}" for a, b in rest]
     return Markup('<path class="front" d="{}"/>').format("".join(path))
 
 
 def _words(x: float, y: float, text: str, anchor: str, look: str = "") -> Markup:
     return Markup('<text x="{}" y="{}" text-anchor="{}" class="{}">{}</text>').format(
-        _n(x), _n(y), anchor, look, text
+        coordinate(x), coordinate(y), anchor, look, text
     )
 
 
@@ -365,36 +375,3 @@ def _cell(cell: Cell | None) -> Markup:
     return Markup(
         '<td><button type="button" class="cell {}" aria-pressed="false" title="{}" {}>{}</button></td>'
     ).format(shade, cell.tip, data, cell.text)
-
-
-def _linear_scale(values: Sequence[float], *, zero: bool) -> tuple[Callable[[float], float], list[float]]:
-    low, high = (0.0 if zero else min(values)), max(values)
-    if low == high:
-        low, high = low - (abs(low) * 0.1 or 0.5), high + (abs(high) * 0.1 or 0.5)
-    marks = _ticks(low, high)
-    first, span = marks[0], marks[-1] - marks[0]
-    return (lambda value: (value - first) / span), marks
-
-
-def _log_scale(values: Sequence[float]) -> tuple[Callable[[float], float], list[float]]:
-    low, high = min(values) / 1.25, max(values) * 1.6
-    base, span = math.log10(low), math.log10(high) - math.log10(low)
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps = (1, 2, 5) if span < 3 else (1,)
-    marks = [m * 10.0**p for p in powers for m in steps if low <= m * 10.0**p <= high]
-    return (lambda value: (math.log10(value) - base) / span), marks
-
-
-def _ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round values that enclose low..high, at steps of 1, 2, 2.5 or 5 times a power of ten."""
-    if high <= low:
-        high = low + 1.0
-    raw = (high - low) / about
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next((m * power for m in (1, 2, 2.5, 5) if m * power >= raw), 10 * power)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(at * step, 12) for at in range(first, last + 1)]
-
-
-def _n(value: float) -> str:
-    return f"{value:.1f}".rstrip("0").rstrip(".")

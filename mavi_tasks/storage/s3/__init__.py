@@ -1,14 +1,12 @@
 """Datasets in a bucket: `output: s3://bucket/prefix`.
 
-    place.py    which local folder stands for a bucket's dataset (its spool), and which bucket for a folder
-    mirror.py   parts out to the bucket, create-only, and in from it, each once
-    leases.py   which machine may ask what, so that no two pay for the same answer
-    turns.py    a plan's shards, asked under leases
-    s3.py       the bucket itself: one small interface, the only module that imports botocore
+    location.py  the local folder of a bucket's dataset (its spool), and the bucket of a folder
+    mirror.py    parts out to the bucket, create-only, and in from it, each once
+    bucket.py    the bucket itself: one small interface, the only module that imports botocore
 
-The spool is a whole dataset folder: journal, claims and staging work in it as in any other, and published
-parts are kept in it after they are in the bucket. So everything that reads a dataset reads the spool, after
-`dataset.open_table` has fetched the parts of other machines; a part never changes, so each is fetched once.
+The spool is a whole dataset folder: journal, request locks and staging work in it as in any other, and
+published parts stay in it after they are in the bucket. Whoever reads a dataset reads the spool, after
+`tables.open_table` has fetched the parts of other machines; a part never changes, so each is fetched once.
 """
 
 from mavi_tasks.storage.s3.bucket import Bucket

@@ -52,7 +52,7 @@ class Found:
 class Bucket:
     """The objects under `s3://bucket/prefix`; keys are relative to it. Thread-safe.
 
-    Every method raises StorageError, in words, when the store does not do what was asked.
+    Every method raises StorageError with a message for the user when the store refuses or fails.
     """
 
     def __init__(self, url: str) -> None:
@@ -67,7 +67,7 @@ class Bucket:
 
         retries = {"mode": "standard", "total_max_attempts": 4}
         config = Config(retries=retries, max_pool_connections=CONNECTIONS, connect_timeout=5, read_timeout=30)
-        with self._told():
+        with self._translated_errors():
             return botocore.session.get_session().create_client("s3", config=config)
 
     # -- reading
@@ -76,7 +76,7 @@ class Bucket:
         """Every object whose key begins with `prefix`, by key; a thousand a request."""
         more: dict[str, str] = {}
         while True:
-            with self._told():
+            with self._translated_errors():
                 page = self._client.list_objects_v2(Bucket=self.name, Prefix=self._prefix + prefix, **more)
             for one in page.get("Contents", ()):
                 key = one["Key"][len(self._prefix) :]
@@ -87,13 +87,13 @@ class Bucket:
 
     def is_empty(self) -> bool:
         """Whether nothing lies under the prefix; one request."""
-        with self._told():
+        with self._translated_errors():
             page = self._client.list_objects_v2(Bucket=self.name, Prefix=self._prefix, MaxKeys=1)
         return not page.get("Contents")
 
     def get(self, key: str) -> tuple[bytes, str] | None:
         """An object and its ETag; None when there is none."""
-        with self._told():
+        with self._translated_errors():
             reply = _unless(
                 _MISSING, lambda: self._client.get_object(Bucket=self.name, Key=self._prefix + key)
             )
@@ -103,22 +103,22 @@ class Bucket:
 
     def put(self, key: str, body: bytes | Path) -> str:
         """Write an object over whatever is there; returns its ETag."""
-        with self._told():
+        with self._translated_errors():
             return self._put(key, body)
 
     def put_new(self, key: str, body: bytes | Path) -> str | None:
         """Write an object if there is none of this name; its ETag, or None when there is one."""
-        with self._told():
+        with self._translated_errors():
             return _unless(_EXISTS, lambda: self._conditional(key, body, IfNoneMatch="*"))
 
     def put_over(self, key: str, body: bytes, etag: str) -> str | None:
         """Write over the very object that has this ETag; its new one, or None when it changed or went."""
-        with self._told():
+        with self._translated_errors():
             return _unless(_EXISTS | _MISSING, lambda: self._conditional(key, body, IfMatch=etag))
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is removed."""
-        with self._told():
+        with self._translated_errors():
             self._client.delete_object(Bucket=self.name, Key=self._prefix + key)
 
     def _put(self, key: str, body: bytes | Path, **condition: str) -> str:
@@ -129,7 +129,7 @@ class Bucket:
         return str(reply["ETag"])
 
     def _conditional(self, key: str, body: bytes | Path, **condition: str) -> str:
-        """A conditional PUT; S3 answers 409 when another one is being decided: then it is asked again."""
+        """A conditional PUT; S3 answers 409 when another one is being decided: then it is sent again."""
         for wait_s in (0.05 * 2**n for n in range(CONFLICT_TRIES)):
             made = _unless(_CONFLICT, lambda: self._put(key, body, **condition))
             if made is not None:
@@ -140,7 +140,7 @@ class Bucket:
     # -- errors
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         """Turn whatever the store or the way to it raises into a StorageError with words."""
         try:
             from botocore import exceptions as boto
@@ -172,12 +172,12 @@ class WrongPlaceError(StorageError):
     """The bucket, its name or the credentials are wrong: trying again will not help."""
 
 
-def _unless(codes: frozenset[str], ask: Callable[[], _Result]) -> _Result | None:
+def _unless(codes: frozenset[str], request: Callable[[], _Result]) -> _Result | None:
     """What the store answers, or None when its error is one of these."""
     from botocore.exceptions import ClientError
 
     try:
-        return ask()
+        return request()
     except ClientError as error:
         if str(error.response.get("Error", {}).get("Code", "")) in codes:
             return None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mavi_tasks.errors import InputError
-from mavi_tasks.storage.journal import storage
+from mavi_tasks.storage.filesystem import storage_errors
 
 MARK: Final = "_bucket.json"
 TABLES: Final = ("results", "attempts", "runs")
@@ -32,15 +32,15 @@ def folder(location: str | os.PathLike[str]) -> Path:
     text = os.fspath(location)
     if not is_url(text):
         return Path(text)
-    at = url(text)
-    spool = _spools() / _name(at)
+    address = url(text)
+    spool = _spools() / _name(address)
     if not (spool / MARK).exists():
-        with storage(spool, "write to"):
+        with storage_errors(spool, "write to"):
             spool.mkdir(parents=True, exist_ok=True, mode=0o700)
             for table in TABLES:
                 (spool / table).mkdir(exist_ok=True)
             new = spool / f"{MARK}.{secrets.token_hex(4)}"
-            new.write_text(json.dumps({"url": at, "spool": secrets.token_hex(8)}))
+            new.write_text(json.dumps({"url": address, "spool": secrets.token_hex(8)}))
             try:
                 os.link(new, spool / MARK)  # the first of two processes wins
             except FileExistsError:
@@ -87,7 +87,7 @@ def _spools() -> Path:
 
 
 def _name(at: str) -> str:
-    """For people the last word of the URL; for safety a hash of it and of the endpoint it is asked at."""
+    """For people the last word of the URL; for safety a hash of it and of the endpoint."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
     word = "".join(c if c.isalnum() or c in "-_" else "-" for c in at.rsplit("/", 1)[-1])[:40]
     digest = sha256(endpoint.rstrip("/").encode() + b"\0" + at.encode()).hexdigest()

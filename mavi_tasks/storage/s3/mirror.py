@@ -23,14 +23,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mavi_tasks.errors import InputError, StorageError
-from mavi_tasks.storage.journal import segments
 from mavi_tasks.storage.s3.bucket import CONNECTIONS, Bucket, Found, WrongPlaceError
 from mavi_tasks.storage.s3.location import folder, mark_of
+from mavi_tasks.storage.segments import segments
 
 log = logging.getLogger("mavi")
 
 FRESH_S: Final = 5.0  # a listing is good for so long; what must be sure says `forget` before
-TOLD_PARTS: Final = 200  # from so many on, people are told what takes time
+LOGGED_PARTS: Final = 200  # from so many on, the log says what takes time
 PROBE: Final = "_claims/probe"
 
 
@@ -95,7 +95,7 @@ class Mirror:
     # -- in
 
     def forget(self) -> None:
-        """The next look at a table lists it anew."""
+        """The next refresh of a table lists it again."""
         with self._guard:
             self._listed.clear()
 
@@ -120,7 +120,7 @@ class Mirror:
         missing = [one for one in there if _size(self.root / one.key) != one.size]
         for gone in had - {self.root / one.key for one in there}:
             gone.unlink(missing_ok=True)
-        if len(missing) >= TOLD_PARTS:
+        if len(missing) >= LOGGED_PARTS:
             size = sum(one.size for one in missing) / 1e6
             log.warning("fetching %d parts of %s (%.0f MB), once", len(missing), f"{self.url}/{table}", size)
         self._fetch(missing)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pytest
 
-from mavi_tasks.estimate import Estimator, History, ModelAssumptions, text_chars
+from mavi_tasks.estimate import Estimator, FrameSampling, History, ModelAssumptions, text_chars
 from mavi_tasks.estimate.budget_advice import Accuracy, cheaper, explain, plan_accuracy
 from mavi_tasks.estimate.stratified_sample import pilot_sample, stratum_of
 from mavi_tasks.estimate.token_model import Shape, fit
@@ -118,8 +118,8 @@ def test_the_system_prompt_counts_for_every_request():
 
 
 def test_frames_and_frames_a_second_count_as_images():
-    eight = estimated(GPT, [video(30, 1024, 1024)], frames=8)
-    each = estimated(GPT, [video(30, 1024, 1024)], fps=0.5)  # 15 frames
+    eight = estimated(GPT, [video(30, 1024, 1024)], sampling=FrameSampling(frames=8))
+    each = estimated(GPT, [video(30, 1024, 1024)], sampling=FrameSampling(fps=0.5))  # 15 frames
     assert eight.input_tokens.p50 == pytest.approx(8 * 765 + 10, rel=0.01)
     assert each.input_tokens.p50 == pytest.approx(15 * 765 + 10, rel=0.01)
 
@@ -276,7 +276,7 @@ def test_a_kind_that_was_not_seen_keeps_its_formula():
 
 def test_four_answers_are_too_few_to_learn_from():
     rows = [_row(FLASH, image(1000, 1000), 2_000, 50) for _ in range(4)]
-    assert History.from_dataset(_table(rows)).laws == {}
+    assert History.from_dataset(_table(rows)).token_models == {}
 
 
 def test_ten_answers_only_scale_the_formula():
@@ -310,14 +310,14 @@ def test_record_batches_and_tables_teach_the_same():
     rows = [_row(FLASH, image(1000, 1000), 2_000 + n, 50) for n in range(40)]
     table = _table(rows)
     by_table, by_batches = History.from_dataset(table), History.from_dataset(iter(table.to_batches()))
-    assert by_table.law(FLASH, "image").terms == by_batches.law(FLASH, "image").terms
+    assert by_table.token_model(FLASH, "image").terms == by_batches.token_model(FLASH, "image").terms
 
 
 def test_a_large_dataset_is_sampled_evenly():
     rows = [_row(FLASH, image(1000, 1000), 1_000 + n, 50) for n in range(10_000)]
     seen = History.from_dataset(pads.dataset(_table(rows)))
     assert seen.rows == {FLASH: 4096}
-    assert seen.law(FLASH, "image").mean == pytest.approx(6_000, rel=0.03)
+    assert seen.token_model(FLASH, "image").mean == pytest.approx(6_000, rel=0.03)
 
 
 def test_billed_retries_are_part_of_the_cost():
@@ -358,7 +358,7 @@ def test_a_law_of_equal_rows_does_not_divide_by_zero():
 
 def _plan():
     models = {PRO: setting(PRO, max_tokens=1), NOVA: setting(NOVA, max_tokens=1)}
-    models[GPT] = setting(GPT, max_tokens=1, frames=8)
+    models[GPT] = setting(GPT, max_tokens=1, sampling=FrameSampling(frames=8))
     estimator = Estimator(models)
     for model in models:
         for _ in range(1000):

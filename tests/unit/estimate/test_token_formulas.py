@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mavi_tasks import estimate
+from mavi_tasks.estimate import FrameSampling
 from mavi_tasks.estimate.token_formulas import DATA, FORMULAS, size_bucket
 from mavi_tasks.pricing.book import load_prices
 
@@ -105,13 +106,40 @@ def test_an_unknown_family_has_no_tokens_rather_than_zero():
 
 def test_what_a_budget_holds_back_is_bounded_where_nothing_is_known():
     gemini, picture = "gemini:gemini-2.5-flash", [image(10, 10)]
-    assert estimate.input_tokens_at_most("openai:llava:7b", picture, 40) > 16_384
-    assert estimate.input_tokens_at_most("openai:llava:7b", picture, 40, frames=8) > 8 * 16_384
+    assert estimate.request_tokens("openai:llava:7b", picture, 40).at_most > 16_384
+    eight = FrameSampling(frames=8)
+    clip = [video(30, 100, 100)]
+    assert estimate.request_tokens("openai:llava:7b", clip, 40, sampling=eight).at_most > 8 * 16_384
     unknown, known = video(None, None, None), video(600.0, None, None)
     held, most = (
-        estimate.input_tokens_at_most(gemini, [one], 40, unknown_s=600.0) for one in (unknown, known)
+        estimate.request_tokens(gemini, [one], 40, unknown_s=600.0).at_most for one in (unknown, known)
     )
-    assert held == most > 10 * estimate.input_tokens_at_most(gemini, [unknown], 40)
+    assert held == most > 10 * estimate.request_tokens(gemini, [unknown], 40).at_most
+
+
+def test_frames_a_second_are_counted_as_they_are_sent():
+    # 60 frames of 1024 x 576 to a model that takes images only: 2 x 2 tiles of 170 and 85 each, and the text
+    sampling = FrameSampling(fps=1, max_frames=64)
+    tokens = estimate.request_tokens("gpt:gpt-4o", [video(60, 1280, 720)], 400, sampling=sampling)
+    assert tokens.expected == 60 * 765 + 100
+    assert tokens.at_most >= tokens.expected
+
+
+@pytest.mark.parametrize(
+    ("sampling", "duration_s", "media_count", "expected", "at_most"),
+    [
+        (FrameSampling(), 60, 1, None, None),
+        (FrameSampling(frames=8, max_frames=4), 60, 1, 8, 8),
+        (FrameSampling(fps=0.5), 59, 1, 30, 30),
+        (FrameSampling(fps=1, max_frames=64), 600, 1, 64, 64),
+        (FrameSampling(fps=1, max_frames=64, max_images=5), 600, 1, 5, 5),
+        (FrameSampling(fps=1, max_frames=64, max_images=50), 600, 2, 25, 25),
+        (FrameSampling(fps=1, max_frames=64), None, 1, 30, 64),  # unknown: 30 s are expected
+    ],
+)
+def test_frames_of_a_video_are_those_that_are_sent(sampling, duration_s, media_count, expected, at_most):
+    assert sampling.count(30.0 if duration_s is None else duration_s, media_count) == expected
+    assert sampling.at_most(duration_s, media_count) == at_most
 
 
 def test_every_priced_model_has_a_formula_of_a_known_family():
@@ -138,7 +166,7 @@ def test_any_size_has_a_positive_number_of_tokens(formula, width, height, durati
 def test_the_upper_estimate_is_never_under_the_estimate(width, height, chars):
     for model in ("gemini:gemini-2.5-pro", "qwen:qwen3-vl-flash", "nova:x", "gpt:gpt-5.2"):
         media_items = [image(width, height)]
-        most = estimate.input_tokens_at_most(model, media_items, chars)
+        most = estimate.request_tokens(model, media_items, chars).at_most
         assert most >= estimate.input_tokens(model, media_items, chars) - 1
 
 

@@ -16,12 +16,13 @@ from mavi_tasks.labels import (
     label_rows,
     labels_schema,
     looks_truncated,
-    open_labels,
     read_answer,
     repair_prompt,
     schema_problem,
 )
 from mavi_tasks.labels.validate import checker
+from mavi_tasks.schema import LABEL_KEYS
+from mavi_tasks.storage.tables import open_table
 
 PET = {
     "type": "object",
@@ -424,10 +425,10 @@ def test_new_fields_are_added_and_old_rows_are_null(tmp_path):
     one = field(label={"enum": ["cat"]})
     two = field(label={"type": "string"}, age={"type": "integer"})
     write(tmp_path, "2026-11-01", "a.parquet", label_columns(one), {"label": "cat"})
-    columns = label_columns(two, open_labels(tmp_path).schema)
+    columns = label_columns(two, open_table(tmp_path, "labels").schema)
     assert columns.notes == ("new label columns: age",)
     write(tmp_path, "2026-11-02", "b.parquet", columns, {"label": "horse", "age": 4})
-    table = open_labels(tmp_path).to_table()
+    table = open_table(tmp_path, "labels").to_table()
     assert table["label"].to_pylist() == ["cat", "horse"]
     assert table["age"].to_pylist() == [None, 4]
 
@@ -435,25 +436,25 @@ def test_new_fields_are_added_and_old_rows_are_null(tmp_path):
 def test_a_type_never_changes_under_a_name(tmp_path):
     write(tmp_path, "2026-11-01", "a.parquet", label_columns(field(age={"type": "integer"})), {"age": 3})
     changed = field(age={"type": "number"})
-    columns = label_columns(changed, open_labels(tmp_path).schema)
+    columns = label_columns(changed, open_table(tmp_path, "labels").schema)
     assert columns.notes[0] == "label 'age' was int64 and is double now: it goes into 'age__double'"
     write(tmp_path, "2026-11-02", "b.parquet", columns, {"age": 3.5})
-    table = open_labels(tmp_path).to_table()
+    table = open_table(tmp_path, "labels").to_table()
     assert table["age"].to_pylist() == [3, None]
     assert table["age__double"].to_pylist() == [None, 3.5]
-    again = label_columns(changed, open_labels(tmp_path).schema)
+    again = label_columns(changed, open_table(tmp_path, "labels").schema)
     assert again.labels[0].column == "age__double"
 
 
 def test_text_and_json_text_are_different_types(tmp_path):
     write(tmp_path, "2026-11-01", "a.parquet", label_columns(field(box={"type": "object"})), {"box": {}})
-    columns = label_columns(field(box={"type": "string"}), open_labels(tmp_path).schema)
+    columns = label_columns(field(box={"type": "string"}), open_table(tmp_path, "labels").schema)
     assert columns.labels[0].column == "box__string"
 
 
 def test_duckdb_reads_all_parts_by_name(tmp_path):
     write(tmp_path, "2026-11-01", "a.parquet", label_columns(field(a={"type": "integer"})), {"a": 1})
-    columns = label_columns(field(b={"type": "boolean"}), open_labels(tmp_path).schema)
+    columns = label_columns(field(b={"type": "boolean"}), open_table(tmp_path, "labels").schema)
     write(tmp_path, "2026-11-02", "b.parquet", columns, {"b": True})
     glob = f"{tmp_path}/labels/**/*.parquet"
     rows = duckdb.sql(f"select a, b from read_parquet('{glob}', union_by_name=true) order by a").fetchall()
@@ -461,18 +462,21 @@ def test_duckdb_reads_all_parts_by_name(tmp_path):
 
 
 def test_a_folder_without_labels_is_empty(tmp_path):
-    assert open_labels(tmp_path).to_table().num_rows == 0
+    (tmp_path / "results").mkdir()
+    labels = open_table(tmp_path, "labels")
+    assert (labels.count_rows(), labels.schema.names) == (0, [*LABEL_KEYS, "run_date"])
+    assert label_columns(field(age={"type": "integer"}), labels.schema).notes == ()
 
 
 def test_a_part_that_contradicts_the_others_is_named(tmp_path):
     write(tmp_path, "2026-11-01", "a.parquet", label_columns(field(age={"type": "integer"})), {"age": 3})
     write(tmp_path, "2026-11-02", "b.parquet", label_columns(field(age={"type": "boolean"})), {"age": True})
     with pytest.raises(StorageError, match=r"b\.parquet: label column 'age' is bool, but int64"):
-        open_labels(tmp_path)
+        open_table(tmp_path, "labels")
 
 
 def test_a_part_that_is_no_parquet_is_named(tmp_path):
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "x.parquet").write_bytes(b"nonsense")
     with pytest.raises(StorageError, match=r"x\.parquet: cannot be read as Parquet"):
-        open_labels(tmp_path)
+        open_table(tmp_path, "labels")

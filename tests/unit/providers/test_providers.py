@@ -8,7 +8,7 @@ import pytest
 
 from mavi_tasks import providers
 from mavi_tasks.errors import InputError
-from mavi_tasks.providers import FAMILIES, Part, PromptRequest, WireOptions
+from mavi_tasks.providers import FAMILIES, KNOWN_PARAMS, Part, PromptRequest, WireOptions
 from tests.support.gateways import REPOSITORY
 
 WIRE = sorted((REPOSITORY / "tests/support/wire").glob("*-[vi]u.json"))
@@ -279,7 +279,7 @@ def test_family_parameters_pass(family, params):
     ],
 )
 def test_wrong_parameters_are_told_in_words(family, params, said):
-    (problem,) = FAMILIES[family].check(params, None)
+    (problem,) = FAMILIES[family].check(params, None, KNOWN_PARAMS)
     assert said in problem
 
 

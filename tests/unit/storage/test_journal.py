@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mavi_tasks.errors import StorageError
-from mavi_tasks.storage import journal
-from mavi_tasks.storage.journal import Columns, Journal
+from mavi_tasks.storage import segments
+from mavi_tasks.storage.journal import Journal
+from mavi_tasks.storage.segments import Columns, Intent, Outcome
 from tests.support.gateways import REPOSITORY
 
 COLUMNS = Columns(results=("request_key",), attempts=("attempt_id",), intents=("attempt_id", "exposure_usd"))
@@ -23,9 +24,14 @@ def open_journal(folder, writer="run-w0", **options):
 
 
 def read(path):
-    with journal.reading(path) as reader:
+    with segments.reading(path) as reader:
         assert reader is not None
         return reader.header, list(reader)
+
+
+def carried(path):
+    with segments.reading(path) as reader:
+        return reader.carried
 
 
 def test_what_was_recorded_reads_back_in_order(tmp_path):
@@ -34,10 +40,11 @@ def test_what_was_recorded_reads_back_in_order(tmp_path):
         book.intend([f"a{number}", 7])
         book.record([f"a{number}"], [f"key{number}"])
     book.close()
-    (path,) = journal.segments(tmp_path)
+    (path,) = segments.segments(tmp_path)
     assert path.suffix == ".sealed"
     _, records = read(path)
-    assert [r["r"] for r in records if r["t"] == "o"] == [[f"key{n}"] for n in range(5)]
+    assert [r.result.request_key for r in records if isinstance(r, Outcome)] == [f"key{n}" for n in range(5)]
+    assert [r.attempt.exposure_pico for r in records if isinstance(r, Intent)] == [7] * 5
 
 
 @given(cut=st.integers(0, 10_000), count=st.integers(1, 20))
@@ -47,13 +54,13 @@ def test_a_file_cut_anywhere_reads_back_a_prefix(tmp_path_factory, cut, count):
     for number in range(count):
         book.record([f"a{number}"], [f"key{number}"])
     book.close()
-    (path,) = journal.segments(folder)
+    (path,) = segments.segments(folder)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) * cut // 10_000])
-    with journal.reading(path) as reader:
+    with segments.reading(path) as reader:
         records = [] if reader is None else list(reader)
     assert None not in records
-    assert [r["r"] for r in records] == [[f"key{n}"] for n in range(len(records))]
+    assert [r.result.request_key for r in records] == [f"key{n}" for n in range(len(records))]
 
 
 @given(at=st.integers(0, 5_000), byte=st.integers(0, 255))
@@ -63,7 +70,7 @@ def test_a_damaged_byte_costs_its_line_and_no_other(tmp_path_factory, at, byte):
     for number in range(20):
         book.record([f"a{number}"], [f"key{number}"])
     book.close()
-    (path,) = journal.segments(folder)
+    (path,) = segments.segments(folder)
     raw = bytearray(path.read_bytes())
     first = raw.index(b"\n") + 1
     at = first + at % (len(raw) - first - 1)
@@ -73,9 +80,8 @@ def test_a_damaged_byte_costs_its_line_and_no_other(tmp_path_factory, at, byte):
     path.write_bytes(raw)
     _, records = read(path)
     assert len(records) == 20
-    assert [r for r in records if r is not None] == [
-        {"t": "o", "a": [f"a{n}"], "r": [f"key{n}"]} for n in range(20) if records[n] is not None
-    ]
+    for number, record in enumerate(records):
+        assert record is None or record == Outcome([f"a{number}"], [f"key{number}"])
     assert sum(r is None for r in records) <= 1
 
 
@@ -86,9 +92,9 @@ def test_a_rolled_segment_names_what_it_carries_over(tmp_path):
     book.roll()
     book.record(["flying"], ["key2"])
     book.close()
-    first, second = journal.segments(tmp_path)
-    assert read(second)[0]["carried"] == [["flying", 7]]
-    assert read(first)[0]["carried"] == []
+    first, second = segments.segments(tmp_path)
+    assert carried(second) == [["flying", 7]]
+    assert carried(first) == []
 
 
 def test_a_second_writer_of_the_same_name_is_refused(tmp_path):
@@ -124,8 +130,8 @@ for number in range(10**9):
         child.kill()
         for line in child.stdout:
             told = int(line)
-    (path,) = journal.segments(tmp_path)
-    kept = [r["r"][0] for r in read(path)[1] if r["t"] == "o"]
+    (path,) = segments.segments(tmp_path)
+    kept = [r.result.request_key for r in read(path)[1] if isinstance(r, Outcome)]
     assert kept[: told + 1] == [f"key{n}" for n in range(told + 1)]
     assert len(kept) <= told + 2
 
@@ -143,7 +149,7 @@ def test_a_roll_that_fails_loses_no_row_and_leaves_no_gap(tmp_path, monkeypatch)
         book.intend(["a2"])
     book.roll()
     book.close()
-    names = sorted(path.name for path in journal.segments(tmp_path))
+    names = sorted(path.name for path in segments.segments(tmp_path))
     assert [name.split(".")[1] for name in names] == ["00001", "00002"]
 
 
@@ -166,9 +172,8 @@ def test_a_full_disk_refuses_new_sends_and_keeps_answers_in_flight(tmp_path):
         for attempt in sent[-50:]:
             book.record([attempt], [f"key-{attempt}" + "y" * 1000])
         book.close()
-        kept = [
-            r["a"][0] for path in journal.segments(disk / "_journal") for r in read(path)[1] if r["t"] == "o"
-        ]
+        records = [r for path in segments.segments(disk / "_journal") for r in read(path)[1]]
+        kept = [r.attempt.attempt_id for r in records if isinstance(r, Outcome)]
         assert kept == sent[-50:]
     finally:
         subprocess.run(["umount", str(disk)], check=True)

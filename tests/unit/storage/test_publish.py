@@ -1,6 +1,8 @@
 """Segments become Parquet once, whole, and readable by everybody; money is exact."""
 
 from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
 
 import duckdb
 import pandas as pd
@@ -13,12 +15,15 @@ from hypothesis import strategies as st
 
 from mavi_tasks.common.money_columns import usd_array
 from mavi_tasks.errors import InputError
-from mavi_tasks.schema import RESULTS
-from mavi_tasks.storage import journal, publish, status
+from mavi_tasks.schema import RESULTS, ResultStatus
+from mavi_tasks.storage import segments, status, tables
 from mavi_tasks.storage.answered_index import AnsweredIndex, AnswerState, row_fingerprint
-from mavi_tasks.storage.publish import Dataset, open_table
+from mavi_tasks.storage.publish import Dataset
 from mavi_tasks.storage.request_locks import RequestLocks
+from mavi_tasks.storage.tables import open_table
 from tests.support.rows import attempt, intent, key, open_journal, result
+
+SEGMENT_V1 = Path(__file__).with_name("segment_v1.jsonl")
 
 
 @pytest.fixture
@@ -59,7 +64,7 @@ def test_all_readers_see_the_same_rows_types_and_exact_sums(store):
 def test_publishing_twice_gives_the_same_file(store):
     book = write(store, range(10))
     book.close()
-    (segment,) = journal.segments(store.journal)
+    (segment,) = segments.segments(store.journal)
     raw = segment.read_bytes()
     store.publish()
     (part,) = (store.root / "results").rglob("*.parquet")
@@ -67,7 +72,29 @@ def test_publishing_twice_gives_the_same_file(store):
     segment.write_bytes(raw)  # as if the process had died before it deleted the segment
     store.publish()
     assert [p.read_bytes() for p in (store.root / "results").rglob("*.parquet")] == [first]
-    assert journal.segments(store.journal) == []
+    assert segments.segments(store.journal) == []
+
+
+def test_a_segment_of_version_1_is_indexed_counted_and_published(store):
+    (store.journal / "run-w0.00001.jsonl").write_bytes(SEGMENT_V1.read_bytes())  # its writer died
+    (store.journal / "run-w0.lock").touch()
+    assert len(AnsweredIndex.read(store.root)) == 2  # answered and skipped
+    before = status.of(store.root)
+    assert (before.cost_pico, before.exposure_pico, before.in_doubt, before.in_flight) == (12_345, 577, 1, 1)
+    assert store.publish() == 1
+    first, skipped = open_table(store.root, "results").to_table().to_pylist()
+    assert (first["answer"], first["input_cost_usd"]) == ("a cat", Decimal("0.000000012"))
+    assert (skipped["status"], skipped["cost_usd"]) == ("skipped", None)
+    attempts = open_table(store.root, "attempts").to_table().to_pylist()
+    assert [(row["outcome"], row["exposure_usd"]) for row in attempts] == [
+        ("answered", None),
+        ("in_doubt", Decimal("0.000000000077")),
+        ("in_doubt", Decimal("0.000000000500")),
+    ]
+    (run,) = open_table(store.root, "runs").to_table().to_pylist()
+    assert (run["status"], run["budget_usd"], run["answered"]) == ("crashed", Decimal(5), 1)
+    after = status.of(store.root)
+    assert (after.cost_pico, after.exposure_pico, after.in_doubt) == (12_345, 577, 2)
 
 
 def test_a_live_segment_is_left_alone_and_a_dead_one_is_published(store):
@@ -110,13 +137,13 @@ def test_status_counts_once_what_is_published_while_it_reads(store, monkeypatch)
         book.intend(intent(number))
     book.record(attempt(1), result(1))
     book.roll()  # the second is in flight: carried over
-    opened = publish.open_table
+    opened = tables.open_table
 
     def publish_first(*args, **options):
         store.publish()
         return opened(*args, **options)
 
-    monkeypatch.setattr(publish, "open_table", publish_first)
+    monkeypatch.setattr(tables, "open_table", publish_first)
     for _ in range(2):  # while it is published, and after
         found = status.of(store.root)
         assert (found.statuses["answered"], found.in_flight) == (1, 1)
@@ -126,7 +153,7 @@ def test_status_counts_once_what_is_published_while_it_reads(store, monkeypatch)
 
 def test_a_crashed_run_gets_a_row_with_what_is_known_of_it(store):
     book = write(store, range(4))
-    path = journal.segments(store.journal)[0]
+    path = segments.segments(store.journal)[0]
     raw = path.read_bytes()
     book.close()
     path.with_suffix(".sealed").unlink()
@@ -138,7 +165,7 @@ def test_a_crashed_run_gets_a_row_with_what_is_known_of_it(store):
 
 def test_damaged_lines_are_kept_aside_and_the_rest_is_published(store):
     write(store, range(5)).close()
-    (path,) = journal.segments(store.journal)
+    (path,) = segments.segments(store.journal)
     lines = path.read_bytes().split(b"\n")
     lines[4] = lines[4][:-3] + b"xyz"
     path.write_bytes(b"\n".join(lines))
@@ -168,7 +195,7 @@ def test_latest_keeps_the_row_that_finished_last(store):
     book.record(attempt(2), result(2, status="answered", finished_at=20, answer="only"))
     book.close()
     store.publish()
-    assert sorted(publish.latest(store.root)["answer"].to_pylist()) == ["late", "only"]
+    assert sorted(tables.latest(store.root)["answer"].to_pylist()) == ["late", "only"]
 
 
 def test_a_folder_that_is_no_dataset_says_so(tmp_path):
@@ -205,6 +232,16 @@ def test_answered_knows_whose_answer_it_is(store):
         AnswerState.SKIPPED,
         AnswerState.NOTHING,
     ]
+
+
+def test_requests_are_unanswered_until_a_row_has_paid_for_them(store):
+    book = open_journal(store.root)
+    for number, reached in enumerate(ResultStatus):
+        book.record(attempt(number), result(number, status=reached))
+    book.close()
+    requests = [SimpleNamespace(key=key(n), item_id=f"item{n}", prompt_id="p") for n in range(5)]
+    left = AnsweredIndex.read(store.root).unanswered(requests)
+    assert [requests.index(one) for one in left] == [2, 3, 4]  # failed, skipped, never sent
 
 
 def test_one_request_is_claimed_by_one_run_at_a_time(store):

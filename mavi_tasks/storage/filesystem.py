@@ -1,0 +1,46 @@
+"""What the file system refuses, as StorageError; and renames that survive a power loss."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from filelock import Timeout
+
+from mavi_tasks.errors import StorageError
+
+_ELSEWHERE: Final = "choose another folder with --out"
+_HINTS: Final[Mapping[int, str]] = {
+    errno.ENOSPC: "the disk is full: make room and run again",
+    errno.EDQUOT: "your disk quota is used up: make room and run again",
+    errno.EROFS: f"it is read-only: {_ELSEWHERE}",
+    errno.EACCES: f"permission denied: {_ELSEWHERE}",
+    errno.ENOTDIR: f"a part of this path is a file: {_ELSEWHERE}",
+    errno.ENOLCK: f"this file system has no locks: {_ELSEWHERE}",
+    errno.EEXIST: f"a part of this path is a file: {_ELSEWHERE}",
+}
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in this folder survive a power loss; Windows has no such thing, and needs none."""
+    if os.name == "nt":
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def storage_errors(folder: Path, doing: str) -> Iterator[None]:
+    """Raise what the file system refuses in this block as StorageError, with what the user can do."""
+    try:
+        yield
+    except Timeout as error:
+        raise StorageError(f"{folder}: another process holds this writer's lock") from error
+    except OSError as error:
+        hint = _HINTS.get(error.errno or 0, error.strerror or str(error))
+        raise StorageError(f"cannot {doing} {folder}: {hint}") from error
