@@ -1,4 +1,4 @@
-"""Errors that reach the user as words, each with the exit status of the command line.
+"""Errors that reach the user as plain text, each with the exit status of the command line.
 
 MaviError
  ├── InputError      2  job, manifest, prompt or command line is wrong; nothing was sent

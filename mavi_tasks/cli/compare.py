@@ -60,7 +60,7 @@ def _escalate(args: argparse.Namespace, fields: dict[str, str]) -> int:
     from mavi_tasks.storage.s3 import existing
 
     if not args.model:
-        raise InputError("--escalate needs --model: the models asked so far")
+        raise InputError("--escalate needs --model: the models of the steps so far")
     units = open_items(
         [existing(folder) for folder in args.dirs], args.model, below=args.below, fields=fields
     )

@@ -66,8 +66,8 @@ def command(args: argparse.Namespace) -> int:
     reconciled = _reconcile(args, report) if args.invoice is not None else None
     _write(args, report, repriced, reconciled)
     if args.json:
-        told = {"repriced": repriced and repriced.to_json(), "invoice": reconciled and reconciled.to_json()}
-        _print_json(to_json(report) | told)
+        more = {"repriced": repriced and repriced.to_json(), "invoice": reconciled and reconciled.to_json()}
+        _print_json(to_json(report) | more)
     return reconciled.exit_status if reconciled is not None else 0
 
 
@@ -103,12 +103,12 @@ def _reprice(args: argparse.Namespace, report: "CostReport") -> "Repriced":
     from mavi_tasks.reports.terminal import run
 
     found = reprice(report, _book(args), as_of=args.as_of, what_if=args.what_if)
-    told = found.to_json()
+    values = found.to_json()
     console = run.console(stderr=args.json)
     what = f"as {args.what_if}" if args.what_if else "at these prices"
-    console.print(f"The same usage {what}: ${told['repriced_usd']} instead of ${told['recorded_usd']}")
-    if told["caveat"]:
-        console.print(told["caveat"])
+    console.print(f"The same usage {what}: ${values['repriced_usd']} instead of ${values['recorded_usd']}")
+    if values["caveat"]:
+        console.print(values["caveat"])
     return found
 
 
@@ -120,14 +120,14 @@ def _reconcile(args: argparse.Namespace, report: "CostReport") -> "Reconciled":
     columns = dict(_pair(text) for text in args.invoice_column)
     tolerance = Tolerance(share=_fraction(args.tolerance)) if args.tolerance is not None else None
     found = reconcile(report, read_bill(args.invoice, columns), _book(args), tolerance=tolerance)
-    told = found.to_json()
+    values = found.to_json()
     console = run.console(stderr=args.json)
     console.print(
-        f"Bill ${told['billed_usd']}, ledger ${told['ledger_usd']}, "
-        f"drift ${told['drift_usd']}: {found.verdict}"
+        f"Bill ${values['billed_usd']}, ledger ${values['ledger_usd']}, "
+        f"drift ${values['drift_usd']}: {found.verdict}"
     )
-    run.plain([row for row in told["lines"] if row["verdict"] != "agrees"], _DRIFTING, console)
-    for note in told["notes"]:
+    run.plain([row for row in values["lines"] if row["verdict"] != "agrees"], _DRIFTING, console)
+    for note in values["notes"]:
         console.print(note)
     return found
 

@@ -1,4 +1,4 @@
-"""How a process that asks is set up: its event loop, and how often it looks for garbage."""
+"""How a process that sends requests is set up: its event loop, and how often it collects garbage."""
 
 import asyncio
 import gc

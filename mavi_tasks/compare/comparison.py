@@ -120,7 +120,7 @@ def _scores(
         rows = int(sheet.asked[at].sum())
         correct = int(np.count_nonzero(labels.right[at] & among)) if labels.has_truth else None
         video_pico, hours = scoring.video_hours(sheet, at)
-        said, times = np.unique(sheet.saw[at][sheet.asked[at]].astype(str), return_counts=True)
+        inputs, times = np.unique(sheet.saw[at][sheet.asked[at]].astype(str), return_counts=True)
         out.append(
             ModelScore(
                 model=name,
@@ -150,7 +150,7 @@ def _scores(
                 spent_usd=scoring.usd(options.spent_pico[name]) if name in options.spent_pico else None,
                 latency_p50_s=scoring.quantile(sheet.latency_s[at], 0.5),
                 latency_p95_s=scoring.quantile(sheet.latency_s[at], 0.95),
-                saw=dict(zip(said.tolist(), times.tolist(), strict=True)),
+                saw=dict(zip(inputs.tolist(), times.tolist(), strict=True)),
                 provider_models=sheet.provider_models[at],
                 simulated=sheet.simulated[at],
                 classes=classes.scores(at) if classes else (),

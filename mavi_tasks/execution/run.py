@@ -144,7 +144,7 @@ class Run:
             await self.leased_shards.send(self.dispatcher, target, limiter, shards, counters, only)
 
     def copy_answers(self) -> None:
-        """Copy answers to the rows that asked the same; when the run stopped, the next one does it."""
+        """Copy answers to the rows with an equal request; after a stop the next run does it."""
         if self.plan.to_copy and self.dispatcher is not None and self.stop.reason is None:
             journal = self.dispatcher.journal
             duplicates.copy_answers(self.context, self.plan, journal, self.locks)

@@ -44,7 +44,7 @@ class ModelReport:
     unpriced: int
     stopped: str | None
     errors: Mapping[str, tuple[int, str]]  # why requests failed: code, how often, the first message
-    limits_moved: int  # how often its limits were changed by what the gateway said
+    limits_moved: int  # how often its limits were changed by replies
     requests_per_minute: float | None  # as paced at the end; None = not paced
     concurrency: int | None
 
@@ -66,7 +66,7 @@ class RunReport:
     finished_us: int
     models: tuple[ModelReport, ...]
     facts: Mapping[str, Any]
-    answers: str | None  # who spoke for the sandbox, in words
+    answers: str | None  # who answered in the sandbox, as text
 
     def total(self, name: str) -> int:
         return sum(getattr(model, name) for model in self.models)

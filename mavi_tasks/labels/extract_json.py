@@ -1,4 +1,4 @@
-"""JSON out of whatever a model said: fenced, wrapped in prose, cut off, or hostile.
+"""JSON out of a model's answer: fenced, wrapped in prose, cut off, or hostile.
 
 The work is linear in the length of the text: each start costs what was read from it, and the sum is bounded.
 """
@@ -15,7 +15,7 @@ MAX_TRIES = 256
 
 
 class _BadJsonError(ValueError):
-    """JSON that parses but that no reader could agree on, in words."""
+    """JSON that parses but that readers do not agree on, described."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_contradiction(pairs: list[tuple[str, Any]]) -> None:
-    """A key given twice is harmless when both say the same; else nobody knows which one is meant."""
+    """A key given twice is harmless when both values are equal; else it is unknown which one is meant."""
     seen: dict[str, Any] = {}
     for key, value in pairs:
         if key in seen and (type(seen[key]) is not type(value) or seen[key] != value):

@@ -151,7 +151,7 @@ def _quick_field(field: Any) -> tuple[frozenset[type], frozenset[str] | None] | 
     return frozenset().union(*(_EXACT[name] for name in names)), None
 
 
-# ---- words; never the answer's own text, because errors are shown and logged
+# ---- descriptions; never the answer's own text, because errors are shown and logged
 
 
 def _describe(error: Any) -> str:
@@ -175,8 +175,8 @@ def _names(steps: Iterable[Any]) -> Iterator[str]:
 
 
 def _short(value: Any) -> str:
-    words = repr(value)
-    return words if len(words) <= 160 else f"{words[:157]}..."
+    text = repr(value)
+    return text if len(text) <= 160 else f"{text[:157]}..."
 
 
 def _kind(value: Any) -> str:

@@ -28,7 +28,7 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What tells that a file is still the same, without reading it."""
+    """What shows that a file is unchanged, without reading it."""
 
     size: int
     mtime_ns: int

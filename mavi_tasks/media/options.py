@@ -43,13 +43,13 @@ class MediaOptions(StrictModel):
     allow_private_urls: bool = Field(default=False, description="Send private URLs: the gateway is local too")
     max_download_bytes: PositiveInt = 200 * MB
     download_timeout_s: Seconds = 60.0
-    default_kind: _KindOption | None = Field(default=None, description="Of a URL whose name tells nothing")
+    default_kind: _KindOption | None = Field(default=None, description="Of a URL whose name does not show it")
     max_image_px: PositiveInt = Field(
         default=8000,  # nova takes no more, the others shrink it themselves
         description="Longest side; larger images are shrunk",
     )
     default_frames: PositiveInt = Field(
-        default=8, description="Of a video, when equalise asks for frames and no model says how many"
+        default=8, description="Of a video, when equalise asks for frames and no model sets a number"
     )
     frame_px: PositiveInt = Field(default=1024, description="Longest side of a frame")
     max_frames: PositiveInt = Field(default=64, description="The most that fps may ask of one video")

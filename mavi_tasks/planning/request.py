@@ -43,5 +43,5 @@ def key_start(line: bytes) -> str:
 
 
 def copy_key(request: Request) -> str:
-    """The key of a row that gets a copy of the answer of `request.key`, which another row asked for."""
+    """The key of a row that gets a copy of the answer of `request.key`, which another row has sent."""
     return sha256(f"{request.key}\0{request.item_id}\0{request.prompt_id}".encode()).hexdigest()

@@ -16,7 +16,7 @@ from mavi_tasks.media.types import Refusal
 from mavi_tasks.pricing.book import Price, PriceBook
 from mavi_tasks.providers import Family, Part, PromptRequest, WireOptions, family_of
 
-KEY_VERSION = 1  # raise it when a change alters what models are asked
+KEY_VERSION = 1  # raise it when a change alters what is sent to models
 
 
 @dataclass(frozen=True)

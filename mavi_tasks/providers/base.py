@@ -49,7 +49,7 @@ class PromptRequest:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the reply counted them; None = not said. Cached are inside input, reasoning inside output."""
+    """Tokens as the reply counted them; None = not reported. Input includes cached, output reasoning."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -60,7 +60,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a reply said. `text` is the first choice, None when the reply holds no text at all."""
+    """What a reply holds. `text` is the first choice, None when the reply holds no text at all."""
 
     text: str | None
     choices: tuple[str, ...]

@@ -80,7 +80,7 @@ def with_metadata(request: Body, metadata: Body) -> Body:
 
 
 def schema_prompt(prompt: str, schema: Mapping[str, Any]) -> str:
-    """The prompt followed by the schema, in words that every model follows; has the word JSON in it."""
+    """The prompt followed by the schema, in text that every model follows; it contains JSON as a word."""
     text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
     return (
         f"{prompt}\n\nAnswer with JSON only, no other text, that is valid against this JSON Schema:\n{text}"

@@ -22,7 +22,7 @@ _DEFINITIONS = ("$defs", "definitions")
 _LITERAL = ("enum", "const", "default", "examples")  # hold values, not schemas
 _NAME = "answer"
 
-# JSON Schema types in Gemini's words; "null" becomes `nullable`.
+# JSON Schema types in Gemini's terms; "null" becomes `nullable`.
 _TYPES = {
     "string": "STRING", "number": "NUMBER", "integer": "INTEGER",
     "boolean": "BOOLEAN", "array": "ARRAY", "object": "OBJECT",
@@ -78,10 +78,10 @@ def is_object(schema: Mapping[str, Any]) -> bool:
 def qwen(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Qwen's response_format: the schema under a name, its references resolved."""
     title = schema.get("title")
-    words = (
+    ascii_name = (
         "".join(c if c.isascii() and c.isalnum() else "_" for c in title) if isinstance(title, str) else ""
     )
-    name = words.strip("_")[:64] or _NAME
+    name = ascii_name.strip("_")[:64] or _NAME
     return {"type": "json_schema", "json_schema": {"name": name, "schema": inlined(schema)}}
 
 

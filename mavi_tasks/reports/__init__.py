@@ -1,4 +1,5 @@
 """Pages people open in a browser: one self-contained HTML file each, no network, no server.
 
-page.py is the shell every page shares, words.py says numbers, charts.py draws them; each page is a module.
+html/page.py is the shell of every page, svg_charts.py draws, common/format.py writes numbers; each page is a
+module.
 """

@@ -6,9 +6,9 @@ of request keys; every run of every machine cuts them alike, whatever its manife
     _claims/leases.json    {"releases": n, "held": {slice: run}}; changed by PUT If-Match, so one at a time
     _claims/run-<id>.json  a run's heartbeat: written every quarter of the lease time, removed at its end
 
-* A run asks only what lies in slices it holds, and gives a slice back only after all its answers are in the
+* A run sends only what lies in slices it holds, and releases a slice only after all its answers are in the
   bucket. `releases` counts what was given back; when it has moved since the run planned, the run looks again
-  at what is answered before it asks (turns.py).
+  at what is answered before it sends (leased_shards.py).
 * A run whose heartbeat is older than the lease time is dead, and its slices are free. Both ages are the
   store's own times (LastModified of its heartbeat and of ours): the machines' clocks are never compared and
   may differ by any amount. A dead run of this very machine, since it was started, is known at once by its
@@ -56,7 +56,7 @@ def lease_s() -> float:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The groups that were had, by their place in what was asked.
+    """The groups that were taken, by their position in the request.
 
     releases: the table's count by then; `holders`: the runs that hold what was not had.
     """
@@ -140,7 +140,7 @@ class SliceLeases:
                 untouched = table["releases"] == self.seen_releases
                 table["releases"] += 1
                 if self._write(table, etag):
-                    self.seen_releases += untouched  # nobody but this run itself has given back
+                    self.seen_releases += untouched  # only this run itself has released
                     break
                 _pause()
             self._held -= set(names)
@@ -220,8 +220,8 @@ class SliceLeases:
         found = self._bucket.get(_beat_key(run_id))
         if found is None:
             return False
-        told = json.loads(found[0])
-        if (told.get("spool"), told.get("boot")) != (self._mirror.spool, _boot()) or not _boot():
+        heartbeat = json.loads(found[0])
+        if (heartbeat.get("spool"), heartbeat.get("boot")) != (self._mirror.spool, _boot()) or not _boot():
             return False
         return _is_free(self._mirror.root / "_owners" / f"{run_id}.lock")
 
@@ -247,13 +247,13 @@ class SliceLeases:
 
     def _beat(self) -> None:
         began_s = _now_s()
-        told = {
+        heartbeat = {
             "run": self.run_id,
             "host": socket.gethostname(),
             "spool": self._mirror.spool,
             "boot": _boot(),
         }
-        self._bucket.put(_beat_key(self.run_id), json.dumps(told).encode())
+        self._bucket.put(_beat_key(self.run_id), json.dumps(heartbeat).encode())
         if _now_s() < self._good_until or self._good_until == 0.0:  # once lapsed, it stays lapsed
             self._good_until = began_s + self.ttl_s * 3 / 4
 
@@ -292,7 +292,7 @@ def _now_s() -> float:
 
 
 def _boot() -> str:
-    """Names this start of this machine; empty where the system does not tell."""
+    """Names this start of this machine; empty where the system does not know."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

@@ -140,7 +140,7 @@ class SubprocessPool:
         return worker
 
     def _assign_shards(self, worker: _Worker) -> None:
-        """Fill up the worker's shards; one that has nothing left to come is told to finish."""
+        """Fill up the worker's shards; one that gets no more is asked to finish."""
         assert worker.process.stdin is not None
         for model, queue in self._queues.items():
             if self.run.plan.all_counters[model].stopped is not None or self.run.stop.reason is not None:

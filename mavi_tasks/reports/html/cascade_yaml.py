@@ -26,8 +26,8 @@ def _step(policy: Policy, at: int) -> str:
 
 def command(policy: Policy, at: int) -> str:
     """Return the command that writes the items step `at` (from 1) must ask."""
-    asked = [name for step in policy.steps[:at] for name in step]
-    models = asked[-1:] if policy.kind == "fallback" else asked
+    models_so_far = [name for step in policy.steps[:at] for name in step]
+    models = models_so_far[-1:] if policy.kind == "fallback" else models_so_far
     parts = ["mavi", "compare", OUTPUT, "--escalate", f"step-{at + 1}.jsonl"]
     for name in models:
         parts += ["--model", name]

@@ -1,4 +1,4 @@
-"""The bake-off page: the verdict in words, then everything that carries it, down to the single answer."""
+"""The bake-off page: the recommendation, then all that supports it, down to the single answer."""
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -92,10 +92,10 @@ class _View:
         costs = [one.cost_usd for one in self.c.models]
         known = [cost for cost in costs if cost is not None]
         total = sum(known, Decimal(0)) if known else None
-        asked = sum(one.answered + one.failed + one.invalid + one.skipped for one in self.c.models)
+        requests = sum(one.answered + one.failed + one.invalid + one.skipped for one in self.c.models)
         failed = sum(one.failed + one.invalid + one.skipped for one in self.c.models)
         out = [
-            ("Answers", format.count(asked - failed), f"of {asked:,} asked for"),
+            ("Answers", format.count(requests - failed), f"of {requests:,} requests"),
             ("Cost of these answers", format.usd(total), "" if len(known) == len(costs) else "where known"),
         ]
         if self.c.alpha:

@@ -58,9 +58,9 @@ def changes(one: ModelDrift) -> Iterator[str]:
     if one.accuracy_before is not None and one.accuracy_after is not None:
         p = one.change.p_value
         sure = "" if p is None else "; surely a change" if p < 0.05 else "; this may be chance"
-        told = "" if p is None else f", p = {format.p_value(p)}".replace("= <", "<")
+        significance = "" if p is None else f", p = {format.p_value(p)}".replace("= <", "<")
         was, now = format.percent(one.accuracy_before), format.percent(one.accuracy_after)
-        yield f"{one.model}: right on {was} before, {now} after{told}{sure}."
+        yield f"{one.model}: right on {was} before, {now} after{significance}{sure}."
     if one.cost_before_usd is not None and one.cost_after_usd is not None and one.cost_before_usd:
         share = float(one.cost_after_usd / one.cost_before_usd - 1)
         was, now = format.usd(one.cost_before_usd), format.usd(one.cost_after_usd)

@@ -24,7 +24,7 @@ _CONFLICT: Final = frozenset({"ConditionalRequestConflict", "409", "OperationAbo
 _EXISTS: Final = frozenset({"PreconditionFailed", "412"})
 
 # What the store's codes mean to whoever has to act; {code} and {place} are filled in.
-_WORDS: Final = {
+_MESSAGES: Final = {
     "NoSuchBucket": "there is no such bucket",
     "InvalidBucketName": "no bucket can have this name",
     "AccessDenied": "these credentials have no right to it (needed: list, get, put and delete)",
@@ -141,7 +141,7 @@ class Bucket:
 
     @contextlib.contextmanager
     def _translated_errors(self) -> Iterator[None]:
-        """Turn whatever the store or the way to it raises into a StorageError with words."""
+        """Turn whatever the store or the network raises into a StorageError in plain text."""
         try:
             from botocore import exceptions as boto
             from urllib3.exceptions import HTTPError
@@ -151,9 +151,11 @@ class Bucket:
             yield
         except boto.ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", ""))
-            words = _WORDS.get(code) or f"the store answered {code}: {error.response['Error'].get('Message')}"
-            raise (WrongPlaceError if code in _WORDS else StorageError)(
-                f"s3://{self.name}: {words}"
+            message = (
+                _MESSAGES.get(code) or f"the store answered {code}: {error.response['Error'].get('Message')}"
+            )
+            raise (WrongPlaceError if code in _MESSAGES else StorageError)(
+                f"s3://{self.name}: {message}"
             ) from error
         except boto.NoCredentialsError as error:
             hint = (
