@@ -236,14 +236,14 @@ def _field(field: Field, labels: Labels, sheet: Sheet) -> FieldScore:
 
 def _spent(dirs: Sequence[Path]) -> dict[str, int]:
     """Pico-dollars billed per model over every attempt, retries and lost answers too."""
-    tables = [
+    parts = [
         tables.open_table(one, "attempts").to_table(columns=["model", "cost_usd"])
         for one in dirs
         if _has(one)
     ]
-    if not tables:
+    if not parts:
         return {}
-    attempts = pa.concat_tables(tables).unify_dictionaries()  # group_by refuses parts that differ in them
+    attempts = pa.concat_tables(parts).unify_dictionaries()  # group_by refuses parts that differ in them
     sums = attempts.group_by("model").aggregate([("cost_usd", "sum")])
     names, totals = sums["model"].to_pylist(), sums["cost_usd_sum"].to_pylist()
     return {

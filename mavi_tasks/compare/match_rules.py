@@ -14,8 +14,10 @@ import re
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from mavi_tasks.errors import InputError
+from mavi_tasks.labels import extract_json
 
 KINDS = ("exact", "normalised", "mention", "numeric", "set", "ignore")
 AIDES = frozenset(
@@ -57,20 +59,13 @@ def parse(text: str) -> Rule:
 
 def found_json(text: str) -> object:
     """Return the JSON object or list an answer holds, inside fences or prose too; None when it holds none."""
-    bare = text.strip()
-    if "{" not in bare and "[" not in bare:
+    if "{" not in text and "[" not in text:
         return None
-    if fence := _FENCE.match(bare) or _INNER_FENCE.search(bare):
-        bare = fence[1].strip()
-    for opening, closing in ("{}", "[]"):
-        start, end = bare.find(opening), bare.rfind(closing)
-        if 0 <= start < end and (start == 0 or opening == "{"):
-            try:
-                held: object = json.loads(bare[start : end + 1])
-                return held
-            except ValueError:
-                continue
-    return None
+    fence = _INNER_FENCE.search(text)
+    bare = extract_json.unfence(fence[1] if fence else text)
+    if bare.startswith("[") and (found := extract_json.whole(bare)):
+        return cast(object, found.value)
+    return next((one.value for one in extract_json.find(bare) if one.error is None), None)
 
 
 def plain(value: object) -> str:

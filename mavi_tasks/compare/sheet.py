@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 from numpy.typing import NDArray
 
+from mavi_tasks.common.money_columns import pico_column
 from mavi_tasks.compare.statistics import Bools, Floats, Ints
 from mavi_tasks.errors import InputError
 from mavi_tasks.storage import tables
@@ -192,14 +193,9 @@ def words_of(column: pa.ChunkedArray) -> list[Any]:
 
 
 def _pico(column: pa.ChunkedArray) -> Ints:
-    """Whole pico-dollars: the integers a decimal128(18,12) column is made of. UNKNOWN where null."""
-    parts = []
-    for chunk in column.chunks:
-        words = np.frombuffer(chunk.buffers()[1], np.int64).reshape(-1, 2)[:, 0]
-        values = words[chunk.offset : chunk.offset + len(chunk)].copy()
-        values[pc.is_null(chunk).to_numpy(zero_copy_only=False)] = UNKNOWN
-        parts.append(values)
-    return np.concatenate(parts)
+    """Whole pico-dollars; UNKNOWN where null."""
+    amounts, known = pico_column(column.combine_chunks())
+    return np.where(known, amounts, UNKNOWN)
 
 
 def _units(

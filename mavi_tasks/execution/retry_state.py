@@ -1,4 +1,4 @@
-"""How often a request was attempted, whether that is enough, and how long it waits (rules: request_task.py)."""
+"""How often a request was attempted, whether that is enough, and how long it waits (see request_task.py)."""
 
 import random
 from collections.abc import Awaitable, Callable

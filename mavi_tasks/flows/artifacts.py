@@ -25,6 +25,7 @@ from mavi_tasks.costs import to_json as costs_json
 from mavi_tasks.costs.sentences import burn_text
 from mavi_tasks.execution.run import Run
 from mavi_tasks.reports.html import drift_page
+from mavi_tasks.reports.tables import markdown_rows
 
 MOST_ROWS: Final = 1000  # Prefect's UI shows a table whole, and keeps every byte in its database
 PROGRESS_EVERY_S: Final = 5.0
@@ -59,7 +60,8 @@ async def show_plan(name: str, plan: Mapping[str, Any]) -> None:
     rows = [_planned(model) for model in plan["models"]]
     text = (
         f"# {name}: the plan\n\n{plan['to_send']:,} requests to send, {plan['already_answered']:,} answered "
-        f"before, {plan['shared']:,} share an answer, {len(plan['refused']):,} refused.\n\n{_markdown(rows)}"
+        f"before, {plan['shared']:,} share an answer, {len(plan['refused']):,} refused.\n\n"
+        f"{markdown_rows(rows)}"
     )
     notes = [plan["accuracy"], *plan["warnings"]]
     text += "".join(f"\n- {note}" for note in notes if note)
@@ -119,7 +121,7 @@ async def show_models(name: str, report: Mapping[str, Any], summary: str) -> Non
     text = (
         f"# {name}: {report['status']}\n\n{_simulated(report['gateway'] == 'sandbox')}{summary} "
         f"in {report['wall_s']:,.0f} s (run {report['run_id']}).\n\n{doubt}"
-        f"{_markdown(_only(rows, _MODELS_BRIEF))}\nParquet: `{report['output']}/results`\n"
+        f"{markdown_rows(_only(rows, _MODELS_BRIEF))}\nParquet: `{report['output']}/results`\n"
     )
     await acreate_markdown_artifact(text, key=key("mavi", name), description=f"Run of {name}")
 
@@ -130,7 +132,7 @@ async def show_comparison(name: str, found: Comparison, page: Path) -> None:
     points = "".join(f"- {point}\n" for point in found.verdict.points)
     text = (
         f"# {name}: bake-off\n\n{_simulated(found.simulated)}**{found.verdict.headline}**\n\n{points}\n"
-        f"{_markdown(_only(rows, _COMPARED_BRIEF))}\nThe whole report: `{page}`\n"
+        f"{markdown_rows(_only(rows, _COMPARED_BRIEF))}\nThe whole report: `{page}`\n"
     )
     await acreate_table_artifact(
         rows, key=key("mavi", name, "compared-models"), description=f"Models of {name}, compared"
@@ -147,7 +149,7 @@ async def show_drift(name: str, found: Drift, page: Path) -> None:
     points = "".join(f"- {point}\n" for model in found.models for point in drift_page.changes(model))
     text = (
         f"# {name}: drift\n\nFrom `{found.before}` to `{found.after}`\n\n"
-        f"**{drift_page.headline(found)}**\n\n{points}\n{_markdown(rows)}\nThe whole report: `{page}`\n"
+        f"**{drift_page.headline(found)}**\n\n{points}\n{markdown_rows(rows)}\nThe whole report: `{page}`\n"
     )
     await acreate_markdown_artifact(text, key=key("mavi", name, "drift"), description=f"Drift of {name}")
     await _link(name, "drift-page", page)
@@ -161,9 +163,9 @@ async def show_costs(report: CostReport, page: Path) -> None:
     brief = (*report.by, "cost_usd", "exposure_usd", "calls")
     notes = [*report.notes, *([burn_text(report.burn)] if report.burn else [])]
     text = (
-        f"# Spend\n\n{_markdown(_only([spend], totals))}\n"
+        f"# Spend\n\n{markdown_rows(_only([spend], totals))}\n"
         + "".join(f"- {note}\n" for note in notes)
-        + f"\n{_markdown(_only(rows[-50:], brief))}\nThe whole page: `{page}`\n"
+        + f"\n{markdown_rows(_only(rows[-50:], brief))}\nThe whole page: `{page}`\n"
     )
     await acreate_table_artifact(
         rows[-MOST_ROWS:], key="mavi-costs-table", description=f"Spend by {', '.join(report.by)}"
@@ -217,15 +219,3 @@ def _rounded(value: Any) -> Any:
 
 def _simulated(simulated: bool) -> str:
     return "**Answered by the sandbox**, not by these models\n\n" if simulated else ""
-
-
-def _markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    if not rows:
-        return ""
-    names = list(rows[0])
-    lines: list[list[Any]] = [names, ["---"] * len(names), *([row.get(n) for n in names] for row in rows)]
-    return "".join("| " + " | ".join(map(_cell, line)) + " |\n" for line in lines)
-
-
-def _cell(value: object) -> str:
-    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from mavi_tasks.common.format import percent
-from mavi_tasks.reports.html.svg_scales import linear_scale, log_scale, number, ticks
+from mavi_tasks.reports.html.svg_scales import coordinate, linear_scale, log_scale, ticks
 
 WIDE, NARROW = 1000, 360
 CHAR = 6.6  # the mean width of a character at 12 px, for labels that must not collide
@@ -116,7 +116,7 @@ def interval(
     width, span = 130, (end - start) or 1.0
 
     def at(number: float) -> str:
-        return number(4 + (width - 8) * min(max((number - start) / span, 0), 1))
+        return coordinate(4 + (width - 8) * min(max((number - start) / span, 0), 1))
 
     return Markup(
         '<svg class="spark k{}" viewBox="0 0 {} 16" width="{}" height="16" role="img" aria-label="{}">'
@@ -160,7 +160,7 @@ def _line(
             if value is None:
                 runs.append([])
             else:
-                runs[-1].append(f"{number(plane.x(at / last))},{number(plane.y(value / high))}")
+                runs[-1].append(f"{coordinate(plane.x(at / last))},{coordinate(plane.y(value / high))}")
         for run in runs:
             if len(run) == 1:
                 cx, cy = run[0].split(",")
@@ -193,7 +193,14 @@ def _bars(
             parts.append(
                 Markup(
                     '<rect class="fill k{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>'
-                ).format(one.colour, number(left), number(y1), number(bar), number(max(y0 - y1, 0.5)), tip)
+                ).format(
+                    one.colour,
+                    coordinate(left),
+                    coordinate(y1),
+                    coordinate(bar),
+                    coordinate(max(y0 - y1, 0.5)),
+                    tip,
+                )
             )
             base += value
     return _svg(plane, title, parts)
@@ -225,12 +232,12 @@ def _dot(plane: _Plane, point: Point, px: float, py: float, y_scale: Callable[[f
     if point.y_low is not None and point.y_high is not None:
         low, high = plane.y(y_scale(point.y_low)), plane.y(y_scale(point.y_high))
         whisker = Markup('<line class="whisker" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>').format(
-            number(px), number(low), number(high)
+            coordinate(px), coordinate(low), coordinate(high)
         )
     look, radius = {"hollow": ("hollow", 5.5), "small": ("fill", 3.0)}.get(point.kind, ("fill", 6.0))
     return Markup(
         '<g class="k{}">{}<circle class="{}" cx="{}" cy="{}" r="{}"><title>{}</title></circle></g>'
-    ).format(point.colour, whisker, look, number(px), number(py), radius, point.tip or point.label)
+    ).format(point.colour, whisker, look, coordinate(px), coordinate(py), radius, point.tip or point.label)
 
 
 def _labels(plane: _Plane, points: Sequence[Point], placed: Sequence[tuple[float, float]]) -> list[Markup]:
@@ -311,15 +318,17 @@ def _y_axis(plane: _Plane, marks: Sequence[float], low: float, high: float, y: A
 def _y_tick(plane: _Plane, share: float, text: str) -> Markup:
     at = plane.y(share)
     rule = Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>')
-    return rule.format(number(plane.x(0)), number(plane.x(1)), number(at), number(at)) + _words(
-        plane.left - 7, at + 4, text, "end"
-    )
+    return rule.format(
+        coordinate(plane.x(0)), coordinate(plane.x(1)), coordinate(at), coordinate(at)
+    ) + _words(plane.left - 7, at + 4, text, "end")
 
 
 def _x_tick(plane: _Plane, share: float, text: str) -> Markup:
     at, floor = plane.x(share), plane.y(0)
     rule = Markup('<line class="axis" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>')
-    return rule.format(number(at), number(floor), number(floor + 5)) + _words(at, floor + 19, text, "middle")
+    return rule.format(coordinate(at), coordinate(floor), coordinate(floor + 5)) + _words(
+        at, floor + 19, text, "middle"
+    )
 
 
 def _categories(plane: _Plane, labels: Sequence[str], *, inset: bool) -> list[Markup]:
@@ -343,14 +352,14 @@ def _thinned(marks: Sequence[float], width: int, axis: Axis) -> list[float]:
 
 def _staircase(plane: _Plane, steps: Sequence[tuple[float, float]]) -> Markup:
     start, *rest = steps
-    path = [f"M{number(plane.x(start[0]))} {number(plane.y(start[1]))}"]
-    path += [f"H{number(plane.x(a))}V{number(plane.y(b))}" for a, b in rest]
+    path = [f"M{coordinate(plane.x(start[0]))} {coordinate(plane.y(start[1]))}"]
+    path += [f"H{coordinate(plane.x(a))}V{coordinate(plane.y(b))}" for a, b in rest]
     return Markup('<path class="front" d="{}"/>').format("".join(path))
 
 
 def _words(x: float, y: float, text: str, anchor: str, look: str = "") -> Markup:
     return Markup('<text x="{}" y="{}" text-anchor="{}" class="{}">{}</text>').format(
-        number(x), number(y), anchor, look, text
+        coordinate(x), coordinate(y), anchor, look, text
     )
 
 

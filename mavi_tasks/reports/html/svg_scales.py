@@ -33,5 +33,5 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [round(index * step, 12) for index in range(first, last + 1)]
 
 
-def number(value: float) -> str:
+def coordinate(value: float) -> str:
     return f"{value:.1f}".rstrip("0").rstrip(".")
