@@ -97,8 +97,9 @@ def _is_drift(args: argparse.Namespace, sources: "list[Path | Run]") -> bool:
 
 
 def _bakeoff(args: argparse.Namespace, dirs: list[Path], fields: dict[str, str]) -> int:
-    from mavi_tasks.compare import compare, render_terminal
+    from mavi_tasks.compare import compare
     from mavi_tasks.reports.terminal import run
+    from mavi_tasks.reports.terminal.compare import render_terminal
 
     if len(dirs) != len(args.dirs):
         raise InputError("DIR@RUN_ID is for two runs: give one before and one after")
@@ -120,10 +121,11 @@ def _bakeoff(args: argparse.Namespace, dirs: list[Path], fields: dict[str, str])
 
 
 def _drift(args: argparse.Namespace, sources: "list[Path | Run]", fields: dict[str, str]) -> int:
-    from mavi_tasks.compare import compare_runs, render_drift, share_of
+    from mavi_tasks.compare import compare_runs, parse_fraction
     from mavi_tasks.reports.terminal import run
+    from mavi_tasks.reports.terminal.compare import render_drift
 
-    allowed = share_of(args.fail_if_flips) if args.fail_if_flips is not None else None
+    allowed = parse_fraction(args.fail_if_flips) if args.fail_if_flips is not None else None
     found = compare_runs(sources[0], sources[1], fields=fields)
     render_drift(found, run.console(stderr=args.json))
     if args.html is not None:

@@ -118,7 +118,7 @@ def _reconcile(args: argparse.Namespace, report: "CostReport") -> "Reconciled":
     from mavi_tasks.reports.terminal import run
 
     columns = dict(_pair(text) for text in args.invoice_column)
-    tolerance = Tolerance(share=_share(args.tolerance)) if args.tolerance is not None else None
+    tolerance = Tolerance(share=_fraction(args.tolerance)) if args.tolerance is not None else None
     found = reconcile(report, read_bill(args.invoice, columns), _book(args), tolerance=tolerance)
     told = found.to_json()
     console = run.console(stderr=args.json)
@@ -142,10 +142,10 @@ def _pair(text: str) -> tuple[str, str]:
     return name, title
 
 
-def _share(text: str) -> Decimal:
-    from mavi_tasks.compare import share_of
+def _fraction(text: str) -> Decimal:
+    from mavi_tasks.compare import parse_fraction
 
-    return Decimal(str(share_of(text)))
+    return Decimal(str(parse_fraction(text)))
 
 
 def _write(

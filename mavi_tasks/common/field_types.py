@@ -17,10 +17,10 @@ from mavi_tasks.common.suggest import nearest
 
 def wrong(text: str) -> PydanticCustomError:
     """A problem with one value; `text` reads after the value."""
-    return PydanticCustomError("wanted", "{text}", {"text": text})
+    return PydanticCustomError("expecting", "{text}", {"text": text})
 
 
-def wanted(text: str) -> WrapValidator:
+def expecting(text: str) -> WrapValidator:
     """Report `must be <text>` for whatever the type refuses; numbers may be written as text."""
 
     def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
@@ -44,9 +44,9 @@ def _as_number(value: Any) -> Any:
     return int(value) if isinstance(value, float) and math.isfinite(value) and value == int(value) else value
 
 
-PositiveInt = Annotated[int, Field(gt=0, le=2**31 - 1), wanted("a whole number > 0")]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False), wanted("a number > 0")]
-Seconds = Annotated[float, Field(gt=0, le=7 * 86_400), wanted("seconds > 0, at most 604800 (a week)")]
+PositiveInt = Annotated[int, Field(gt=0, le=2**31 - 1), expecting("a whole number > 0")]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False), expecting("a number > 0")]
+Seconds = Annotated[float, Field(gt=0, le=7 * 86_400), expecting("seconds > 0, at most 604800 (a week)")]
 
 
 def text(value: Any) -> str:

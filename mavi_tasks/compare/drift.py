@@ -94,7 +94,7 @@ class Drift:
         return {**out, **flat("flips", self.flips)}
 
 
-def share_of(text: str) -> float:
+def parse_fraction(text: str) -> float:
     """Return "5%" or "0.05" as 0.05. Raises InputError of anything that is no share."""
     bare = text.strip()
     try:
@@ -109,7 +109,7 @@ def share_of(text: str) -> float:
 def shared_models(a: Path, b: Path) -> tuple[str, ...]:
     """Return the models both datasets have: any means two runs to compare, none a bake-off."""
     found = [
-        set(read.words_of(tables.open_table(one, "results").to_table(columns=["model"])["model"]))
+        set(read.strings_of(tables.open_table(one, "results").to_table(columns=["model"])["model"]))
         for one in (a, b)
     ]
     return tuple(sorted(found[0] & found[1]))
@@ -123,7 +123,7 @@ def compare_runs(a: Path | Run, b: Path | Run, *, fields: Mapping[str, str] | No
     """
     matching = match_rules.declared(fields or {})
     tables = [_table(a), _table(b)]
-    names = [sorted(set(read.words_of(table["model"]))) for table in tables]
+    names = [sorted(set(read.strings_of(table["model"]))) for table in tables]
     both = [(name, name) for name in names[0] if name in names[1]]
     if not both and len(names[0]) == len(names[1]) == 1:
         both = [(names[0][0], names[1][0])]
@@ -154,7 +154,7 @@ def _sheet(
     """One sheet in which the two runs stand side by side, as if they were two models."""
     sides = []
     for table, model, side in zip(tables, (old, new), (BEFORE, AFTER), strict=True):
-        mine = table.filter(pa.array([name == model for name in read.words_of(table["model"])]))
+        mine = table.filter(pa.array([name == model for name in read.strings_of(table["model"])]))
         at = mine.schema.get_field_index("model")
         sides.append(mine.set_column(at, "model", pa.array([side] * mine.num_rows).dictionary_encode()))
     sheet = read.from_table(pa.concat_tables(sides, promote_options="permissive"), where=new)
@@ -215,24 +215,24 @@ def _drift(model: str, sheet: Sheet, labels: Labels) -> ModelDrift:
 def _swapped(labels: Labels) -> Labels:
     """After first, so that differences read after minus before."""
 
-    def turn(values: Any) -> Any:
+    def reverse(values: Any) -> Any:
         return values[::-1]
 
     fields = tuple(
         replace(
             one,
-            codes=turn(one.codes),
-            right=turn(one.right),
-            numbers=None if one.numbers is None else turn(one.numbers),
+            codes=reverse(one.codes),
+            right=reverse(one.right),
+            numbers=None if one.numbers is None else reverse(one.numbers),
         )
         for one in labels.fields
     )
     return replace(
         labels,
         fields=fields,
-        codes=turn(labels.codes),
-        right=turn(labels.right),
-        confidence=turn(labels.confidence),
+        codes=reverse(labels.codes),
+        right=reverse(labels.right),
+        confidence=reverse(labels.confidence),
     )
 
 

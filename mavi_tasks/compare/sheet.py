@@ -121,7 +121,7 @@ def from_table(table: pa.Table, where: str) -> Sheet:
     if table.num_rows == 0:
         raise InputError(f"{where}: has no results yet; run a job into it first")
     table = table.take(pc.sort_indices(table, [("finished_at", "ascending")]))  # later rows overwrite earlier
-    columns = {name: words_of(table[name]) for name in ("model", "item_id", "prompt_id")}
+    columns = {name: strings_of(table[name]) for name in ("model", "item_id", "prompt_id")}
     models = tuple(sorted(set(columns["model"])))
     model_at = {name: at for at, name in enumerate(models)}
     m = np.fromiter((model_at[name] for name in columns["model"]), np.int64, table.num_rows)
@@ -129,12 +129,12 @@ def from_table(table: pa.Table, where: str) -> Sheet:
     unit_at = {key: at for at, key in enumerate(dict.fromkeys(questions))}
     u = np.fromiter((unit_at[key] for key in questions), np.int64, table.num_rows)
     grid = _Grid(table, m, u, (len(models), len(unit_at)))
-    prompts = words_of(table["prompt"])
+    prompts = strings_of(table["prompt"])
     units = _units(table, u, list(unit_at), prompts)
     media = {key: at for at, key in enumerate(dict.fromkeys(one.media_uri or one.item_id for one in units))}
     saw, status = (
         grid.texts(_saw(table)),
-        grid.ints([STATUSES.get(s, FAILED) for s in words_of(table["status"])], 0),
+        grid.ints([STATUSES.get(s, FAILED) for s in strings_of(table["status"])], 0),
     )
     return Sheet(
         models=models,
@@ -145,15 +145,15 @@ def from_table(table: pa.Table, where: str) -> Sheet:
         input_tokens=grid.ints(pc.fill_null(table["input_tokens"], UNKNOWN).to_numpy(), UNKNOWN),
         output_tokens=grid.ints(pc.fill_null(table["output_tokens"], UNKNOWN).to_numpy(), UNKNOWN),
         latency_s=grid.floats(pc.fill_null(table["latency_s"], float("nan")).to_numpy()),
-        truncated=grid.ints([(w or "").lower() in CUT_SHORT for w in words_of(table["finish_reason"])], 0)
+        truncated=grid.ints([(w or "").lower() in CUT_SHORT for w in strings_of(table["finish_reason"])], 0)
         == 1,
         saw=saw,
-        answer=grid.texts(words_of(table["answer"])),
-        answer_json=grid.texts(words_of(table["answer_json"])),
-        error_code=grid.texts(words_of(table["error_code"])),
+        answer=grid.texts(strings_of(table["answer"])),
+        answer_json=grid.texts(strings_of(table["answer_json"])),
+        error_code=grid.texts(strings_of(table["error_code"])),
         alike=_alike(grid.texts(_what(table)), grid.texts(prompts), status),
         simulated=_simulated(table, m, len(models)),
-        provider_models=_per_model(words_of(table["provider_model"]), m, len(models)),
+        provider_models=_per_model(strings_of(table["provider_model"]), m, len(models)),
     )
 
 
@@ -182,7 +182,7 @@ class _Grid:
         return out
 
 
-def words_of(column: pa.ChunkedArray) -> list[Any]:
+def strings_of(column: pa.ChunkedArray) -> list[Any]:
     """Texts as Python strings; a dictionary column gives the same string object again and again."""
     if pa.types.is_dictionary(column.type):
         column = column.unify_dictionaries().combine_chunks()
@@ -203,7 +203,7 @@ def _units(
 ) -> tuple[Unit, ...]:
     """Describe each question by its latest row that has a value."""
     names = ("media_uri", "media_kind", "duration_s", "truth")
-    columns: dict[str, list[Any]] = {name: words_of(table[name]) for name in names} | {"prompt": prompts}
+    columns: dict[str, list[Any]] = {name: strings_of(table[name]) for name in names} | {"prompt": prompts}
     latest: list[dict[str, Any]] = [dict.fromkeys(columns) for _ in keys]
     for name, values in columns.items():
         for at, value in zip(u.tolist(), values, strict=True):
@@ -216,7 +216,7 @@ def _units(
 
 
 def _seen(table: pa.Table, describe: Callable[[str, str | None, int | None], str]) -> list[str]:
-    modes, kinds = words_of(table["input_mode"]), words_of(table["media_kind"])
+    modes, kinds = strings_of(table["input_mode"]), strings_of(table["media_kind"])
     frames = table["frames_sent"].to_pylist()
     cache: dict[tuple[Any, ...], str] = {}
     out = []
@@ -267,7 +267,9 @@ def _is_none(texts: Texts) -> Bools:
 
 
 def _simulated(table: pa.Table, m: Ints, models: int) -> tuple[bool, ...]:
-    sandboxed = np.fromiter((name == "sandbox" for name in words_of(table["gateway"])), bool, table.num_rows)
+    sandboxed = np.fromiter(
+        (name == "sandbox" for name in strings_of(table["gateway"])), bool, table.num_rows
+    )
     return tuple(bool(sandboxed[m == at].any()) for at in range(models))
 
 

@@ -51,7 +51,7 @@ class SpendCell:
         """Calls that were rejected, failed or left in doubt; throttled ones are counted apart."""
         return self.rejected_calls + self.failed_calls + self.in_doubt_calls
 
-    def share(self, part: int) -> float | None:
+    def fraction(self, part: int) -> float | None:
         """`part` of all calls, None when there was no call."""
         return part / self.calls if self.calls else None
 

@@ -18,7 +18,7 @@ class Choice:
     """One way to stay within the budget, with what it would cost."""
 
     change: Change
-    words: str
+    sentence: str
     models: tuple[str, ...]  # dropped, swapped (old, new), or given fewer frames
     cost_usd: Decimal  # p50
     frames: int | None = None
@@ -27,7 +27,7 @@ class Choice:
     def to_json(self) -> dict[str, Any]:
         return {
             "change": self.change,
-            "words": self.words,
+            "words": self.sentence,
             "models": list(self.models),
             "cost_usd": format(self.cost_usd, "f"),
             "frames": self.frames,
@@ -50,7 +50,7 @@ class Advice:
     choices: tuple[Choice, ...]
 
     @property
-    def words(self) -> str:
+    def sentence(self) -> str:
         if self.fits:
             return f"the budget of ${self.budget_usd} is enough"
         if self.reaches >= self.requests:
@@ -70,7 +70,7 @@ class Advice:
             "requests": self.requests,
             "reaches": self.reaches,
             "reaches_surely": self.surely,
-            "words": self.words,
+            "words": self.sentence,
             "choices": [choice.to_json() for choice in self.choices],
         }
 
@@ -145,8 +145,8 @@ def _swaps(
     for other in sorted(others, key=_middle, reverse=True):
         cost = estimate.known_cost_usd.p50 - _middle(dearest) + _middle(other)
         if other.model not in there and other.cost_usd is not None and cost <= budget_usd:
-            words = f"ask {other.model} instead of {dearest.model}"
-            yield Choice("swap", words, (dearest.model, other.model), cost)
+            sentence = f"ask {other.model} instead of {dearest.model}"
+            yield Choice("swap", sentence, (dearest.model, other.model), cost)
             return
 
 
@@ -186,7 +186,7 @@ class Accuracy:
     median: float
 
     @property
-    def words(self) -> str:
+    def sentence(self) -> str:
         noun = "plan" if self.plans == 1 else f"{self.plans} plans"
         return f"last {noun}: within {_percent(self.worst)}"
 
@@ -225,5 +225,5 @@ def explain(estimate: Estimate, accuracy: Accuracy | None = None) -> list[str]:
     lines = [f"{model.model}: {model.basis}; {'; '.join(model.why)}" for model in estimate.models]
     if estimate.unpriced:
         lines.append(f"cost not known, not in the sums: {', '.join(estimate.unpriced)}")
-    lines.append(accuracy.words if accuracy else "no earlier plan to compare with")
+    lines.append(accuracy.sentence if accuracy else "no earlier plan to compare with")
     return lines

@@ -155,7 +155,7 @@ class Projection:
     of: int
 
     @property
-    def words(self) -> str:
+    def sentence(self) -> str:
         interval = self.cost_usd
         return (
             f"{self.rows:,} of {self.of:,} cost ${self.pilot_usd:.4f}; all of them ${interval.p50:.2f}, "

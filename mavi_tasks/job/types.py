@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from mavi_tasks.common.field_types import text, wanted, wrong
+from mavi_tasks.common.field_types import expecting, text, wrong
 
 _PICO_DIGITS: Final = 12  # the dataset keeps dollars to 12 decimals
 _MONEY: Final = re.compile(r"\$?\s*(-?[0-9][0-9_]*(?:\.[0-9]+)?|-?\.[0-9]+)\s*(?:\$|usd)?", re.I)
@@ -17,8 +17,8 @@ _AGO_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-Attempts = Annotated[int, Field(ge=1, le=50), wanted("a whole number from 1 to 50")]
-ShardSize = Annotated[int, Field(ge=1, le=1_000_000), wanted("a whole number from 1 to 1000000")]
+Attempts = Annotated[int, Field(ge=1, le=50), expecting("a whole number from 1 to 50")]
+ShardSize = Annotated[int, Field(ge=1, le=1_000_000), expecting("a whole number from 1 to 1000000")]
 
 
 def _money(value: Any) -> Decimal:

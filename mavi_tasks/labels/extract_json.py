@@ -85,7 +85,7 @@ def _decode(text: str, start: int) -> Found:
     except json.JSONDecodeError as error:
         cut = _is_cut(text, error)
         end = len(text) if cut else _behind(text, start, error.pos)
-        return Found(start, end, error=_words(error, cut), cut=cut)
+        return Found(start, end, error=_describe(error, cut), cut=cut)
     except RecursionError:
         return Found(start, len(text), error=_TOO_DEEP)
     except ValueError as error:  # a number of thousands of digits, or one of ours
@@ -130,7 +130,7 @@ def _children(node: dict[str, Any] | list[Any]) -> list[Any]:
 _NESTED = (dict, list)
 
 
-def _words(error: json.JSONDecodeError, cut: bool) -> str:
+def _describe(error: json.JSONDecodeError, cut: bool) -> str:
     if cut:
         return "the JSON stops before its end"
     return f"not JSON at character {error.pos + 1}: {error.msg[:1].lower()}{error.msg[1:]}"

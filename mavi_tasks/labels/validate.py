@@ -34,7 +34,7 @@ class Checker:
         # A schema that is no schema is found when the job is read; here it must not stop the run.
         except (jsonschema.exceptions.UnknownType, TypeError, ValueError, AttributeError) as error:
             return f"answer_schema cannot be applied: {type(error).__name__}"
-        return "; ".join(_words(error) for error in errors[:MAX_ERRORS])[:MAX_WORDS] if errors else None
+        return "; ".join(_describe(error) for error in errors[:MAX_ERRORS])[:MAX_WORDS] if errors else None
 
 
 def checker(schema: Mapping[str, Any]) -> Checker:
@@ -154,7 +154,7 @@ def _quick_field(field: Any) -> tuple[frozenset[type], frozenset[str] | None] | 
 # ---- words; never the answer's own text, because errors are shown and logged
 
 
-def _words(error: Any) -> str:
+def _describe(error: Any) -> str:
     say = _SAY.get(error.validator)
     wanted = say(error) if say else f"must fit {_short({error.validator: error.validator_value})}"
     return f"{_path(error)}: {wanted}"

@@ -75,7 +75,7 @@ class Forecast:
             "unpriced": estimate["unpriced"],
             "wall_s": estimate["wall_s"],
             "models": [known.get(target.model) or _nothing(target) for target in self.plan.targets],
-            "accuracy": self.accuracy.words if self.accuracy is not None else None,
+            "accuracy": self.accuracy.sentence if self.accuracy is not None else None,
             "budget": self.advice.to_json() if self.advice is not None else None,
             "warnings": list(self.warnings),
         }

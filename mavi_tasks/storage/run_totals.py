@@ -31,7 +31,7 @@ def attempt_totals(attempts: pads.Dataset) -> AttemptTotals:
     for batch in attempts.to_batches(columns=["outcome", "cost_usd", "exposure_usd"]):
         found.cost_pico += pico_sum(batch["cost_usd"])
         found.exposure_pico += pico_sum(batch["exposure_usd"])
-        found.in_doubt += pc.sum(pc.equal(_words(batch["outcome"]), AttemptOutcome.IN_DOUBT)).as_py() or 0
+        found.in_doubt += pc.sum(pc.equal(_strings(batch["outcome"]), AttemptOutcome.IN_DOUBT)).as_py() or 0
     return found
 
 
@@ -59,13 +59,13 @@ def run_row_totals(root: Path, run_id: str) -> dict[str, int]:
 def _add_results(found: dict[str, ModelCounters], root: Path, run_id: str) -> None:
     columns = ["model", "status", "latency_s", "extra", "cost_usd", "error_code", "error_message"]
     for batch in _mine(root, "results", run_id, columns):
-        model = _words(batch["model"])
+        model = _strings(batch["model"])
         for name in pc.unique(model).to_pylist():
             _add_answers(_tally(found, name), batch.filter(pc.equal(model, name)))
 
 
 def _add_answers(counters: ModelCounters, rows: pa.RecordBatch) -> None:
-    status = _words(rows["status"])
+    status = _strings(rows["status"])
     for pair in pc.value_counts(status).to_pylist():
         name = pair["values"]
         setattr(counters, name, getattr(counters, name) + pair["counts"])
@@ -78,7 +78,7 @@ def _add_answers(counters: ModelCounters, rows: pa.RecordBatch) -> None:
     )
     bad = rows.filter(pc.is_in(status, value_set=_UNUSABLE))
     for code, text in zip(
-        _words(bad["error_code"]).to_pylist(), bad["error_message"].to_pylist(), strict=True
+        _strings(bad["error_code"]).to_pylist(), bad["error_message"].to_pylist(), strict=True
     ):
         times, first = counters.errors.get(code or "unknown", (0, text or ""))
         counters.errors[code or "unknown"] = (times + 1, first)
@@ -89,12 +89,12 @@ def _add_attempts(found: dict[str, ModelCounters], root: Path, run_id: str) -> N
         "model", "outcome", "request_key", "input_tokens", "output_tokens", "cost_usd", "exposure_usd",
     ]  # fmt: skip
     for batch in _mine(root, "attempts", run_id, columns):
-        model = _words(batch["model"])
+        model = _strings(batch["model"])
         for name in pc.unique(model).to_pylist():
             rows, counters = batch.filter(pc.equal(model, name)), _tally(found, name)
             counters.calls += rows.num_rows
             counters.throttled += (
-                pc.sum(pc.equal(_words(rows["outcome"]), AttemptOutcome.THROTTLED)).as_py() or 0
+                pc.sum(pc.equal(_strings(rows["outcome"]), AttemptOutcome.THROTTLED)).as_py() or 0
             )
             counters.retried += rows.num_rows - pc.count_distinct(rows["request_key"]).as_py()
             counters.input_tokens += pc.sum(rows["input_tokens"]).as_py() or 0
@@ -112,5 +112,5 @@ def _tally(found: dict[str, ModelCounters], model: str) -> ModelCounters:
     return found.setdefault(model, ModelCounters(model))
 
 
-def _words(column: Any) -> Any:
+def _strings(column: Any) -> Any:
     return column.cast("string")

@@ -51,7 +51,7 @@ def payload(comparison: Comparison, order: list[str]) -> dict[str, object]:
             "code": labels.codes[rows][:, items].T.tolist(),
             "right": np.where(labels.judged, labels.right, -1)[rows][:, items].T.astype(int).tolist(),
             "state": sheet.status[rows][:, items].T.tolist(),
-            "said": [[texts.index(_told(comparison, m, at)) for m in rows] for at in items],
+            "said": [[texts.index(_shown_text(comparison, m, at)) for m in rows] for at in items],
             "usd": _dollars(sheet.cost_pico[rows][:, items].T.tolist()),
             "s": _seconds(sheet.latency_s[rows][:, items].T),
         },
@@ -80,13 +80,13 @@ def _shown(comparison: Comparison, order: list[int], texts: _Texts, rows: list[i
     """Take items until the page is full of text."""
     for taken, at in enumerate(order):
         for model in rows:
-            texts.index(_told(comparison, model, at))
+            texts.index(_shown_text(comparison, model, at))
         if texts.size > MOST_TEXT:
             return order[: taken + 1]
     return order
 
 
-def _told(comparison: Comparison, model: int, at: int) -> str | None:
+def _shown_text(comparison: Comparison, model: int, at: int) -> str | None:
     """The answer's text where it says more than its label; an error's code where there is no answer."""
     sheet, labels = comparison.sheet, comparison.answers
     if sheet.status[model, at] in (FAILED, SKIPPED):

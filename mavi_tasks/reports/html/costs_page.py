@@ -79,21 +79,21 @@ MODELS_INTRO = (
 JOBS_INTRO = "Most expensive first, over the whole period of this page."
 
 
-def pico_words(pico: int) -> str:
+def rounded_usd(pico: int) -> str:
     """Whole pico-dollars as people read dollars."""
     return format.usd(dollars(pico))
 
 
-def exact_words(pico: int) -> str:
+def exact_usd(pico: int) -> str:
     """Whole pico-dollars to the last digit."""
     return f"{'−' if pico < 0 else ''}${dollars(abs(pico)):,f}"
 
 
 def _part(name: str, **known: object) -> Markup:
-    return fragment(f"costs/{name}.html", exact=exact_words, pico=pico_words, calls=calls_words, **known)
+    return fragment(f"costs/{name}.html", exact=exact_usd, pico=rounded_usd, calls=calls_text, **known)
 
 
-def calls_words(count: int) -> str:
+def calls_text(count: int) -> str:
     """1 call, 2,000 calls."""
     return "1 call" if count == 1 else f"{count:,} calls"
 
@@ -124,7 +124,7 @@ def _lead(report: CostReport) -> Markup:
         ("Retried", total.retried_pico, "billed attempts that gave no row"),
     ]
     shares = [
-        (name, pico_words(pico), format.percent(pico / total.cost_pico if total.cost_pico else None), why)
+        (name, rounded_usd(pico), format.percent(pico / total.cost_pico if total.cost_pico else None), why)
         for name, pico, why in parts
     ]
     return _part("lead", report=report, shares=shares)

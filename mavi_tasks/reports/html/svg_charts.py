@@ -216,8 +216,8 @@ def _scatter(
     y_scale, y_marks = linear_scale(ys, zero=y.zero)
     parts = [_y_tick(plane, y_scale(mark), y.text(mark)) for mark in y_marks]
     parts += [_x_tick(plane, x_scale(mark), x.text(mark)) for mark in _thinned(x_marks, width, x)]
-    parts.append(_words(plane.x(0.5), plane.height - 6, x.title, "middle"))
-    parts.append(_words(4, 12, y.title, "start"))
+    parts.append(_text(plane.x(0.5), plane.height - 6, x.title, "middle"))
+    parts.append(_text(4, 12, y.title, "start"))
     if len(front) > 1:
         parts.append(_staircase(plane, [(x_scale(a), y_scale(b)) for a, b in front]))
     placed = [(plane.x(x_scale(p.x)), plane.y(y_scale(p.y))) for p in points]
@@ -259,7 +259,7 @@ def _labels(plane: _Plane, points: Sequence[Point], placed: Sequence[tuple[float
         costs = [sum(_overlap(box, other) for other in taken) + 40 * _outside(box, plane) for box in boxes]
         best = costs.index(min(costs))
         taken.append(boxes[best])
-        made.append(_words(spots[best][0], spots[best][1], point.label, spots[best][2], "strong halo"))
+        made.append(_text(spots[best][0], spots[best][1], point.label, spots[best][2], "strong halo"))
     return made
 
 
@@ -312,7 +312,7 @@ def _legend(series: Sequence[Series]) -> Markup:
 def _y_axis(plane: _Plane, marks: Sequence[float], low: float, high: float, y: Axis) -> list[Markup]:
     span = (high - low) or 1.0
     ticks = [_y_tick(plane, (mark - low) / span, y.text(mark)) for mark in marks]
-    return [*ticks, _words(4, 12, y.title, "start")]
+    return [*ticks, _text(4, 12, y.title, "start")]
 
 
 def _y_tick(plane: _Plane, share: float, text: str) -> Markup:
@@ -320,13 +320,13 @@ def _y_tick(plane: _Plane, share: float, text: str) -> Markup:
     rule = Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>')
     return rule.format(
         coordinate(plane.x(0)), coordinate(plane.x(1)), coordinate(at), coordinate(at)
-    ) + _words(plane.left - 7, at + 4, text, "end")
+    ) + _text(plane.left - 7, at + 4, text, "end")
 
 
 def _x_tick(plane: _Plane, share: float, text: str) -> Markup:
     at, floor = plane.x(share), plane.y(0)
     rule = Markup('<line class="axis" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>')
-    return rule.format(coordinate(at), coordinate(floor), coordinate(floor + 5)) + _words(
+    return rule.format(coordinate(at), coordinate(floor), coordinate(floor + 5)) + _text(
         at, floor + 19, text, "middle"
     )
 
@@ -357,7 +357,7 @@ def _staircase(plane: _Plane, steps: Sequence[tuple[float, float]]) -> Markup:
     return Markup('<path class="front" d="{}"/>').format("".join(path))
 
 
-def _words(x: float, y: float, text: str, anchor: str, look: str = "") -> Markup:
+def _text(x: float, y: float, text: str, anchor: str, look: str = "") -> Markup:
     return Markup('<text x="{}" y="{}" text-anchor="{}" class="{}">{}</text>').format(
         coordinate(x), coordinate(y), anchor, look, text
     )

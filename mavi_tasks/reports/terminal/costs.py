@@ -61,7 +61,7 @@ def _groups_table(report: CostReport) -> Table:
             spend.retried_pico,
             spend.exposure_pico,
         )
-        rates = (spend.share(spend.error_calls), spend.share(spend.throttled_calls))
+        rates = (spend.fraction(spend.error_calls), spend.fraction(spend.throttled_calls))
         _row(
             table, [*group.keys, *(usd(dollars(p)) for p in money), count(spend.calls), *map(percent, rates)]
         )

@@ -63,9 +63,9 @@ def show_plan(forecast: Forecast, console: Console, *, brief: bool = True) -> No
     for warning in forecast.warnings:
         console.print(Text(f"note: {warning}", "yellow"))
     if forecast.advice is not None and not forecast.advice.fits:
-        console.print(Text(forecast.advice.words, "yellow"))
+        console.print(Text(forecast.advice.sentence, "yellow"))
         for choice in forecast.advice.choices:
-            console.print(Text(f"  would fit: {choice.words} (about ${choice.cost_usd:.4f})"))
+            console.print(Text(f"  would fit: {choice.sentence} (about ${choice.cost_usd:.4f})"))
 
 
 def _plan_table(forecast: Forecast) -> Table:
@@ -102,7 +102,7 @@ def _seconds_band(band: Interval[float]) -> str:
 
 def show_pilot(measured: PilotResult, forecast: Forecast, console: Console) -> None:
     """What a pilot showed: cost, time, and answers side by side."""
-    console.print(Text(f"Pilot: {measured.projection.words}"))
+    console.print(Text(f"Pilot: {measured.projection.sentence}"))
     console.print(Text(f"Time for all of it: about {_seconds_band(forecast.estimate.wall_s)}"))
     models = [target.model for target in forecast.plan.targets]
     table = Table(title="A first look", title_justify="left", show_lines=True)

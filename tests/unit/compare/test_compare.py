@@ -12,6 +12,7 @@ from rich.console import Console
 from sklearn import metrics
 
 from mavi_tasks.errors import InputError
+from mavi_tasks.reports.terminal.compare import render_terminal
 from tests.support import made_dataset as made
 from tests.support.made_dataset import Made, row
 
@@ -375,7 +376,7 @@ def test_terminal_prints_the_verdict_and_reads_no_markup_from_answers(tmp_path):
     ]
     rows += [row(B, str(i), "dog", truth="cat", cost_usd="0.1") for i in range(3)]
     screen = io.StringIO()
-    compare.render_terminal(small(tmp_path, *rows), Console(file=screen, width=160))
+    render_terminal(small(tmp_path, *rows), Console(file=screen, width=160))
     assert "[red]x[/red]" in screen.getvalue()
     assert "100.0%" in screen.getvalue()
 
@@ -438,13 +439,13 @@ def test_models_in_both_datasets_are_found(tmp_path):
 
 @pytest.mark.parametrize(("text", "share"), [("5%", 0.05), ("0.2", 0.2), (" 100 % ", 1.0)])
 def test_a_share_is_read_as_people_write_it(text, share):
-    assert compare.share_of(text) == pytest.approx(share)
+    assert compare.parse_fraction(text) == pytest.approx(share)
 
 
 @pytest.mark.parametrize("text", ["", "many", "5", "-1%", "nan", "150%"])
 def test_what_is_no_share_is_refused(text):
     with pytest.raises(InputError, match="give a percentage"):
-        compare.share_of(text)
+        compare.parse_fraction(text)
 
 
 def test_the_items_of_a_cascades_next_step_become_a_manifest(tmp_path):

@@ -385,7 +385,7 @@ def test_a_small_budget_says_how_far_it_gets_and_what_would_fit():
     assert all(choice.cost_usd <= 14 for choice in advice.choices)
     assert advice.choices[1].models == (GPT,)
     assert json.dumps(advice.to_json())
-    assert "pays for about" in advice.words
+    assert "pays for about" in advice.sentence
 
 
 def test_a_tiny_budget_drops_several_models():
@@ -407,7 +407,7 @@ def _run(planned, cost, **more):
 def test_past_plans_are_compared_with_what_was_paid():
     runs = [_run("1.04", "1.00"), _run("0.99", "1.00"), _run(None, "9"), _run("5", "1", status="stopped")]
     accuracy = plan_accuracy(runs)
-    assert (accuracy.plans, accuracy.words) == (2, "last 2 plans: within 4 %")
+    assert (accuracy.plans, accuracy.sentence) == (2, "last 2 plans: within 4 %")
 
 
 def test_only_the_last_five_plans_count():

@@ -87,7 +87,7 @@ def test_the_projection_of_equal_costs_is_exact():
     projection = pilot_projection({"a": [0.5] * 10}, {"a": 100})
     assert projection.cost_usd.p10 == projection.cost_usd.p50 == projection.cost_usd.p90 == Decimal(50)
     assert projection.pilot_usd == Decimal(5)
-    assert "10 of 100" in projection.words
+    assert "10 of 100" in projection.sentence
 
 
 def test_each_stratum_counts_by_its_own_size():
