@@ -167,14 +167,13 @@ def dataframe(dataset: "str | os.PathLike[str] | RunResult", table: str = "resul
     attempts, runs or labels; the columns are those of schema.py, null means not known.
     Raises InputError when there is no such table or dataset.
     """
-    from mavi_tasks.api.results import frame, labels_table
     from mavi_tasks.storage import dataframe as frames
     from mavi_tasks.storage.s3 import existing
 
     if table not in TABLES:
         raise InputError(f"table {table!r}: must be {' or '.join(TABLES)}")
     folder = existing(_location(dataset))
-    return frame(labels_table(folder)) if table == "labels" else frames.dataframe(folder, table)
+    return frames.dataframe(folder, table)
 
 
 def _location(dataset: Any) -> str:

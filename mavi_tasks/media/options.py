@@ -57,6 +57,11 @@ class MediaOptions(StrictModel):
     decode_timeout_s: Seconds = Field(default=30.0, description="For one media")
     sign_ttl_s: PositiveInt = Field(default=3600, description="How long a presigned URL lasts")
 
+    @property
+    def configured_max_video_s(self) -> float | None:
+        """The longest video when the user set it; None = the default, which says nothing about the media."""
+        return self.max_video_s if "max_video_s" in self.model_fields_set else None
+
     @model_validator(mode="before")
     @classmethod
     def _null_is_default(cls, value: Any) -> Any:

@@ -262,7 +262,7 @@ def history_of(root: Path, gateway: str) -> History | None:
 
 def _length_warning(job: Job, videos: int) -> list[str]:
     """A budget can hold back only for a length that is known."""
-    if not videos or job.budget_usd is None or job.media.max_video_s is not None:
+    if not videos or job.budget_usd is None or job.media.configured_max_video_s is not None:
         return []
     return [
         f"{videos:,} requests with videos whose length is not known are held to {DURATION_S:.0f} s for "

@@ -190,7 +190,7 @@ class ModelPlanner:
         self.on_request = on_request
         most = job.max_cost_per_item_usd
         self.most_pico = pico(most) if most is not None else None
-        self.unknown_s = job.media.max_video_s
+        self.unknown_s = job.media.configured_max_video_s
         self._repeated = RepeatedKeys()
         self._spool = SpoolWriter(plan, target, job.shard_size)
         plan.to_send[target.model] = 0

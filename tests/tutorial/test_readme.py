@@ -145,6 +145,7 @@ def test_every_yaml_block_is_a_job_or_part_of_one(page, block, tmp_path):
         assert len(deployments(tmp_path / "prefect.yaml")) == len(fields["deployments"])
         return
     (tmp_path / "pets.csv").write_text("media_url,title\nhttps://media.example/cat.jpg,Tom\n")
+    (tmp_path / "photos").mkdir()
     write_job(tmp_path, "pet.schema.json", **PET)
     rest = {"manifest": "pets.csv", "prompts": {"p": "What is it?"}, "models": ["gemini:gemini-2.5-flash"]}
     load_job(write_job(tmp_path, **{**rest, **fields}))
