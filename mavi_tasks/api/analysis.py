@@ -22,11 +22,14 @@ TABLES: Final = ("results", "attempts", "runs", "labels")
 PUBLISH_WAIT_S: Final = 5.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ComparedModels:
     """A bake-off of the models in datasets."""
 
     comparison: "Comparison"
+
+    def __repr__(self) -> str:
+        return f"<ComparedModels {len(self.comparison.models)} models: {self.headline}>"
 
     @property
     def headline(self) -> str:
@@ -72,11 +75,14 @@ def compare(
     return ComparedModels(found)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Spend:
     """What datasets have cost, by group."""
 
     report: "CostReport"
+
+    def __repr__(self) -> str:
+        return f"<Spend ${self.total_usd:f}, {self.report.total.calls:,} calls>"
 
     @property
     def total_usd(self) -> Decimal:

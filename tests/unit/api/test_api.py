@@ -229,6 +229,7 @@ def test_datasets_are_compared_and_added_up(photos, tmp_path):
     assert "<html" in compared.write_html(tmp_path / "pages" / "models.html").read_text()
     spend = mavi.costs([run], by=["model"])
     assert spend.total_usd == run.cost_usd
+    assert repr(spend).startswith(f"<Spend ${spend.total_usd:f}, ")
     assert "<html" in spend.write_html(tmp_path / "pages" / "costs.html").read_text()
 
 
