@@ -29,6 +29,7 @@ Action = Literal["ok", "throttled", "again", "refetch", "final", "stop_model", "
 Outcome = Literal["answered", "throttled", "rejected", "failed", "in_doubt"]
 
 MAX_MESSAGE_CHARS: Final = 500
+MAX_CODE_CHARS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +225,12 @@ def _error_of(payload: Mapping[str, Any] | None) -> tuple[str, str]:
     message = inner.get("message") or payload.get("msg") or payload.get("message")
     if not message and isinstance(error, str):
         message = error
-    return str(code), str(message or "")
+    return _short(code), str(message or "")
+
+
+def _short(code: object) -> str:
+    """A code is a short word: never a container's text, nor megabytes of it."""
+    return str(code)[:MAX_CODE_CHARS] if isinstance(code, str | int | float) else type(code).__name__
 
 
 def _meaning(status: int, code: str, message: str) -> tuple[Action, Outcome, str]:

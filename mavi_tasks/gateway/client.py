@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import zlib
 from dataclasses import replace
 from typing import Final, cast
 
@@ -35,7 +36,7 @@ class Gateway:
         self._secret = (api_key or "").removeprefix("Bearer ")
         if api_key:
             self._headers["authorization"] = api_key
-        self._connections = connections
+        self._connections, self._timeout_s = connections, connect_timeout_s + read_timeout_s
         self._extensions = {"timeout": {"connect": connect_timeout_s, "read": read_timeout_s, "pool": None}}
         self._urls: dict[str, httpx.URL] = {}
 
@@ -62,6 +63,14 @@ class Gateway:
         request = httpx.Request("POST", url, headers=self._headers, content=body, extensions=self._extensions)
         request.headers.encoding = "latin-1"  # else httpx tries every header for one: 20 us a call
         began = time.perf_counter()
+        try:
+            async with asyncio.timeout(self._timeout_s):  # a server may send a byte a second
+                return await self._exchange(request, began)
+        except TimeoutError:
+            decision = RetryDecision("again", "in_doubt", "timeout", "no whole reply in time")
+            return Reply(decision, None, None, time.perf_counter() - began)
+
+    async def _exchange(self, request: httpx.Request, began: float) -> Reply:
         try:
             # The transport itself: httpx's client adds redirects, cookies and hooks, which a gateway must not
             # use, and doubles the CPU of a call.
@@ -92,15 +101,32 @@ class Gateway:
 async def _body(response: httpx.Response) -> bytes | None:
     """The body, decompressed; None when it is larger than any answer can be."""
     response.headers.encoding = "latin-1"
-    compressed = "content-encoding" in response.headers
-    stream = response.aiter_bytes() if compressed else cast("httpx.AsyncByteStream", response.stream)
     chunks, size = [], 0
-    async for chunk in stream:
+    async for chunk in cast("httpx.AsyncByteStream", response.stream):
         size += len(chunk)
         if size > MAX_REPLY_BYTES:
             return None
         chunks.append(chunk)
-    return b"".join(chunks)
+    raw = b"".join(chunks)
+    encoding = response.headers.get("content-encoding")
+    return raw if encoding is None else _decompressed(raw, encoding)
+
+
+def _decompressed(raw: bytes, encoding: str) -> bytes | None:
+    """One encoding undone, with a bound on what comes out; None beyond the bound or for another encoding.
+
+    303 bytes that were compressed three times would become 7.8 GB.
+    """
+    name = encoding.strip().lower()
+    if name not in ("gzip", "x-gzip", "deflate"):
+        return raw if name in ("", "identity") else None
+    window = zlib.MAX_WBITS | 32 if name != "deflate" or raw[:1] == b"\x78" else -zlib.MAX_WBITS
+    try:
+        decompress = zlib.decompressobj(window)
+        body = decompress.decompress(raw, MAX_REPLY_BYTES)
+    except zlib.error:
+        return raw  # not what it claims to be: read as it is, and most likely not readable
+    return None if decompress.unconsumed_tail else body
 
 
 def _name(error: BaseException) -> str:

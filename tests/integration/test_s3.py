@@ -46,6 +46,13 @@ def machine(url, name, monkeypatch):
     return dataset
 
 
+def machine_of(url):
+    """This machine's dataset."""
+    dataset = Dataset(objects.folder(url))
+    dataset.create()
+    return dataset
+
+
 def written(dataset, count, run_id="run", first=0):
     """Answers in a sealed journal."""
     journal = open_journal(dataset.root, f"{run_id}-w0", run_id)
@@ -56,6 +63,20 @@ def written(dataset, count, run_id="run", first=0):
 
 
 # -- the bucket
+
+
+def test_an_object_whose_key_leaves_the_dataset_is_ignored(url, tmp_path, caplog):
+    """Keys are a stranger's: none may be written outside the spool, or over another file of it."""
+    dataset = machine_of(url)
+    written(dataset, 2)
+    dataset.publish()
+    mirror = objects.mirror_of(dataset.root)
+    for name in ("results/../../evil.parquet", "results/run_date=evil/part-x.parquet", "results/x.parquet"):
+        mirror.bucket.put(name, b"PAR1")
+    mirror.forget()
+    assert latest(dataset.root).num_rows == 2
+    assert [path for path in tmp_path.rglob("*.parquet") if path.read_bytes() == b"PAR1"] == []
+    assert "3 objects are not parts of a dataset" in caplog.text
 
 
 def test_of_many_who_create_an_object_exactly_one_does(url):

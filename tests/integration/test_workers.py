@@ -97,6 +97,19 @@ def test_a_worker_that_cannot_begin_says_why_without_a_traceback(tmp_path, gatew
     assert "Fatal" not in done.stderr
 
 
+def test_a_module_in_the_current_folder_is_not_run_by_the_workers(tmp_path, gateway):
+    """It would run with the key in its environment."""
+    gateway.reset()
+    (tmp_path / "base64.py").write_text(
+        f"open({str(tmp_path / 'ran')!r}, 'w').close()\nfrom _base64 import *\n"
+    )
+    job = job_of(tmp_path, gateway, 40)
+    parent = [sys.executable, "-P", "-m", "mavi_tasks", "run", str(job), "--quiet", "--no-prefect"]
+    done = subprocess.run(parent, env=environment(), cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_stop_reaches_the_workers_where_there_are_no_hard_links(tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError("no links here")

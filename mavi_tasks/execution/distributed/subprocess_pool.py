@@ -126,7 +126,7 @@ class SubprocessPool:
     async def _start(self) -> _Worker:
         name = f"w{next(self._names)}"
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", WORKER_MODULE, name,
+            sys.executable, "-P", "-m", WORKER_MODULE, name,  # -P: no module of the current folder is run
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=LINE_BYTES,

@@ -10,6 +10,7 @@ because a part never changes. Parts that are gone from the bucket leave the spoo
 
 import logging
 import os
+import re
 import secrets
 import threading
 import time
@@ -32,6 +33,7 @@ log = logging.getLogger("mavi")
 FRESH_S: Final = 5.0  # a listing is good for so long; what must be sure says `forget` before
 LOGGED_PARTS: Final = 200  # from so many on, the log says what takes time
 PROBE: Final = "_claims/probe"
+_PART: Final = re.compile(r"[a-z]+/run_date=\d{4}-\d{2}-\d{2}/(part|run)-[A-Za-z0-9][A-Za-z0-9._-]*\.parquet")
 
 
 class Mirror:
@@ -116,7 +118,14 @@ class Mirror:
     def _refresh(self, table: str) -> None:
         folder = self.root / table
         had = set(folder.rglob("*.parquet"))  # before the listing: all of it was shipped
-        there = [one for one in self.bucket.list(f"{table}/") if one.key.endswith(".parquet")]
+        listed = [one for one in self.bucket.list(f"{table}/") if one.key.endswith(".parquet")]
+        there = [one for one in listed if _is_part(one.key)]
+        if len(there) < len(
+            listed
+        ):  # a key such as results/../../x.parquet would be written outside the spool
+            log.warning(
+                "%s: %d objects are not parts of a dataset; ignored", self.url, len(listed) - len(there)
+            )
         missing = [one for one in there if _size(self.root / one.key) != one.size]
         for gone in had - {self.root / one.key for one in there}:
             gone.unlink(missing_ok=True)
@@ -186,6 +195,11 @@ def _footer(read: Callable[[], int]) -> int | None:
         return read()
     except (OSError, pa.ArrowInvalid):
         return None
+
+
+def _is_part(key: str) -> bool:
+    """Whether a key is a name that publishing gives: TABLE/run_date=YYYY-MM-DD/NAME.parquet."""
+    return _PART.fullmatch(key) is not None
 
 
 def _size(path: Path) -> int | None:

@@ -1,7 +1,11 @@
 """Every reply is judged once, as data: its meaning, whether to try again, whether it may have cost money."""
 
 import asyncio
+import contextlib
+import gzip
 import json
+import tracemalloc
+import zlib
 
 import pytest
 from hypothesis import given
@@ -185,6 +189,74 @@ def test_a_reply_that_breaks_off_is_in_doubt():
 def test_no_reply_in_time_is_in_doubt():
     decision = ask(b"", close=False).decision
     assert (decision.action, decision.outcome, decision.code) == ("again", "in_doubt", "timeout")
+
+
+def test_a_server_that_drips_is_stopped_at_the_timeout_of_the_whole_call():
+    """A byte every 50 ms never lets a timeout between two bytes run out."""
+
+    async def main():
+        ended, closed = asyncio.Event(), asyncio.Event()
+
+        async def serve(reader, writer):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            with contextlib.suppress(ConnectionError):
+                for _ in range(200):
+                    if ended.is_set():
+                        break
+                    writer.write(b" ")
+                    await writer.drain()
+                    await asyncio.sleep(0.05)
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+            closed.set()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with server, Gateway(url, "sk-x", connect_timeout_s=0.2, read_timeout_s=0.2) as gateway:
+            reply = await gateway.post("/vu/chat/completions", b"{}")
+            ended.set()
+            await closed.wait()
+        return reply
+
+    reply = asyncio.run(main())
+    assert (reply.decision.outcome, reply.decision.code) == ("in_doubt", "timeout")
+    assert reply.latency_s < 5
+
+
+def compressed(body, encoding):
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nContent-Encoding: {encoding}\r\n\r\n"
+    return ask(head.encode() + body, timeout_s=5)
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_a_compressed_answer_is_read(encoding, pack):
+    reply = compressed(pack(json.dumps(GOOD).encode()), encoding)
+    assert (reply.decision.action, reply.payload) == ("ok", GOOD)
+
+
+def test_a_compression_bomb_is_not_unpacked():
+    tracemalloc.start()
+    bomb = gzip.compress(b" " * (200 << 20))
+    before = tracemalloc.get_traced_memory()[0]
+    tracemalloc.reset_peak()
+    reply = compressed(bomb, "gzip")
+    assert tracemalloc.get_traced_memory()[1] - before < 100 << 20
+    tracemalloc.stop()
+    assert (reply.decision.outcome, reply.decision.code) == ("in_doubt", "unreadable")
+
+
+def test_encodings_upon_encodings_are_refused():
+    nested = gzip.compress(gzip.compress(json.dumps(GOOD).encode()))
+    assert compressed(nested, "gzip, gzip").decision.code == "unreadable"
+
+
+@pytest.mark.parametrize("code", ["7" * 5_000, "x" * 1_000_000, {"a": ["b"] * 9_999}])
+def test_a_monstrous_code_is_cut_and_never_raises(code):
+    raw = json.dumps({"status": "errored", "choices": [], "error": {"code": code}}).encode()
+    decision = read_reply(200, {}, raw, 0.1).decision
+    assert len(decision.code) <= 64
 
 
 def test_a_request_to_a_closed_port_was_never_sent():
