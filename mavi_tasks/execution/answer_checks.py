@@ -29,24 +29,21 @@ def remarks_on(
     """The keys `truncated`, `media_unseen` and `repaired`, each there when it is true."""
     assert attempt.answer is not None
     usage, reason = attempt.usage, attempt.answer.finish_reason
-    found = {
-        "truncated": reason in ("length", "max_tokens")
-        or (
-            reason is None
-            and labels.looks_truncated(
-                text, usage.output_tokens, target.max_tokens, target.schema is not None
-            )
-        ),
-        "media_unseen": usage.input_tokens is not None and _unseen(usage.input_tokens, request),
-        "repaired": repaired,
-    }
-    return {name: True for name, is_true in found.items() if is_true}
+    found: dict[str, object] = {}
+    if reason in ("length", "max_tokens") or (
+        reason is None
+        and labels.looks_truncated(text, usage.output_tokens, target.max_tokens, target.schema is not None)
+    ):
+        found["truncated"] = True
+    if request.media_items and usage.input_tokens is not None and _unseen(usage.input_tokens, request):
+        found["media_unseen"] = True
+    if repaired:
+        found["repaired"] = True
+    return found
 
 
 def _unseen(input_tokens: int, request: Request) -> bool:
     """Far fewer input tokens than the text and this media need: the media was most likely not read."""
-    if not request.media_items:
-        return False
     text_tokens = estimate.text_tokens(estimate.text_chars(request.prompt))
     media_tokens = request.tokens - text_tokens
     return media_tokens >= LEAST_MEDIA_TOKENS and input_tokens < text_tokens + media_tokens * UNSEEN_FRACTION

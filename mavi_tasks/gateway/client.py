@@ -108,8 +108,9 @@ async def _body(response: httpx.Response) -> bytes | None:
             return None
         chunks.append(chunk)
     raw = b"".join(chunks)
-    encoding = response.headers.get("content-encoding")
-    return raw if encoding is None else _decompressed(raw, encoding)
+    if "content-encoding" not in response.headers:
+        return raw
+    return _decompressed(raw, response.headers["content-encoding"])
 
 
 def _decompressed(raw: bytes, encoding: str) -> bytes | None:

@@ -11,7 +11,6 @@ million requests take disk (spool.py), not memory. What becomes of each request:
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -35,6 +34,7 @@ READ_AT_ONCE: Final = (
     16  # files a thread is given: one by one, handing them over costs as much as reading them
 )
 REFUSALS_SHOWN: Final = 1000
+NO_TOKENS: Final = (0, 0)  # of a request that is not sent
 NO_VIEW: Final = MediaView(kind="text", name="", uri="", count=0)  # for prompts that do not look at it
 
 # Called for every request that will be sent: the estimate adds them up.
@@ -216,13 +216,14 @@ class ModelPlanner:
         item, units, prompt_id, text = draft
         route = self.target.route(units)
         media_items = tuple(u for u in units if isinstance(u, Media))
-        request = Request(key, item.item_id, prompt_id, text, media_items, item.truth, 0, 0)
+        sendable = state in self.again and not isinstance(route, Refusal)
+        tokens = self._tokens(text, media_items) if sendable else NO_TOKENS
+        request = Request(key, item.item_id, prompt_id, text, media_items, item.truth, *tokens)
         if isinstance(route, Refusal):
             self._refuse(request, route, state)
         elif state is AnswerState.ANSWERED_FOR_ANOTHER:
             self._copy(request)
-        elif state in self.again:
-            request = self._with_tokens(request)
+        elif sendable:
             too_dear = self._too_dear(request)
             if too_dear is not None:
                 self._refuse(request, too_dear, state)
@@ -240,13 +241,13 @@ class ModelPlanner:
             return None
         return Refusal("too_dear", f"may cost ${usd(cost):f}, over max_cost_per_item_usd (${usd(most):f})")
 
-    def _with_tokens(self, request: Request) -> Request:
+    def _tokens(self, text: str, media_items: tuple[Media, ...]) -> tuple[int, int]:
+        """The expected input tokens, and what a budget should hold back for."""
         target = self.target
-        chars = estimate.text_chars(request.prompt, target.system) + target.schema_chars
-        expected, at_most = estimate.request_tokens(
-            target.model, request.media_items, chars, sampling=target.sampling, unknown_s=self.unknown_s
+        chars = estimate.text_chars(text, target.system) + target.schema_chars
+        return estimate.request_tokens(
+            target.model, media_items, chars, sampling=target.sampling, unknown_s=self.unknown_s
         )
-        return replace(request, tokens=expected, max_input_tokens=at_most)
 
     def _send(self, request: Request) -> None:
         self._spool.send(request)
