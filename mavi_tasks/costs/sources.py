@@ -1,4 +1,8 @@
-"""Where the spend is read from: dataset folders, their runs, and batches of only the needed columns."""
+"""Where the spend is read from: dataset folders, their runs, and batches of only the needed columns.
+
+A reader of its own beside storage/tables.py, which copies a bucket first: spend is read where it lies, a few
+columns at a time, from any file system that fsspec knows.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -26,7 +26,7 @@ from mavi_tasks.planning.context import RunContext
 from mavi_tasks.planning.request import Request
 from mavi_tasks.planning.spool import Plan, slices_of
 from mavi_tasks.planning.target import ModelTarget
-from mavi_tasks.storage.answered_index import AnsweredIndex, AnswerState, row_fingerprint
+from mavi_tasks.storage.answered_index import AnsweredIndex
 from mavi_tasks.storage.publish import Dataset
 from mavi_tasks.storage.s3 import mirror_of
 from mavi_tasks.storage.s3.mirror import Mirror
@@ -247,20 +247,11 @@ class LeasedShards:
         """These requests, but for those that another run has paid for since the plan."""
         rest = iter(requests)
         while chunk := list(islice(rest, LOOK_UP_ROWS)):
-            known = self._look_up(chunk)
-            counters.already_answered += sum(known)
-            yield from (request for request, paid in zip(chunk, known, strict=True) if not paid)
-
-    def _look_up(self, chunk: Sequence[Request]) -> list[bool]:
-        keys = [request.key for request in chunk]
-        rows = [row_fingerprint(request.item_id, request.prompt_id) for request in chunk]
-        paid = [False] * len(chunk)
-        for index in self._since:
-            paid = [was or known in _PAID for was, known in zip(paid, index.look_up(keys, rows), strict=True)]
-        return paid
-
-
-_PAID: Final = frozenset({AnswerState.ANSWERED, AnswerState.ANSWERED_FOR_ANOTHER, AnswerState.INVALID})
+            unanswered = chunk
+            for index in self._since:
+                unanswered = index.unanswered(unanswered)
+            counters.already_answered += len(chunk) - len(unanswered)
+            yield from unanswered
 
 
 def _lease_names(model_name: str, shard: Path) -> set[str]:
