@@ -1,4 +1,4 @@
-"""What the file system refuses, as StorageError; and renames that survive a power loss."""
+"""What the file system refuses, as StorageError; renames that survive a power loss; locks that are held."""
 
 import contextlib
 import errno
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from filelock import Timeout
+from filelock import FileLock, Timeout
 
 from mavi_tasks.errors import StorageError
 
@@ -44,3 +44,14 @@ def storage_errors(folder: Path, doing: str) -> Iterator[None]:
     except OSError as error:
         hint = _HINTS.get(error.errno or 0, error.strerror or str(error))
         raise StorageError(f"cannot {doing} {folder}: {hint}") from error
+
+
+def lock_is_free(path: Path) -> bool:
+    """Whether no process holds this lock file; the system frees it when its process ends."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    lock.release()
+    return True

@@ -36,7 +36,7 @@ from mavi_tasks.labels import label_columns, label_rows
 from mavi_tasks.schema import ATTEMPTS, RESULTS, SCHEMA_VERSION, TABLES, AttemptOutcome
 from mavi_tasks.storage import segments
 from mavi_tasks.storage.arrow import table_of
-from mavi_tasks.storage.filesystem import storage_errors, sync_folder
+from mavi_tasks.storage.filesystem import lock_is_free, storage_errors, sync_folder
 from mavi_tasks.storage.run_totals import run_row_totals
 from mavi_tasks.storage.s3 import mirror_of
 
@@ -134,7 +134,7 @@ class Dataset:
         dead = set()
         for path in (p for end in ("jsonl", "new", "ballast") for p in self.journal.glob(f"*.{end}")):
             writer = path.name.partition(".")[0]
-            if writer not in dead and _is_free(self.journal / f"{writer}.lock"):
+            if writer not in dead and lock_is_free(self.journal / f"{writer}.lock"):
                 dead.add(writer)
         return dead
 
@@ -290,16 +290,6 @@ def _newest_labels(root: Path) -> pa.Schema | None:
         mirror.refresh("labels")
     newest = max((root / "labels").rglob("*.parquet"), key=lambda path: path.stat().st_mtime_ns, default=None)
     return pq.read_schema(newest) if newest is not None else None
-
-
-def _is_free(lock_path: Path) -> bool:
-    lock = FileLock(lock_path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return False
-    lock.release()
-    return True
 
 
 def _carried_over(path: Path) -> set[str]:

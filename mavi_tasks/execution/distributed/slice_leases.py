@@ -31,9 +31,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from mavi_tasks.errors import StorageError
+from mavi_tasks.storage.filesystem import lock_is_free
 from mavi_tasks.storage.s3.mirror import Mirror
 
 log = logging.getLogger("mavi")
@@ -223,7 +224,7 @@ class SliceLeases:
         heartbeat = json.loads(found[0])
         if (heartbeat.get("spool"), heartbeat.get("boot")) != (self._mirror.spool, _boot()) or not _boot():
             return False
-        return _is_free(self._mirror.root / "_owners" / f"{run_id}.lock")
+        return lock_is_free(self._mirror.root / "_owners" / f"{run_id}.lock")
 
     def _sweep(self) -> None:
         """Locks and half-fetched parts of runs that were killed here; heartbeats that went out of use."""
@@ -235,7 +236,7 @@ class SliceLeases:
             if (
                 path.stem != self.run_id
                 and time.time() - path.stat().st_mtime > SWEPT_AFTER_S
-                and _is_free(path)
+                and lock_is_free(path)
             ):
                 path.unlink(missing_ok=True)
         beats = list(self._bucket.list(BEATS))
@@ -297,13 +298,3 @@ def _boot() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
-
-
-def _is_free(path: Path) -> bool:
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return False
-    lock.release()
-    return True
