@@ -24,7 +24,12 @@ class StopSignal:
                 callback(message)
 
     def on_stop(self, callback: Callable[[str], None]) -> None:
-        """Call this with the message when the run stops, or at once when it has stopped."""
+        """Call this with the message when the run stops, or at once when it has stopped.
+
+        A callback that is already known is not called a second time.
+        """
+        if callback in self._callbacks:
+            return
         self._callbacks.append(callback)
         if self.reason is not None:
             callback(self.message or self.reason)

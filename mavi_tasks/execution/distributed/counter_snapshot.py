@@ -6,10 +6,12 @@ from typing import Any, Final
 from mavi_tasks.common.counters import ModelCounters
 from mavi_tasks.execution.stop_signal import StopSignal
 
-COUNTED: Final = (
-    "answered", "failed", "invalid", "skipped", "already_answered", "calls", "throttled", "retried",
-    "truncated", "input_tokens", "output_tokens", "cost_pico", "exposure_pico", "unpriced",
-)  # fmt: skip
+# What a worker counts: not the plan, which the parent counts.
+COUNTED: Final = tuple(
+    one.name
+    for one in fields(ModelCounters)
+    if isinstance(one.default, int) and one.name not in ("requests", "invalid_before")
+)
 
 
 @dataclass(frozen=True, slots=True)
