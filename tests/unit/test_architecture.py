@@ -321,5 +321,5 @@ def test_quick_commands_load_nothing_heavy(argv):
     assert loaded(*argv) & set(HEAVY) == set()
 
 
-def test_a_bad_job_file_is_told_without_loading_anything_heavy(bad_job):
+def test_a_bad_job_file_is_reported_without_loading_anything_heavy(bad_job):
     assert loaded("run", bad_job) & set(HEAVY) == set()

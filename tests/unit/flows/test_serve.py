@@ -41,6 +41,6 @@ def test_a_folder_with_a_flows_package_of_its_own_can_be_served(tmp_path):
     ]
 
 
-def test_an_unknown_deployment_is_told_with_those_there_are(monkeypatch):
+def test_an_unknown_deployment_is_reported_with_those_there_are(monkeypatch):
     with pytest.raises(InputError, match="nightly-label, weekly-bake-off, daily-costs"):
         serve.deployments(REPOSITORY / "prefect.yaml", ["nightly"])
