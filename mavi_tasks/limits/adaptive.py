@@ -1,30 +1,36 @@
-"""Limits that are not configured: found from replies alone, one cut per burst of 429s.
+"""Limits that are not configured: found from replies alone.
 
 Two controls, because servers limit two things. The rate (paced evenly) meets requests per minute: a cap on
 concurrency alone runs into a rate limit again and again. The concurrency cap meets "N at a time" servers and
-slow ones. A 429 blames what was never so high without one: slots when more were in flight than ever before,
-else the rate; both when both were new.
+slow ones. Too many 429s blame what was never so high without them: slots when more were in flight than ever
+before, else the rate; both when both were new. A few scattered 429s blame nothing (refusals.py).
 
-Start: 8 requests at a time, spaced a little, doubling each round trip until the first 429, or until latency
-grows without throughput. Then both controls go on like BIC-TCP: half-way back to the level that was
-throttled, a long rest just below it, and now and then a careful step beyond, in case the server allows more
-than it did; the rests double while such steps fail.
+Start: 8 requests at a time, spaced a little, doubling each round trip until too many are refused, or until
+latency grows without throughput. Then both controls go on like BIC-TCP: half-way back to the level that was
+too much, a rest just below it, and now and then a careful step beyond, in case the server allows more than
+it did; the rests double while such steps fail.
 """
 
 import math
 from collections import deque
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from mavi_tasks.limits.events import Permit
 from mavi_tasks.limits.limit_search import CONCURRENCY, RATE, LimitSearch
+from mavi_tasks.limits.refusals import Refusals
 
 SAMPLE: Final = 20  # requests, the fewest that show a rate
-FAST_PER_S: Final = 1000.0
+FAST_PER_S: Final = 5000.0
 RESTS_PER_HOLD: Final = 15
 CLOSED_AFTER_S: Final = 0.9  # the shortest hold, less what timers are early
 LEAST_PER_S: Final = 1 / 60
 CONFIGURED_CUT: Final = 0.9
+LEAST_TEST: Final = 0.1
+"""Of the rate before."""
+
+Throttled = Literal["late", "scattered", "most"]
+"""late: of a burst that was noticed before. scattered: one among answers. most: most requests are refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +56,27 @@ class _Sending:
 
 @dataclass(slots=True)
 class _Burst:
-    """429s to requests sent before the cut that the first of them caused."""
+    """The moment at which too many requests were refused, and the replies to those in flight then."""
 
-    first_sent_at: float
-    cut_at: float
+    permit: Permit
+    """Of the request whose refusal was one too many."""
+    sending: _Sending
+    at: float
     last_seq: int
     in_flight: int
-    """Requests in flight at the cut."""
+    """Requests in flight then."""
     sent: int
-    """Requests sent since the one throttled first, it included."""
+    """Requests sent since that one, it included."""
+    cap: int
     first: bool
-    """The model was not throttled before."""
+    """The model's rate was not limited before."""
+    closed: bool
     slots_blamed: bool
     rate_blamed: bool
+    sustained_per_s: float
+    """What the server seems to take, judged at that moment."""
+    cut: bool = False
+    """The limits were cut for it."""
     replies: int = 0
     """Of `in_flight`."""
     throttled_replies: int = 0
@@ -82,6 +96,48 @@ class _Round:
     """Summed."""
     slots: int = 0
     """The most in flight."""
+
+
+class ProvenRate:
+    """Answers per second: the best of the last minute, counted in blocks of 5 s and 20 answers at least."""
+
+    __slots__ = ("_blocks", "_count", "_since")
+    BLOCK_S: Final = 5.0
+    BLOCK: Final = 20
+    KEPT_S: Final = 60.0
+
+    def __init__(self) -> None:
+        self._blocks: deque[tuple[float, float]] = deque()
+        self._count = 0
+        self._since: float | None = None
+
+    def add(self, now: float) -> None:
+        if self._since is None:
+            self._since = now
+        self._count += 1
+        if self._count >= self.BLOCK and now - self._since >= self.BLOCK_S:
+            self._blocks.append((now, self._count / (now - self._since)))
+            self._count, self._since = 0, now
+            while now - self._blocks[0][0] > self.KEPT_S:
+                self._blocks.popleft()
+
+    def restart(self, at: float) -> None:
+        """A pause does not count."""
+        self._count, self._since = 0, at
+
+    @property
+    def per_s(self) -> float | None:
+        """None before the first block is full."""
+        return max((rate for _, rate in self._blocks), default=None)
+
+    @property
+    def usual_per_s(self) -> float | None:
+        rates = sorted(rate for _, rate in self._blocks)
+        return rates[len(rates) // 2] if rates else None
+
+    def now_per_s(self, now: float) -> float:
+        """The rate of late, be it of few answers."""
+        return self.per_s or self._count / max(0.1, now - (self._since or now))
 
 
 class Adaptive:
@@ -117,6 +173,10 @@ class Adaptive:
         self._slots_configured = configured_concurrency is not None
         self._rate_configured = configured_rate_per_s is not None
         self._sent_at: deque[float] = deque(maxlen=2048)
+        self.refusals = Refusals()
+        self._test_pace_per_s: float | None = None
+        self._test_cap: int | None = None
+        self._accepted = ProvenRate()
         self._burst: _Burst | None = None
         self._cut_seq = 0
         self._cut_at = 0.0
@@ -135,7 +195,8 @@ class Adaptive:
     @property
     def cap(self) -> int:
         """Requests in flight at a time."""
-        return int(self.concurrency.value or 1)
+        cap = int(self.concurrency.value or 1)
+        return cap if self._test_cap is None else min(cap, self._test_cap)
 
     @property
     def pace_per_s(self) -> float | None:
@@ -144,6 +205,12 @@ class Adaptive:
         Slots that come free together must not become a burst that a small bucket refuses: a quarter
         faster than the slots turn over keeps sends apart and binds nothing.
         """
+        pace_per_s = self._untested_pace_per_s
+        test_per_s = self._test_pace_per_s
+        return test_per_s if pace_per_s is None or (test_per_s or pace_per_s) < pace_per_s else pace_per_s
+
+    @property
+    def _untested_pace_per_s(self) -> float | None:
         rate_per_s = self.rate.value
         if self._slots_configured:
             return rate_per_s
@@ -171,6 +238,7 @@ class Adaptive:
     def on_hold(self, now: float, until: float) -> None:
         """No request is sent before `until`."""
         self._resumed_at = max(self._resumed_at or until, until)
+        self._accepted.restart(until)
         if self._cut_at == now:
             # What a careful step beyond may cost must stay small against the time in which it is gained back.
             self.rate.rest_until(until + RESTS_PER_HOLD * (until - now))
@@ -183,12 +251,16 @@ class Adaptive:
         latency_s = now - permit.at
         self._latency_s = latency_s if self._latency_s is None else 0.9 * self._latency_s + 0.1 * latency_s
         self._late_reply(permit, throttled=False)
+        self._accepted.add(now)
+        self._judge(permit, now)
+        if self.refusals.check_is_due(permit.seq):
+            self._start_test(permit, now, 0, round(1000 * self.refusals.scattered), 1000)
         current = self._round
         current.answers += 1
         current.latency_s += latency_s
         if permit.seq > self._cut_seq:  # before it, some that were in flight may have been refused
             current.slots = max(current.slots, permit.in_flight)
-        if self.slow_start and self.full and not current.errors:
+        if self.slow_start and self.full and not current.errors and not self.refusals.suspicious:
             self.moved = True
             self.concurrency.set(self.cap + 1)  # each answer makes room for two: doubles per round trip
         if permit.seq > current.last_seq:
@@ -203,32 +275,90 @@ class Adaptive:
         """A reply that says nothing about limits."""
         self._late_reply(permit, throttled=False)
 
-    def on_throttled(self, permit: Permit, now: float, in_flight: int) -> bool:
-        """A 429 while `in_flight` others are in flight. True: first of its burst, and the limits were cut."""
+    def on_throttled(self, permit: Permit, now: float, in_flight: int) -> Throttled:
+        """A 429 while `in_flight` others are in flight."""
         if permit.seq <= self._cut_seq:
             self._late_reply(permit, throttled=True)
-            return False
-        first = self.rate.value is None
+            return "late"
+        refusals = self.refusals
+        alarm = refusals.add(permit.seq, self._accepted.now_per_s(now))
+        self._judge(permit, now)
+        most = refusals.most_refused(permit.seq)
+        if (alarm or most) and not refusals.testing:
+            self._start_test(permit, now, in_flight, *refusals.run(permit.seq))
+            if not in_flight:
+                self._finish_burst()
+        return "most" if most else "scattered"
+
+    def _note_burst(self, permit: Permit, now: float, in_flight: int, excess: float) -> None:
+        """Remember what was going on; requests sent until now say nothing about what comes next."""
         unconfigured = not self._slots_configured and not self._rate_configured
         closed = self._is_closed(permit)
+        first = self.rate.value is None
         sending = self._sending_rate(permit)
         slots = unconfigured and not closed and self._slots_explain(permit)
-        rate = not closed and (first or not slots or sending.mean > 1.1 * self._best_throughput)
-        self._attribute_blame(permit, slots=slots, rate=rate)
-        self._burst = burst = _Burst(
-            first_sent_at=permit.at,
-            cut_at=now,
+        self._burst = _Burst(
+            permit=permit,
+            sending=sending,
+            at=now,
             last_seq=self.last_seq,
             in_flight=in_flight,
             sent=sum(1 for at in self._sent_at if at >= permit.at),
+            cap=self.cap,
             first=first,
+            closed=closed,
             slots_blamed=slots,
-            rate_blamed=rate,
+            rate_blamed=not closed and (first or not slots or sending.mean > 1.1 * self._best_throughput),
+            sustained_per_s=self._sustained_rate(permit, sending.mean, excess),
         )
-        self._cut(burst, permit, sending)
-        if not in_flight:
-            self._finish_burst(burst)
-        return True
+        self._cut_seq, self._cut_at = self.last_seq, now
+        self._round = _Round(last_seq=self.last_seq, began_at=now)
+        self._round_slots = 0
+        self.slot_bound = self.paced = False
+
+    # -- the experiment: is a limit to blame? ----------------------------------------------------------------
+
+    def _start_test(self, permit: Permit, now: float, in_flight: int, refused: int, sent: int) -> None:
+        """Send so much less that refusals stop if the rate causes them, even when their share is misjudged."""
+        refusals = self.refusals
+        refusals.start_test(self.last_seq, refused, sent)
+        self._note_burst(permit, now, in_flight, refusals.excess)
+        assert self._burst is not None
+        self._test_share = max(LEAST_TEST, 0.95 * (1 - refusals.most_excess))
+        self._test_pace_per_s = self._test_share * self._burst.sending.mean
+        if self._burst.slots_blamed:
+            self._test_cap = max(1, int(self._test_share * self._burst.cap))
+            if self._proven_slots < self._burst.cap: self._test_cap = max(self._test_cap, self._proven_slots)
+        self.moved = True
+
+    def _judge(self, permit: Permit, now: float) -> None:
+        """End the test once its replies show the cause."""
+        if self.refusals.testing and permit.seq > self._cut_seq:
+            verdict = self.refusals.verdict(permit.seq)
+            if verdict == "deeper":
+                refusals = self.refusals
+                refusals.start_test(self.last_seq, *refusals.tested)
+                self._cut_seq = self.last_seq
+                deeper = max(LEAST_TEST, 0.95 * (1 - refusals.most_excess))
+                self._test_pace_per_s *= deeper
+                if self._test_cap is not None: self._test_cap = max(1, int(deeper * self._test_cap))
+                self.moved = True
+            elif verdict != "open":
+                self._end_test(now, limit=verdict == "limit")
+
+    def _end_test(self, now: float, *, limit: bool) -> None:
+        burst, pace_per_s = self._burst, self._test_pace_per_s
+        self._test_pace_per_s = self._test_cap = None
+        self.moved = True
+        if burst is None:
+            return
+        if limit:
+            usual = self._accepted.usual_per_s or 0.0
+            if not burst.closed: burst.sustained_per_s = pace_per_s if self.refusals.stage else min(0.97 * burst.sending.mean, max(burst.sustained_per_s, pace_per_s, 0.97 * usual))
+            self._cut(burst, now)
+        else:
+            self._burst = self.rate.ceiling = self.concurrency.ceiling = None
+            self.slow_start = not self._slots_configured and not self._rate_configured
 
     def _is_closed(self, permit: Permit) -> bool:
         """True: not even the first request after a pause was accepted, so no limit here is to blame."""
@@ -239,13 +369,6 @@ class Adaptive:
         """True: more were in flight than ever were without a 429, and this server seems to count them."""
         return permit.in_flight > self._proven_slots and self._rate_proofs <= self._slot_proofs
 
-    def _attribute_blame(self, permit: Permit, *, slots: bool, rate: bool) -> None:
-        """A 429 with fewer in flight than were accepted before is no sign of slots: let them grow again."""
-        self._slot_proofs += slots and not rate
-        if rate and not slots and permit.in_flight < self._proven_slots:
-            self._rate_proofs += 1
-            self.concurrency.ceiling = None
-
     def _late_reply(self, permit: Permit, *, throttled: bool) -> None:
         """A reply to a request sent before the last cut; the last of them closes the burst."""
         burst = self._burst
@@ -253,26 +376,32 @@ class Adaptive:
             return
         burst.replies += 1
         burst.throttled_replies += throttled
-        burst.throttled += throttled and permit.at >= burst.first_sent_at
-        if burst.replies >= burst.in_flight:
-            self._finish_burst(burst)
+        burst.throttled += throttled and permit.at >= burst.permit.at
+        if burst.replies == burst.in_flight:
+            self._finish_burst()
 
     # -- cut -------------------------------------------------------------------------------------------------
 
-    def _cut(self, burst: _Burst, permit: Permit, sending: "_Sending") -> None:
-        """Cut at once by what is known; the replies to come refine it."""
-        now = burst.cut_at
-        self.moved = True
-        self._round = _Round(last_seq=burst.last_seq, began_at=now)
-        self._round_slots = 0
-        self.slot_bound = self.paced = False
-        if burst.slots_blamed:
+    def _cut(self, burst: _Burst, now: float) -> None:
+        """Cut what is to blame, by what is known; replies still to come refine it."""
+        burst.cut = True
+        slots, rate = burst.slots_blamed, burst.rate_blamed
+        self._slot_proofs += slots and not rate
+        if rate and not slots and burst.permit.in_flight < self._proven_slots:
+            # Fewer in flight than were accepted before: no sign of slots. Let them grow again.
+            self._rate_proofs += 1
+            self.concurrency.ceiling = None
+        if slots:
             self.slow_start = self.slow_start and burst.first
-            self.concurrency.cut(max(0.8 * self.cap, self._proven_slots), ceiling=self.cap, now=now)
-        if burst.rate_blamed:
-            self.rate.cut(self._sustained_rate(permit, sending.mean), ceiling=sending.most, now=now)
-        self._cut_seq, self._cut_at = burst.last_seq, now
-        self._grow_rate_at, self._grow_rate_seq = now, burst.last_seq
+            self.concurrency.cut(max(0.8 * burst.cap, self._proven_slots), ceiling=burst.cap, now=now)
+        if rate:
+            usual_per_s = self._accepted.per_s
+            ceiling = burst.sending.most
+            if usual_per_s is not None and usual_per_s > 0.6 * burst.sending.mean: ceiling = min(ceiling, max(1.05 * usual_per_s, 1.03 * burst.sustained_per_s))
+            self.rate.cut(burst.sustained_per_s, ceiling=ceiling, now=now)
+        self._grow_rate_at, self._grow_rate_seq = now, self.last_seq
+        if burst.replies >= burst.in_flight:
+            self._finish_burst()
 
     def _sending_rate(self, permit: Permit) -> "_Sending":
         """How fast requests were sent just before `permit`."""
@@ -288,12 +417,14 @@ class Adaptive:
         span_s = before[-1] - before[-SAMPLE]
         return _Sending(min(mean, pace), max(mean, min(pace, (SAMPLE - 1) / max(span_s, 1e-3))))
 
-    def _sustained_rate(self, permit: Permit, sending: float) -> float:
+    def _sustained_rate(self, permit: Permit, sending: float, excess: float) -> float:
         """Between what was accepted since the last burst and what was being sent.
 
         The server's bucket was empty at the last burst and is empty now: it filled at least as fast as
         requests were accepted over the whole time (low), at most as fast as without the hold (high).
         """
+        if excess < 1.0:
+            return 0.97 * sending * (1 - excess)
         if self._rate_configured:  # a group of requests, or another user of the account, was too much
             return CONFIGURED_CUT * (self.rate.value or sending)
         accepted = permit.seq - self._cut_seq - 1
@@ -303,11 +434,14 @@ class Adaptive:
         high = min(sending, accepted / max(permit.at - (self._resumed_at or 0.0), 1e-3))
         return min(0.97 * sending, max(0.5 * sending, math.sqrt(low * high)))
 
-    def _finish_burst(self, burst: _Burst) -> None:
-        """All replies from before the cut are in: what a full server accepted is its limit."""
+    def _finish_burst(self) -> None:
+        """All replies from before are in: what a full server accepted is its limit."""
+        burst = self._burst
+        if burst is None or not burst.cut:
+            return
         self._burst = None
         self.moved = True
-        window_s = burst.cut_at - burst.first_sent_at
+        window_s = burst.at - burst.permit.at
         accepted = burst.sent - burst.throttled
         if (
             burst.rate_blamed
@@ -327,7 +461,7 @@ class Adaptive:
 
     def _finish_round(self, ended: _Round, now: float) -> None:
         self.moved = True
-        healthy = not ended.errors
+        healthy = not ended.errors and not self.refusals.testing
         latency_s = ended.latency_s / ended.answers
         throughput = ended.answers / max(now - ended.began_at, 1e-9)
         # A full server queues instead of refusing: latency grows, throughput does not.
@@ -342,14 +476,15 @@ class Adaptive:
             self.slow_start = False
         elif healthy and self.full and not self.slow_start:
             self.concurrency.grow(now)
-        if healthy and self.paced and self._pace_is_rate:
+        if healthy and self.paced and self._pace_is_rate and not self.refusals.suspicious:
             self._grow_rate(now)
         self.slot_bound = False
         self._round = _Round(last_seq=self.last_seq, began_at=now)
 
     def _grow_rate(self, now: float) -> None:
         settings = self.settings
-        due = now - self._grow_rate_at >= settings.grow_rate_every_s
+        every_s = settings.grow_rate_every_s if self.rate.ceiling is not None else 0.5
+        due = now - self._grow_rate_at >= every_s
         if due and self.last_seq - self._grow_rate_seq >= settings.grow_rate_every_requests:
             self.rate.grow(now)
             self._grow_rate_at, self._grow_rate_seq = now, self.last_seq

@@ -72,7 +72,7 @@ class LimitSearch:
             return
         target = self._target()
         if target is None:
-            self.set(self.value + max(self._unit(self.steps.step), 0.1 * self.value))
+            self.set(self.value + max(self._unit(self.steps.step), 0.25 * self.value))
         elif self.value < target:
             least = 1 if self.steps.whole else 0.01 * self.value
             # Half-way; by factors when it is far.

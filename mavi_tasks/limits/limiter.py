@@ -285,15 +285,16 @@ class ModelLimiter:
 
     def _after_throttled(self, permit: Permit, now: float, retry_after_s: float | None) -> None:
         self.throttled_count += 1
-        first = self._adaptive.on_throttled(permit, now, self.in_flight)
+        how = self._adaptive.on_throttled(permit, now, self.in_flight)
         own_s = self._next_hold_s
+        most_refused = how == "most"
         if retry_after_s is not None:
             # A Retry-After that was kept and led to the next 429 is not believed twice.
-            again = first and own_s > HOLD_S
+            again = most_refused and own_s > HOLD_S
             self._hold(now, max(retry_after_s, own_s) if again else retry_after_s, "throttled, Retry-After")
-        elif first:
-            self._hold(now, own_s, "throttled")
-        if first:
+        elif most_refused and permit.seq > self._hold_seq:
+            self._hold(now, own_s, "most requests are throttled")
+        if most_refused and permit.seq > self._hold_seq:
             self._next_hold_s = min(2 * own_s, HOLD_CAP_S)
             self._hold_seq = self.attempts
         if permit.probe:
@@ -327,9 +328,10 @@ class ModelLimiter:
         self._changes.update("requests_per_minute", self.rate_now, now)
 
     def _set_pace(self, pace_per_s: float | None) -> None:
-        """Space the requests; once paced a model stays paced."""
+        """Space the requests; None: as fast as slots come free."""
         self._pace_per_s = pace_per_s
         if pace_per_s is None:
+            self._requests = None
             return
         per_minute = 60 * pace_per_s
         late_s = catch_up_s(per_minute) if self._burst_s is None else self._burst_s

@@ -19,6 +19,8 @@ class RateServer:
     refusal_s: float | None = 0.01
     retry_after_s: float | None = None
     new_rates: tuple[tuple[float, float], ...] = ()
+    scattered: float = 0.0
+    """The share of requests refused at random, whatever their rate: others use the same quota."""
     rng: random.Random = field(default_factory=lambda: random.Random(7))
     _level: float | None = None
     _at: float = 0.0
@@ -47,12 +49,15 @@ class RateServer:
         self._level -= 1
         return True
 
+    def scatters(self) -> bool:
+        return bool(self.scattered) and self.rng.random() < self.scattered
+
     def draw_latency(self) -> float:
         return self.latency_s * (1 + self.jitter * self.rng.uniform(-1, 1))
 
     async def ask(self, clock: FakeClock) -> bool:
         latency_s = self.draw_latency()
-        if self.take(clock.now()):
+        if not self.scatters() and self.take(clock.now()):
             await clock.sleep(latency_s)
             return True
         await clock.sleep(latency_s if self.refusal_s is None else self.refusal_s)
@@ -73,7 +78,7 @@ class SlotServer(RateServer):
 
     async def ask(self, clock: FakeClock) -> bool:
         latency_s = self.draw_latency()
-        if self.busy >= self.slots:
+        if self.scatters() or self.busy >= self.slots:
             await clock.sleep(latency_s if self.refusal_s is None else self.refusal_s)
             return False
         self.busy += 1
@@ -135,6 +140,7 @@ def ask_many(
     began = clock.now()
 
     async def work() -> None:
+        refused_in_a_row = 0
         while clock.now() < began + for_s:
             permit = await limiter.acquire(100)
             sent = clock.now()
@@ -149,6 +155,9 @@ def ask_many(
             limiter.release(
                 permit, "ok" if ok else "throttled", retry_after_s=None if ok else server.retry_after_s
             )
+            refused_in_a_row = 0 if ok else refused_in_a_row + 1
+            if refused_in_a_row:  # as a request does by itself
+                await clock.sleep(min(2.0, 2.0 ** (refused_in_a_row - 1)) * server.rng.uniform(0.5, 1.0))
 
     async def main() -> None:
         await asyncio.gather(*(work() for _ in range(workers)))
