@@ -11,133 +11,26 @@ too much, a rest just below it, and now and then a careful step beyond, in case 
 it did; the rests double while such steps fail.
 """
 
+import copy
 import math
-from collections import deque
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
-from mavi_tasks.limits.events import Permit
-from mavi_tasks.limits.limit_search import CONCURRENCY, RATE, LimitSearch
+from mavi_tasks.limits.bursts import Burst, Round, Test
+from mavi_tasks.limits.events import Permit, Throttled
+from mavi_tasks.limits.limit_search import CONCURRENCY, RATE, AdaptiveSettings, LimitSearch
+from mavi_tasks.limits.measured_rates import ProvenRate, Sending, SentTimes
+from mavi_tasks.limits.pauses import Pauses
 from mavi_tasks.limits.refusals import Refusals
 
-SAMPLE: Final = 20  # requests, the fewest that show a rate
-FAST_PER_S: Final = 5000.0
 RESTS_PER_HOLD: Final = 15
 CLOSED_AFTER_S: Final = 0.9  # the shortest hold, less what timers are early
 LEAST_PER_S: Final = 1 / 60
 CONFIGURED_CUT: Final = 0.9
+REST_REQUESTS: Final = 500
+"""A step beyond costs a few refusals: they must stay few among the requests until the next one."""
+GROW_FREELY_EVERY_S: Final = 0.5  # while no level is known to be too much
 LEAST_TEST: Final = 0.1
 """Of the rate before."""
-
-Throttled = Literal["late", "scattered", "most"]
-"""late: of a burst that was noticed before. scattered: one among answers. most: most requests are refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class AdaptiveSettings:
-    """Where the search starts and how far it goes."""
-
-    start_concurrency: int = 8
-    start_rate_per_s: float = 40.0
-    """Until the first reply shows the round trip."""
-    max_concurrency: int = 512
-    grow_rate_every_s: float = 2.0
-    """A rate a little too high shows only once the server's burst is used up, so each level is held."""
-    grow_rate_every_requests: int = 10
-
-
-@dataclass(frozen=True, slots=True)
-class _Sending:
-    """Requests per second: over the last round trip, and at its fastest."""
-
-    mean: float
-    most: float
-
-
-@dataclass(slots=True)
-class _Burst:
-    """The moment at which too many requests were refused, and the replies to those in flight then."""
-
-    permit: Permit
-    """Of the request whose refusal was one too many."""
-    sending: _Sending
-    at: float
-    last_seq: int
-    in_flight: int
-    """Requests in flight then."""
-    sent: int
-    """Requests sent since that one, it included."""
-    cap: int
-    first: bool
-    """The model's rate was not limited before."""
-    closed: bool
-    slots_blamed: bool
-    rate_blamed: bool
-    sustained_per_s: float
-    """What the server seems to take, judged at that moment."""
-    cut: bool = False
-    """The limits were cut for it."""
-    replies: int = 0
-    """Of `in_flight`."""
-    throttled_replies: int = 0
-    throttled: int = 1
-    """Of `sent`."""
-
-
-@dataclass(slots=True)
-class _Round:
-    """Answers to the requests sent within one round trip."""
-
-    last_seq: int = 0
-    began_at: float = 0.0
-    answers: int = 0
-    errors: int = 0
-    latency_s: float = 0.0
-    """Summed."""
-    slots: int = 0
-    """The most in flight."""
-
-
-class ProvenRate:
-    """Answers per second: the best of the last minute, counted in blocks of 5 s and 20 answers at least."""
-
-    __slots__ = ("_blocks", "_count", "_since")
-    BLOCK_S: Final = 5.0
-    BLOCK: Final = 20
-    KEPT_S: Final = 60.0
-
-    def __init__(self) -> None:
-        self._blocks: deque[tuple[float, float]] = deque()
-        self._count = 0
-        self._since: float | None = None
-
-    def add(self, now: float) -> None:
-        if self._since is None:
-            self._since = now
-        self._count += 1
-        if self._count >= self.BLOCK and now - self._since >= self.BLOCK_S:
-            self._blocks.append((now, self._count / (now - self._since)))
-            self._count, self._since = 0, now
-            while now - self._blocks[0][0] > self.KEPT_S:
-                self._blocks.popleft()
-
-    def restart(self, at: float) -> None:
-        """A pause does not count."""
-        self._count, self._since = 0, at
-
-    @property
-    def per_s(self) -> float | None:
-        """None before the first block is full."""
-        return max((rate for _, rate in self._blocks), default=None)
-
-    @property
-    def usual_per_s(self) -> float | None:
-        rates = sorted(rate for _, rate in self._blocks)
-        return rates[len(rates) // 2] if rates else None
-
-    def now_per_s(self, now: float) -> float:
-        """The rate of late, be it of few answers."""
-        return self.per_s or self._count / max(0.1, now - (self._since or now))
 
 
 class Adaptive:
@@ -156,12 +49,8 @@ class Adaptive:
         unconfigured = configured_concurrency is None and configured_rate_per_s is None
         start = min(most, self.settings.start_concurrency) if unconfigured else most
         self.concurrency = LimitSearch(CONCURRENCY, start, most)
-        self.rate = LimitSearch(
-            RATE,
-            configured_rate_per_s,
-            configured_rate_per_s,
-            least=min(LEAST_PER_S, configured_rate_per_s or 1),
-        )
+        least_per_s = min(LEAST_PER_S, configured_rate_per_s or 1)
+        self.rate = LimitSearch(RATE, configured_rate_per_s, configured_rate_per_s, least=least_per_s)
         self.slow_start = unconfigured
         self.slot_bound = False
         """Set by the caller: a request had to wait for a slot."""
@@ -172,31 +61,28 @@ class Adaptive:
         self.last_seq = 0
         self._slots_configured = configured_concurrency is not None
         self._rate_configured = configured_rate_per_s is not None
-        self._sent_at: deque[float] = deque(maxlen=2048)
+        self._sent = SentTimes()
         self.refusals = Refusals()
-        self._test_pace_per_s: float | None = None
-        self._test_cap: int | None = None
-        self._accepted = ProvenRate()
-        self._burst: _Burst | None = None
-        self._cut_seq = 0
-        self._cut_at = 0.0
+        self._test: Test | None = None
+        self._proven = ProvenRate()
+        self._pauses = Pauses()
+        self._before_pauses = (self.rate, self.concurrency, self.slow_start)
+        self._burst: Burst | None = None
+        self._cut_seq, self._cut_at = 0, 0.0
         self._resumed_at: float | None = None
         self._latency_s: float | None = None
         self._base_latency_s = float("inf")
         self._best_throughput = 0.0
-        self._proven_slots = 0
-        self._rate_proofs = 0
-        self._slot_proofs = 0
-        self._round_slots = 0
-        self._round = _Round()
-        self._grow_rate_at = 0.0
-        self._grow_rate_seq = 0
+        self._proven_slots = self._round_slots = 0
+        self._rate_proofs = self._slot_proofs = 0
+        self._round = Round()
+        self._grow_rate_at, self._grow_rate_seq = 0.0, 0
 
     @property
     def cap(self) -> int:
         """Requests in flight at a time."""
         cap = int(self.concurrency.value or 1)
-        return cap if self._test_cap is None else min(cap, self._test_cap)
+        return cap if self._test is None else min(cap, self._test.cap or cap)
 
     @property
     def pace_per_s(self) -> float | None:
@@ -206,8 +92,9 @@ class Adaptive:
         faster than the slots turn over keeps sends apart and binds nothing.
         """
         pace_per_s = self._untested_pace_per_s
-        test_per_s = self._test_pace_per_s
-        return test_per_s if pace_per_s is None or (test_per_s or pace_per_s) < pace_per_s else pace_per_s
+        if self._test is None:
+            return pace_per_s
+        return self._test.pace_per_s if pace_per_s is None else min(pace_per_s, self._test.pace_per_s)
 
     @property
     def _untested_pace_per_s(self) -> float | None:
@@ -233,12 +120,12 @@ class Adaptive:
         if self._resumed_at is None:
             self._resumed_at = now
         self.last_seq = seq
-        self._sent_at.append(now)
+        self._sent.add(now)
 
     def on_hold(self, now: float, until: float) -> None:
         """No request is sent before `until`."""
         self._resumed_at = max(self._resumed_at or until, until)
-        self._accepted.restart(until)
+        self._proven.restart(until)
         if self._cut_at == now:
             # What a careful step beyond may cost must stay small against the time in which it is gained back.
             self.rate.rest_until(until + RESTS_PER_HOLD * (until - now))
@@ -251,10 +138,11 @@ class Adaptive:
         latency_s = now - permit.at
         self._latency_s = latency_s if self._latency_s is None else 0.9 * self._latency_s + 0.1 * latency_s
         self._late_reply(permit, throttled=False)
-        self._accepted.add(now)
+        self._proven.on_answer(now)
         self._judge(permit, now)
         if self.refusals.check_is_due(permit.seq):
-            self._start_test(permit, now, 0, round(1000 * self.refusals.scattered), 1000)
+            self.refusals.start_check(self.last_seq)
+            self._start_test(permit, now, 0, gentle_per_s=None)
         current = self._round
         current.answers += 1
         current.latency_s += latency_s
@@ -275,35 +163,65 @@ class Adaptive:
         """A reply that says nothing about limits."""
         self._late_reply(permit, throttled=False)
 
-    def on_throttled(self, permit: Permit, now: float, in_flight: int) -> Throttled:
-        """A 429 while `in_flight` others are in flight."""
+    def on_throttled(self, permit: Permit, now: float, in_flight: int, *, asks_pause: bool) -> Throttled:
+        """A 429 while `in_flight` others are in flight. asks_pause: it came with a Retry-After."""
         if permit.seq <= self._cut_seq:
             self._late_reply(permit, throttled=True)
             return "late"
+        self._proven.on_refusal()
+        self._round.refused = True
+        most = False
+        if asks_pause:
+            self._on_pause(permit, now, in_flight)
+        else:
+            most = self._on_refusal(permit, now, in_flight)
+        if not in_flight:
+            self._finish_burst()
+        return "most" if most else "scattered"
+
+    def _on_refusal(self, permit: Permit, now: float, in_flight: int) -> bool:
+        """Whether most requests are refused of late; starts a test when too many are."""
         refusals = self.refusals
-        alarm = refusals.add(permit.seq, self._accepted.now_per_s(now))
+        proven_per_s = self._proven.per_s
+        alarm = refusals.add(permit.seq, self._proven.estimate_per_s(now), proven=proven_per_s is not None)
         self._judge(permit, now)
         most = refusals.most_refused(permit.seq)
         if (alarm or most) and not refusals.testing:
-            self._start_test(permit, now, in_flight, *refusals.run(permit.seq))
-            if not in_flight:
-                self._finish_burst()
-        return "most" if most else "scattered"
+            sending = self._sending_rate(permit).mean
+            gentle = proven_per_s is not None and 0.5 * sending < proven_per_s < 2 * sending
+            refusals.start_test(self.last_seq, *refusals.run(permit.seq), gentle=gentle)
+            self._start_test(permit, now, in_flight, gentle_per_s=proven_per_s if gentle else None)
+        return most
 
-    def _note_burst(self, permit: Permit, now: float, in_flight: int, excess: float) -> None:
+    def _on_pause(self, permit: Permit, now: float, in_flight: int) -> None:
+        """The server asks for a pause: cut the limits, unless pauses do not depend on them."""
+        if self._pauses.scattered(now):
+            return
+        if self._pauses.is_first(now):
+            self._before_pauses = copy.copy(self.rate), copy.copy(self.concurrency), self.slow_start
+        if self._pauses.add(now, self._sending_rate(permit).mean):
+            self.rate, self.concurrency, self.slow_start = self._before_pauses
+            self._burst = None
+            self.moved = True
+            return
+        self.refusals.end_test(self.last_seq)
+        self._note_burst(permit, now, in_flight, excess=1.0)
+        self._end_test(now, limit=True)
+
+    def _note_burst(self, permit: Permit, now: float, in_flight: int, excess: float) -> Burst:
         """Remember what was going on; requests sent until now say nothing about what comes next."""
         unconfigured = not self._slots_configured and not self._rate_configured
         closed = self._is_closed(permit)
         first = self.rate.value is None
         sending = self._sending_rate(permit)
         slots = unconfigured and not closed and self._slots_explain(permit)
-        self._burst = _Burst(
+        burst = self._burst = Burst(
             permit=permit,
             sending=sending,
             at=now,
             last_seq=self.last_seq,
             in_flight=in_flight,
-            sent=sum(1 for at in self._sent_at if at >= permit.at),
+            sent=self._sent.since(permit.at),
             cap=self.cap,
             first=first,
             closed=closed,
@@ -312,53 +230,61 @@ class Adaptive:
             sustained_per_s=self._sustained_rate(permit, sending.mean, excess),
         )
         self._cut_seq, self._cut_at = self.last_seq, now
-        self._round = _Round(last_seq=self.last_seq, began_at=now)
+        self._round = Round(last_seq=self.last_seq, began_at=now)
         self._round_slots = 0
         self.slot_bound = self.paced = False
+        return burst
 
     # -- the experiment: is a limit to blame? ----------------------------------------------------------------
 
-    def _start_test(self, permit: Permit, now: float, in_flight: int, refused: int, sent: int) -> None:
-        """Send so much less that refusals stop if the rate causes them, even when their share is misjudged."""
-        refusals = self.refusals
-        refusals.start_test(self.last_seq, refused, sent)
-        self._note_burst(permit, now, in_flight, refusals.excess)
-        assert self._burst is not None
-        self._test_share = max(LEAST_TEST, 0.95 * (1 - refusals.most_excess))
-        self._test_pace_per_s = self._test_share * self._burst.sending.mean
-        if self._burst.slots_blamed:
-            self._test_cap = max(1, int(self._test_share * self._burst.cap))
-            if self._proven_slots < self._burst.cap: self._test_cap = max(self._test_cap, self._proven_slots)
+    def _start_test(self, permit: Permit, now: float, in_flight: int, *, gentle_per_s: float | None) -> None:
+        """Send less: a little below `gentle_per_s`, a rate that is proven, else as much as the share demands.
+
+        So little that refusals stop if the rate causes them, even when their share is misjudged somewhat.
+        """
+        burst = self._note_burst(permit, now, in_flight, self.refusals.excess())
+        part = max(LEAST_TEST, 0.95 * (1 - self.refusals.excess(deviations=1)))
+        if gentle_per_s is not None:
+            part = 0.95 * min(1.0, gentle_per_s / burst.sending.mean)
+        cap = None
+        if burst.slots_blamed:
+            proven = self._proven_slots if self._proven_slots < burst.cap else 1
+            cap = max(1, int(part * burst.cap), proven)
+        self._test = Test(part * burst.sending.mean, cap)
         self.moved = True
 
     def _judge(self, permit: Permit, now: float) -> None:
         """End the test once its replies show the cause."""
-        if self.refusals.testing and permit.seq > self._cut_seq:
-            verdict = self.refusals.verdict(permit.seq)
-            if verdict == "deeper":
-                refusals = self.refusals
-                refusals.start_test(self.last_seq, *refusals.tested)
-                self._cut_seq = self.last_seq
-                deeper = max(LEAST_TEST, 0.95 * (1 - refusals.most_excess))
-                self._test_pace_per_s *= deeper
-                if self._test_cap is not None: self._test_cap = max(1, int(deeper * self._test_cap))
-                self.moved = True
-            elif verdict != "open":
-                self._end_test(now, limit=verdict == "limit")
+        if self._test is None or permit.seq <= self._cut_seq:
+            return
+        verdict = self.refusals.verdict(permit.seq)
+        if verdict == "deeper":
+            self._cut_seq = self.last_seq
+            self._test.deepen(max(LEAST_TEST, 0.95 * (1 - self.refusals.excess(deviations=1))))
+            self.moved = True
+        elif verdict != "open":
+            self._end_test(now, limit=verdict == "limit")
 
     def _end_test(self, now: float, *, limit: bool) -> None:
-        burst, pace_per_s = self._burst, self._test_pace_per_s
-        self._test_pace_per_s = self._test_cap = None
+        burst, test = self._burst, self._test
+        self._test = None
         self.moved = True
         if burst is None:
             return
         if limit:
-            usual = self._accepted.usual_per_s or 0.0
-            if not burst.closed: burst.sustained_per_s = pace_per_s if self.refusals.stage else min(0.97 * burst.sending.mean, max(burst.sustained_per_s, pace_per_s, 0.97 * usual))
+            if test is not None and not burst.closed:
+                burst.sustained_per_s = self._tested_rate(burst, test)
             self._cut(burst, now)
-        else:
-            self._burst = self.rate.ceiling = self.concurrency.ceiling = None
-            self.slow_start = not self._slots_configured and not self._rate_configured
+            return
+        self._burst = self.rate.ceiling = self.concurrency.ceiling = None
+        self.slow_start = not self._slots_configured and not self._rate_configured
+
+    def _tested_rate(self, burst: Burst, test: Test) -> float:
+        """A rate at which no more are refused than anyway."""
+        if self.refusals.stage:
+            return test.pace_per_s
+        known = max(burst.sustained_per_s, test.pace_per_s, 0.97 * (self._proven.per_s or 0.0))
+        return min(0.97 * burst.sending.mean, known)
 
     def _is_closed(self, permit: Permit) -> bool:
         """True: not even the first request after a pause was accepted, so no limit here is to blame."""
@@ -374,15 +300,13 @@ class Adaptive:
         burst = self._burst
         if burst is None or permit.seq > burst.last_seq:
             return
-        burst.replies += 1
-        burst.throttled_replies += throttled
-        burst.throttled += throttled and permit.at >= burst.permit.at
-        if burst.replies == burst.in_flight:
+        burst.add_reply(permit, throttled=throttled)
+        if burst.complete:
             self._finish_burst()
 
     # -- cut -------------------------------------------------------------------------------------------------
 
-    def _cut(self, burst: _Burst, now: float) -> None:
+    def _cut(self, burst: Burst, now: float) -> None:
         """Cut what is to blame, by what is known; replies still to come refine it."""
         burst.cut = True
         slots, rate = burst.slots_blamed, burst.rate_blamed
@@ -395,27 +319,17 @@ class Adaptive:
             self.slow_start = self.slow_start and burst.first
             self.concurrency.cut(max(0.8 * burst.cap, self._proven_slots), ceiling=burst.cap, now=now)
         if rate:
-            usual_per_s = self._accepted.per_s
-            ceiling = burst.sending.most
-            if usual_per_s is not None and usual_per_s > 0.6 * burst.sending.mean: ceiling = min(ceiling, max(1.05 * usual_per_s, 1.03 * burst.sustained_per_s))
-            self.rate.cut(burst.sustained_per_s, ceiling=ceiling, now=now)
+            self.rate.cut(burst.sustained_per_s, ceiling=burst.sending.most, now=now)
+            self.rate.rest_until(now + REST_REQUESTS / max(burst.sustained_per_s, LEAST_PER_S))
         self._grow_rate_at, self._grow_rate_seq = now, self.last_seq
-        if burst.replies >= burst.in_flight:
+        if burst.complete:
             self._finish_burst()
 
-    def _sending_rate(self, permit: Permit) -> "_Sending":
+    def _sending_rate(self, permit: Permit) -> Sending:
         """How fast requests were sent just before `permit`."""
         going_s = permit.at - (self._resumed_at or 0.0)
         window_s = max(0.05, min(self._latency_s or 1.0, going_s)) if going_s > 0 else 1.0
-        before = [at for at in self._sent_at if at <= permit.at]
-        mean = sum(1 for at in before if at > permit.at - window_s) / window_s
-        if self.rate.value is not None:
-            return _Sending(min(mean, self.rate.value), self.rate.value)
-        pace = self.pace_per_s or FAST_PER_S
-        if len(before) < SAMPLE:
-            return _Sending(min(mean, pace), pace)
-        span_s = before[-1] - before[-SAMPLE]
-        return _Sending(min(mean, pace), max(mean, min(pace, (SAMPLE - 1) / max(span_s, 1e-3))))
+        return self._sent.rate(permit.at, window_s, self.rate.value, self.pace_per_s)
 
     def _sustained_rate(self, permit: Permit, sending: float, excess: float) -> float:
         """Between what was accepted since the last burst and what was being sent.
@@ -441,15 +355,8 @@ class Adaptive:
             return
         self._burst = None
         self.moved = True
-        window_s = burst.at - burst.permit.at
-        accepted = burst.sent - burst.throttled
-        if (
-            burst.rate_blamed
-            and not self._rate_configured
-            and accepted >= 10
-            and window_s >= 0.25 * (self._latency_s or 1.0)
-        ):
-            measured = accepted / window_s
+        measured = burst.accepted_per_s(self._latency_s or 1.0)
+        if burst.rate_blamed and not self._rate_configured and measured is not None:
             self.rate.refine(0.96 * measured, ceiling=1.02 * measured)
         if burst.slots_blamed:
             held = max(1, burst.in_flight - burst.throttled_replies, self._proven_slots)
@@ -459,7 +366,7 @@ class Adaptive:
 
     # -- growth ----------------------------------------------------------------------------------------------
 
-    def _finish_round(self, ended: _Round, now: float) -> None:
+    def _finish_round(self, ended: Round, now: float) -> None:
         self.moved = True
         healthy = not ended.errors and not self.refusals.testing
         latency_s = ended.latency_s / ended.answers
@@ -468,8 +375,9 @@ class Adaptive:
         queueing = latency_s > 1.5 * self._base_latency_s and throughput < 1.1 * self._best_throughput
         self._base_latency_s = min(1.01 * self._base_latency_s, latency_s)
         # A round late: by then the 429s to its requests, if any, are in.
-        self._proven_slots = max(self._proven_slots, self._round_slots)
-        self._round_slots = ended.slots
+        if not ended.refused:
+            self._proven_slots = max(self._proven_slots, self._round_slots)
+        self._round_slots = 0 if ended.refused else ended.slots
         if ended.last_seq:
             self._best_throughput = max(0.99 * self._best_throughput, throughput)
         if queueing:
@@ -479,11 +387,11 @@ class Adaptive:
         if healthy and self.paced and self._pace_is_rate and not self.refusals.suspicious:
             self._grow_rate(now)
         self.slot_bound = False
-        self._round = _Round(last_seq=self.last_seq, began_at=now)
+        self._round = Round(last_seq=self.last_seq, began_at=now)
 
     def _grow_rate(self, now: float) -> None:
         settings = self.settings
-        every_s = settings.grow_rate_every_s if self.rate.ceiling is not None else 0.5
+        every_s = settings.grow_rate_every_s if self.rate.ceiling is not None else GROW_FREELY_EVERY_S
         due = now - self._grow_rate_at >= every_s
         if due and self.last_seq - self._grow_rate_seq >= settings.grow_rate_every_requests:
             self.rate.grow(now)

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from mavi_tasks.common.clock import Clock
-from mavi_tasks.limits.adaptive import Adaptive, AdaptiveSettings
+from mavi_tasks.limits.adaptive import Adaptive
 from mavi_tasks.limits.circuit_breaker import Circuit, CircuitSettings, State
 from mavi_tasks.limits.events import ChangeLog, LimitChange, ModelDown, Permit, SendOutcome
-from mavi_tasks.limits.gcra import HEADROOM, TokenBucket, catch_up_s
+from mavi_tasks.limits.gcra import HEADROOM, SLOW_CATCH_UP_S, TokenBucket, catch_up_s
+from mavi_tasks.limits.limit_search import AdaptiveSettings
 from mavi_tasks.limits.wait_queue import FOREVER, WaitQueue
 
 HOLD_S: Final = 1.0  # after a 429 without Retry-After, doubling
@@ -285,16 +286,17 @@ class ModelLimiter:
 
     def _after_throttled(self, permit: Permit, now: float, retry_after_s: float | None) -> None:
         self.throttled_count += 1
-        how = self._adaptive.on_throttled(permit, now, self.in_flight)
+        asks_pause = retry_after_s is not None
+        how = self._adaptive.on_throttled(permit, now, self.in_flight, asks_pause=asks_pause)
+        again = permit.seq > self._hold_seq and (how == "most" or (asks_pause and how != "late"))
         own_s = self._next_hold_s
-        most_refused = how == "most"
         if retry_after_s is not None:
             # A Retry-After that was kept and led to the next 429 is not believed twice.
-            again = most_refused and own_s > HOLD_S
-            self._hold(now, max(retry_after_s, own_s) if again else retry_after_s, "throttled, Retry-After")
-        elif most_refused and permit.seq > self._hold_seq:
+            kept = again and own_s > HOLD_S
+            self._hold(now, max(retry_after_s, own_s) if kept else retry_after_s, "throttled, Retry-After")
+        elif again:
             self._hold(now, own_s, "most requests are throttled")
-        if most_refused and permit.seq > self._hold_seq:
+        if again:
             self._next_hold_s = min(2 * own_s, HOLD_CAP_S)
             self._hold_seq = self.attempts
         if permit.probe:
@@ -334,7 +336,10 @@ class ModelLimiter:
             self._requests = None
             return
         per_minute = 60 * pace_per_s
-        late_s = catch_up_s(per_minute) if self._burst_s is None else self._burst_s
+        late_s = self._burst_s
+        if late_s is None:
+            # A limit that is searched needs no time caught up, and its server may take no two at once.
+            late_s = SLOW_CATCH_UP_S if self.requests_per_minute is None else catch_up_s(per_minute)
         if self._requests is None:
             self._requests = TokenBucket(per_minute, catch_up_s=late_s)
         else:
