@@ -156,8 +156,8 @@ def ask_many(
                 permit, "ok" if ok else "throttled", retry_after_s=None if ok else server.retry_after_s
             )
             refused_in_a_row = 0 if ok else refused_in_a_row + 1
-            if refused_in_a_row:  # as a request does by itself
-                await clock.sleep(min(2.0, 2.0 ** (refused_in_a_row - 1)) * server.rng.uniform(0.5, 1.0))
+            if refused_in_a_row and server.retry_after_s is None:
+                await back_off(clock, server.rng, refused_in_a_row)
 
     async def main() -> None:
         await asyncio.gather(*(work() for _ in range(workers)))
@@ -167,3 +167,36 @@ def ask_many(
     seen.mean_latency_s /= seen.attempts
     seen.capacity_per_s = server.capacity_per_s()
     return seen
+
+
+async def back_off(clock: FakeClock, rng: random.Random, refused_in_a_row: int) -> None:
+    """Wait as a refused request does by itself."""
+    await clock.sleep(min(2.0, 2.0 ** (refused_in_a_row - 1)) * rng.uniform(0.5, 1.0))
+
+
+def answer_all(server: RateServer, count: int, *, concurrency: int | None, workers: int = 2000) -> float:
+    """The virtual seconds until `count` requests are answered, each retried until it is."""
+    clock = FakeClock()
+    limiter = ModelLimiter(
+        "gpt:sim", requests_per_minute=None, tokens_per_minute=None, concurrency=concurrency, clock=clock
+    )
+    requests = iter(range(count))
+
+    async def work() -> None:
+        for _ in requests:
+            refused = 0
+            while True:
+                permit = await limiter.acquire(100)
+                ok = await server.ask(clock)
+                limiter.release(permit, "ok" if ok else "throttled")
+                if ok:
+                    break
+                refused += 1
+                await back_off(clock, server.rng, refused)
+
+    async def main() -> None:
+        await asyncio.gather(*(work() for _ in range(min(workers, count))))
+
+    began = clock.now()
+    clock.run(main)
+    return clock.now() - began
