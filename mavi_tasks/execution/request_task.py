@@ -2,7 +2,7 @@
 
 | decision   | what is done                                                                            |
 |------------|-----------------------------------------------------------------------------------------|
-| throttled  | back-off of at most 2 s, or the limiter holds the model as long as Retry-After says;    |
+| throttled  | back-off of at most 1 s, or the limiter holds the model as long as Retry-After says;    |
 |            | costs no attempt, and fails when `deadline_s` has passed since the first attempt        |
 | again      | back-off with jitter, at most `attempts`; the same error three times in a row is final  |
 | refetch    | once more, with the media inlined where that can be                                     |

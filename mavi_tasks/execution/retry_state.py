@@ -11,7 +11,7 @@ from mavi_tasks.job import Retry
 
 RETRIED: Final = frozenset({"throttled", "again", "refetch"})
 REPEATED_ERROR_LIMIT: Final = 3
-THROTTLED_CAP_S: Final = 2.0
+THROTTLED_CAP_S: Final = 1.0
 """The longest back-off after a 429: the limiter slows the model down, so a request need not wait for long."""
 
 

@@ -138,7 +138,7 @@ class Adaptive:
         latency_s = now - permit.at
         self._latency_s = latency_s if self._latency_s is None else 0.9 * self._latency_s + 0.1 * latency_s
         self._late_reply(permit, throttled=False)
-        self._proven.on_answer(now)
+        self._proven.on_answer(now, self.refusals.scattered)
         self._judge(permit, now)
         if self.refusals.check_is_due(permit.seq):
             self.refusals.start_check(self.last_seq)

@@ -48,7 +48,7 @@ class SentTimes:
 
 
 class ProvenRate:
-    """Answers per second in blocks of 5 s and 20 answers at least; a block with a refusal is left out."""
+    """Answers per second in blocks of 5 s and 20 answers at least, each without more refusals than usual."""
 
     __slots__ = ("_blocks", "_count", "_refused", "_since")
     BLOCK_S: Final = 5.0
@@ -58,26 +58,26 @@ class ProvenRate:
     def __init__(self) -> None:
         self._blocks: deque[float] = deque(maxlen=self.KEPT)
         self._count = 0
-        self._refused = False
+        self._refused = 0
         self._since: float | None = None
 
-    def on_answer(self, now: float) -> None:
-        """An answer came."""
+    def on_answer(self, now: float, scattered: float) -> None:
+        """An answer came; `scattered` is the share of requests that is refused whatever the rate."""
         if self._since is None:
             self._since = now
         self._count += 1
         if self._count >= self.BLOCK and now - self._since >= self.BLOCK_S:
-            if not self._refused:
+            if self._refused <= 1.5 * scattered * self._count:
                 self._blocks.append(self._count / (now - self._since))
             self.restart(now)
 
     def on_refusal(self) -> None:
         """A 429 came."""
-        self._refused = True
+        self._refused += 1
 
     def restart(self, at: float) -> None:
         """Begin a block at `at`: a pause does not count."""
-        self._count, self._since, self._refused = 0, at, False
+        self._count, self._since, self._refused = 0, at, 0
 
     @property
     def per_s(self) -> float | None:

@@ -114,7 +114,7 @@ class Refusals:
         return sent >= 5 and self._lately(seq) > MOST * sent
 
     def _lately(self, seq: int) -> int:
-        return sum(seq - WINDOW < refused for refused in self._recent)
+        return sum(seq - WINDOW < refused <= seq for refused in self._recent)
 
     # -- the test --------------------------------------------------------------------------------------------
 

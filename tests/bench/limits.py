@@ -31,7 +31,7 @@ FOUR = {  # model: (requests/s, latency s)
 
 
 def run(base_url, folder, count, models, limits):
-    """The run report with its CPU seconds, and each model's seconds from the first send to the last attempt."""
+    """The run report with its CPU seconds, and each model's seconds from first send to last attempt."""
     folder.mkdir(parents=True)
     write_manifest(folder / "manifest.csv", count)
     job = folder / "job.yaml"

@@ -140,7 +140,6 @@ def ask_many(
     began = clock.now()
 
     async def work() -> None:
-        refused_in_a_row = 0
         while clock.now() < began + for_s:
             permit = await limiter.acquire(100)
             sent = clock.now()
@@ -155,9 +154,8 @@ def ask_many(
             limiter.release(
                 permit, "ok" if ok else "throttled", retry_after_s=None if ok else server.retry_after_s
             )
-            refused_in_a_row = 0 if ok else refused_in_a_row + 1
-            if refused_in_a_row and server.retry_after_s is None:
-                await back_off(clock, server.rng, refused_in_a_row)
+            if not ok and server.retry_after_s is None:
+                await back_off(clock, server.rng)
 
     async def main() -> None:
         await asyncio.gather(*(work() for _ in range(workers)))
@@ -169,9 +167,9 @@ def ask_many(
     return seen
 
 
-async def back_off(clock: FakeClock, rng: random.Random, refused_in_a_row: int) -> None:
+async def back_off(clock: FakeClock, rng: random.Random) -> None:
     """Wait as a refused request does by itself."""
-    await clock.sleep(min(2.0, 2.0 ** (refused_in_a_row - 1)) * rng.uniform(0.5, 1.0))
+    await clock.sleep(rng.uniform(0.5, 1.0))
 
 
 def answer_all(server: RateServer, count: int, *, concurrency: int | None, workers: int = 2000) -> float:
@@ -184,15 +182,13 @@ def answer_all(server: RateServer, count: int, *, concurrency: int | None, worke
 
     async def work() -> None:
         for _ in requests:
-            refused = 0
             while True:
                 permit = await limiter.acquire(100)
                 ok = await server.ask(clock)
                 limiter.release(permit, "ok" if ok else "throttled")
                 if ok:
                     break
-                refused += 1
-                await back_off(clock, server.rng, refused)
+                await back_off(clock, server.rng)
 
     async def main() -> None:
         await asyncio.gather(*(work() for _ in range(min(workers, count))))
