@@ -13,6 +13,7 @@
 The back-off before attempt n + 1 is `base_s * 2**(n - 1)`, at most `cap_s`, times 0.5 to 1.0 at random.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
@@ -201,7 +202,8 @@ class RequestTask:
                 reply = Reply(_INTERRUPTED, None, None, self.dispatcher.clock.now() - self.sent_s)
                 self._settle(attempt_id, started_us, reply, permit, reservation, max_cost)
                 raise
-            return self._settle(attempt_id, started_us, reply, permit, reservation, max_cost)
+            decision = self._settle(attempt_id, started_us, reply, permit, reservation, max_cost)
+            return await self._take_answer() if decision.action == "ok" else decision
         finally:
             if not settled:
                 if permit is not None:
@@ -238,7 +240,7 @@ class RequestTask:
         reservation: Reservation,
         max_cost: int | None,
     ) -> RetryDecision:
-        """Price the attempt, give back what was reserved, and record it."""
+        """Price the attempt, give back what was reserved, and record it; an answer is still to be taken."""
         answer = self.target.family.answer(reply.payload) if reply.payload is not None else None
         usage = answer.usage if answer is not None else NO_USAGE
         price = self.target.price
@@ -265,7 +267,7 @@ class RequestTask:
         self.retries.compare(self.last.reply if self.last is not None else None, reply)
         self.last = attempt
         if decision.action == "ok":
-            return self._take_answer(attempt)
+            return decision
         self.dispatcher.journal.record(attempt_row(attempt, self.request, self.target), None)
         return self._unless_too_long(decision)
 
@@ -294,12 +296,24 @@ class RequestTask:
 
     # -- an answer
 
-    def _take_answer(self, attempt: Attempt) -> RetryDecision:
+    async def _take_answer(self) -> RetryDecision:
+        """Read the last attempt's answer: at once, or in a thread when it takes more than a moment."""
+        assert self.last is not None and self.last.answer is not None
+        text, schema = self.last.answer.text or "", self.target.schema
+        if schema is None:
+            return self._judge(self.last, text, None)
+        checked = labels.read_at_once(text, schema)
+        if checked is None:
+            try:
+                async with self.dispatcher.reading:
+                    checked = await asyncio.to_thread(labels.read_answer, text, schema)
+            except BaseException:  # stopped meanwhile; it is paid for, so it is read and recorded here
+                self._judge(self.last, text, labels.read_answer(text, schema))
+                raise
+        return self._judge(self.last, text, checked)
+
+    def _judge(self, attempt: Attempt, text: str, checked: labels.Checked | None) -> RetryDecision:
         """A reply with text: answered, or not what the schema wants (then repaired once, or invalid)."""
-        assert attempt.answer is not None
-        text = attempt.answer.text or ""
-        schema = self.target.schema
-        checked = labels.read_answer(text, schema) if schema is not None else None
         if checked is not None and checked.error is not None:
             return self._take_invalid(attempt, text, checked)
         json_text = checked.json_text if checked is not None else None

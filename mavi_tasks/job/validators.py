@@ -155,17 +155,10 @@ def schema(value: Any, base: Path) -> dict[str, Any] | None:
 
 
 def _valid(found: Mapping[str, Any]) -> None:
-    from jsonschema import Draft202012Validator, SchemaError
+    from mavi_tasks.labels import schema_problem  # loads jsonschema
 
-    try:
-        Draft202012Validator.check_schema(found)
-    except SchemaError as problem:
-        where = ".".join(str(step) for step in problem.absolute_path)
-        raise wrong(
-            f"is not a valid JSON Schema: {where + ': ' if where else ''}{problem.message[:200]}"
-        ) from None
-    except RecursionError:
-        raise wrong("is nested too deeply") from None
+    if problem := schema_problem(found):
+        raise wrong(problem)
     if problems := schema_dialects.problems(found):
         raise wrong(": " + "; ".join(text.removeprefix("answer_schema: ") for text in problems))
     if not schema_dialects.is_object(found):

@@ -86,6 +86,14 @@ BAD = {
         "answer_schema: is not a valid JSON Schema: type",
     ),
     "answer schema of a text": ("answer_schema: {type: string}\n", "answer_schema: must describe an object"),
+    "answer schema with a pattern that has no time bound": (
+        "answer_schema: {type: object, properties: {a: {pattern: '(?=a)b'}}}\n",
+        "answer_schema: properties.a.pattern: '(?=a)b': invalid perl operator: (?=; RE2 matches it",
+    ),
+    "answer schema that doubles": (
+        "answer_schema: {type: object, allOf: " + "[{allOf: " * 4 + str([{}] * 1001) + "}]" * 4 + "}\n",
+        "checks a value more than 1,000 times",
+    ),
     "answer schema refers nowhere": (
         "answer_schema: {type: object, properties: {a: {$ref: '#/x'}}}\n",
         "#/x",
