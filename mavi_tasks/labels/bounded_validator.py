@@ -27,6 +27,11 @@ LOOKS_PER_US: Final = 8  # members looked at for their names only
 CHARS_PER_US: Final = 50  # characters of a text that is built, such as jsonschema's message about a value
 
 
+# Keywords inside one another, each three of Python's 1,000 frames. The limit is ours, because a library below
+# jsonschema does not survive Python's.
+MAX_NESTED: Final = 200
+
+
 class TooMuchWork(Exception):
     """The limit is reached; the check is given up."""
 
@@ -36,10 +41,10 @@ class Work:
     same answer gets the same verdict on every machine.
     """
 
-    __slots__ = ("left_us",)
+    __slots__ = ("left_us", "nested")
 
     def __init__(self, limit_us: int) -> None:
-        self.left_us = limit_us
+        self.left_us, self.nested = limit_us, 0
 
     def spend(self, us: int) -> None:
         self.left_us -= us
@@ -51,7 +56,8 @@ _WORK: ContextVar[Work] = ContextVar("work")
 
 
 def errors(validator: Any, value: Any, work: Work, most: int) -> list[ValidationError]:
-    """The validator's first errors, without messages. Raises TooMuchWork, and what a bad schema raises."""
+    """The validator's first errors, without messages. Raises TooMuchWork, RecursionError, and of a bad
+    schema anything."""
     before = _WORK.set(work)
     try:
         return list(islice(validator.iter_errors(value), most))
@@ -75,10 +81,16 @@ def _counted(name: str, keyword: Keyword) -> Keyword:
     def check(validator: Any, wanted: Any, value: Any, schema: Any) -> Iterator[ValidationError]:
         work = _WORK.get()
         work.spend(KEYWORD_US + price(wanted, value))
-        for error in keyword(validator, wanted, value, schema) or ():
-            work.spend(ERROR_US + len(error.message) // CHARS_PER_US)
-            error.message = ""  # it holds the whole value; ours are made in `validate`
-            yield error
+        if work.nested >= MAX_NESTED:
+            raise RecursionError
+        work.nested += 1
+        try:
+            for error in keyword(validator, wanted, value, schema) or ():
+                work.spend(ERROR_US + len(error.message) // CHARS_PER_US)
+                error.message = ""  # it holds the whole value; ours are made in `validate`
+                yield error
+        finally:
+            work.nested -= 1
 
     return check
 

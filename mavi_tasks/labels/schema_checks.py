@@ -87,10 +87,13 @@ def _cleaned(name: str, value: Any) -> Any:
 
 
 def _check_size(schema: Mapping[str, Any]) -> None:
-    count, level = 0, [schema]
+    count, mappings, level = 0, 0, [schema]
     for _ in range(MAX_DEPTH):
         inner = [child for node in level for child in _children(node)]
         count += len(inner)
+        mappings += sum(isinstance(child, Mapping) for child in inner)
+        if mappings > 2 * MAX_PARTS:  # a property's schema, and now and then the mapping around it
+            raise _Unbounded((), f"has more than {MAX_PARTS:,} parts; make it simpler")
         if count > MAX_VALUES:
             raise _Unbounded((), f"has more than {MAX_VALUES:,} values; make it simpler")
         if not inner:

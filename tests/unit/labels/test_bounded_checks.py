@@ -183,6 +183,16 @@ def test_another_dialect_named_inside_does_not_lift_the_bounds():
 # ---- answers
 
 
+def test_deep_answer_to_a_nested_schema_is_a_verdict():
+    part = {"properties": {"c": {"$ref": "#"}}}
+    for _ in range(12):
+        part = {"allOf": [part]}
+    schema = {"type": "object", **part}
+    assert schema_problem(schema) is None
+    assert read_answer('{"c": {"c": {}}}', schema).error is None
+    assert read_answer(NESTED, schema).error == "$: nested too deeply for the schema"
+
+
 @pytest.mark.parametrize(
     ("text", "fits"),
     [
