@@ -13,11 +13,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from mavi_tasks.schema import PAID
 from mavi_tasks.storage import segments
 from mavi_tasks.storage.filesystem import storage_errors
+from mavi_tasks.storage.parts import read_columns
 
 TICK_NS = 50_000_000  # longer than one tick of any file system's clock
 
@@ -161,7 +160,7 @@ def _take(record: segments.Intent | segments.Outcome | None, answered: set[str])
 
 
 def _read_part(part: Path, answered: set[str]) -> None:
-    table = pq.read_table(part, columns=["request_key", "status"], partitioning=None)
+    table = read_columns(part, ["request_key", "status"])
     for key, status in zip(table["request_key"].to_pylist(), table["status"].to_pylist(), strict=True):
         if status in PAID:
             answered.add(key)
