@@ -32,13 +32,14 @@ from filelock import FileLock, Timeout
 
 from mavi_tasks.common.money import pico_name, usd_name
 from mavi_tasks.labels import label_columns, label_rows
-from mavi_tasks.schema import ATTEMPTS, RESULTS, SCHEMA_VERSION, TABLES, AttemptOutcome
+from mavi_tasks.schema import SCHEMA_VERSION, TABLES, AttemptOutcome
 from mavi_tasks.storage import parts, segments
 from mavi_tasks.storage.arrow import table_of
 from mavi_tasks.storage.filesystem import lock_is_free, storage_errors, sync_folder
-from mavi_tasks.storage.parts import PartWriter, write_part
+from mavi_tasks.storage.parts import PartWriter, damage_log, write_part
 from mavi_tasks.storage.run_totals import run_row_totals
 from mavi_tasks.storage.s3 import mirror_of
+from mavi_tasks.storage.segments import HEADER_COLUMNS
 from mavi_tasks.storage.tables import part_paths
 
 log = logging.getLogger("mavi")
@@ -47,13 +48,6 @@ ROWS_PER_GROUP = 10_000
 MANY_SEGMENTS = 1000  # a few seconds' work
 SEGMENTS_AT_ONCE = 256  # published between two syncs of the folders
 HALF_WRITTEN_ROW_S = 3600  # older than this, nobody is writing it any more
-HEADER_COLUMNS = ("run_id", "job", "gateway")  # the same for a whole segment
-
-COLUMNS = segments.Columns(
-    results=tuple(n for n in RESULTS.names if n not in (*HEADER_COLUMNS, "schema_version")),
-    attempts=tuple(n for n in ATTEMPTS.names if n not in ("run_id", "schema_version")),
-    intents=("attempt_id", "request_key", "model", "started_at", "exposure_usd"),
-)
 
 
 def segment_header(run: Mapping[str, Any], answer_schema: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -146,17 +140,18 @@ class Dataset:
             carried = _carried_over(path)
             with segments.reading(path) as reader:
                 if reader is None:
-                    self._quarantine(path)
+                    if path.exists():
+                        damage_log.warning("%s: is of a newer version of mavi; left alone", path)
                     continue
-                parts = _Parts(self.root, path, reader)
-                damaged = parts.take(carried)
+                new = _Parts(self.root, path, reader)
+                damaged = new.take(carried)
                 published.append((path, reader.header))
-            folders |= parts.finish()
+            folders |= new.finish()
             if damaged:
                 self._quarantine(path)
         for folder in folders:
             sync_folder(folder)
-        for path in paths:
+        for path, _ in published:
             path.unlink(missing_ok=True)
         sync_folder(self.journal)
         return published

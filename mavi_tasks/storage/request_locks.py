@@ -135,11 +135,13 @@ class SegmentFollower:
             for raw in file:
                 if not raw.endswith(b"\n"):
                     return
-                if self._offset == 0:
-                    header = segments.parse_header(raw[:-1])
-                    self._decode = segments.Decoder(header) if header is not None else None
-                elif self._decode is not None:
-                    _take(self._decode(raw[:-1]), answered)
+                if self._decode is None:
+                    with segments.reading(self._path) as reader:
+                        if reader is None:
+                            return
+                        self._decode = reader.decode
+                for record in self._decode(raw[:-1]):
+                    _take(record, answered)
                 self._offset += len(raw)
 
     def _moved_on(self, answered: set[str]) -> bool:
