@@ -31,6 +31,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from mavi_tasks.common.money import pico_name, usd_name
+from mavi_tasks.errors import StorageError
 from mavi_tasks.labels import label_columns, label_rows
 from mavi_tasks.schema import SCHEMA_VERSION, TABLES, AttemptOutcome
 from mavi_tasks.storage import parts, segments
@@ -47,6 +48,7 @@ log = logging.getLogger("mavi")
 ROWS_PER_GROUP = 10_000
 MANY_SEGMENTS = 1000  # a few seconds' work
 SEGMENTS_AT_ONCE = 256  # published between two syncs of the folders
+READERS_WAIT_S = 5.0
 HALF_WRITTEN_ROW_S = 3600  # older than this, nobody is writing it any more
 
 
@@ -85,6 +87,13 @@ class Dataset:
         with storage_errors(self.root, "publish in"), contextlib.suppress(Timeout), lock:
             return self._publish_locked()
         return 0
+
+    def publish_if_possible(self) -> None:
+        """For who only reads: publish what dead runs left, unless this folder cannot be written to."""
+        try:
+            self.publish(wait_s=READERS_WAIT_S)
+        except StorageError as error:
+            log.info("%s", error)
 
     def _publish_locked(self) -> int:
         self._clear_staging()
@@ -160,10 +169,7 @@ class Dataset:
         folder = self.root / "_quarantine"
         folder.mkdir(exist_ok=True)
         shutil.copy2(path, folder / path.name)
-
-    def quarantined(self) -> list[Path]:
-        """Segments with damaged lines; every line that could be read was published."""
-        return sorted((self.root / "_quarantine").glob("*"))
+        damage_log.warning("%s: has damaged lines; the others are published, it is kept in %s", path, folder)
 
     # -- runs
 

@@ -171,7 +171,8 @@ class Decoder:
 class Reader:
     """One segment, read as a stream; memory stays flat. Iterating gives records, None for each damage.
 
-    A torn last line of a segment that was not sealed ends it silently: it was never acknowledged.
+    A torn last line of a segment that was not sealed ends it silently: it was never acknowledged. Zeros are a
+    damage: no line has them, and they stand where a disk has lost what was written.
     """
 
     def __init__(self, file: BinaryIO, header: Mapping[str, Any], *, sealed: bool, header_lost: bool) -> None:
@@ -199,7 +200,7 @@ class Reader:
                 elif kind != "h":  # the header's copy
                     count += 1
                     yield self.decode.decoded(record)
-            if not is_all and (self._sealed or raw.endswith(b"\n")):
+            if not is_all and (self._sealed or raw.endswith(b"\n") or b"\0" in raw):
                 lost += 1
                 yield None
         if not ended and not lost:  # cut off

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from mavi_tasks.common.money import exact_text
 from mavi_tasks.common.money_columns import pico_sum
 from mavi_tasks.schema import AttemptOutcome, ResultStatus
-from mavi_tasks.storage import publish, segments, tables
+from mavi_tasks.storage import damage, publish, segments, tables
 from mavi_tasks.storage.recency import RANK, plausible_us
 from mavi_tasks.storage.run_totals import attempt_totals
 
@@ -32,6 +32,7 @@ class Status:
     )
     runs: list[dict[str, Any]] = field(default_factory=list)
     quarantined: int = 0
+    broken: list[str] = field(default_factory=list)  # files that are not counted, or not as a whole
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -45,12 +46,13 @@ class Status:
             "runs": len(self.runs),
             "run_rows": self.runs,
             "quarantined": self.quarantined,
+            "broken": self.broken,
         }
 
 
 def of(root: Path) -> Status:
     """Read a dataset's state. Raises InputError when the folder is not a dataset."""
-    found = Status(root, quarantined=len(publish.Dataset(root).quarantined()))
+    found = Status(root, quarantined=len(damage.quarantined(root)))
     latest: dict[str, tuple[int, int, str]] = {}
     # The journal first: a segment that is published meanwhile was counted, and its part is left out.
     counted = _add_journal(root, found, latest)
@@ -58,6 +60,7 @@ def of(root: Path) -> Status:
     _add_attempts(root, found, counted)
     found.statuses.update(status for *_, status in latest.values())
     found.runs = _runs(root)
+    found.broken = [str(one.path) for one in damage.verify(root)]
     return found
 
 

@@ -92,6 +92,11 @@ class Mirror:
         _checked(staged, 1)
         self.bucket.put(self._key(final), staged)
 
+    def set_aside(self, part: Path, key: str) -> None:
+        """Give a broken part another key. Raises StorageError."""
+        self.bucket.put(key, part)
+        self.bucket.delete(self._key(part))
+
     def _key(self, final: Path) -> str:
         return final.relative_to(self.root).as_posix()
 

@@ -18,6 +18,7 @@ from mavi_tasks.errors import InputError
 from mavi_tasks.schema import RESULTS, ResultStatus
 from mavi_tasks.storage import segments, status, tables
 from mavi_tasks.storage.answered_index import AnsweredIndex, AnswerState, row_fingerprint
+from mavi_tasks.storage.damage import quarantined
 from mavi_tasks.storage.publish import Dataset
 from mavi_tasks.storage.request_locks import RequestLocks
 from mavi_tasks.storage.tables import open_table
@@ -170,7 +171,7 @@ def test_damaged_lines_are_kept_aside_and_the_rest_is_published(store):
     lines[5] = lines[5][:-3] + b"xyz"
     path.write_bytes(b"\n".join(lines))
     store.publish()
-    assert [p.name for p in store.quarantined()] == [path.name]
+    assert [p.name for p in quarantined(store.root)] == [path.name]
     assert open_table(store.root, "results").count_rows() == 4
 
 
@@ -185,7 +186,7 @@ def test_a_foreign_file_in_the_journal_is_left_alone(store):
 def test_a_segment_whose_header_is_damaged_is_kept_aside(store):
     (store.journal / "run-w9.00001.sealed").write_text("not a header\n")
     store.publish()
-    assert [p.name for p in store.quarantined()] == ["run-w9.00001.sealed"]
+    assert [p.name for p in quarantined(store.root)] == ["run-w9.00001.sealed"]
 
 
 def test_latest_keeps_the_row_that_finished_last(store):
