@@ -112,11 +112,12 @@ def _whole_parts(source: Source, folder: str, name: str) -> list[str]:
 
     Over a network only the pages are checked, as they are read; `mavi doctor --verify` reads whole files.
     """
+    if isinstance(source.filesystem, LocalFileSystem):
+        paths = sorted(Path(folder).rglob("*.parquet"))
+        parts.require_whole(paths, TABLES[name])
+        return [str(path) for path in paths]
     names = sorted(path for path in source.filesystem.find(folder) if path.endswith(".parquet"))
-    if not isinstance(source.filesystem, LocalFileSystem):
-        return [path for path in names if parts.is_filed(PurePosixPath(path))]
-    parts.require_whole(map(Path, names), TABLES[name])
-    return names
+    return [path for path in names if parts.is_filed(PurePosixPath(path))]
 
 
 def _runs(source: Source) -> Mapping[str, Run]:

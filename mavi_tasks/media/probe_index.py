@@ -248,7 +248,9 @@ def _merged(tables: Sequence[_Table]) -> _Table:
 
 def _paths(folder: Path) -> list[Path]:
     """The tables, the newest first: their names begin with when they were written."""
-    return sorted((path for path in folder.glob("*.arrow") if path.name[0] != "."), reverse=True)
+    return sorted(
+        (path for path in folder.glob("*.arrow") if path.name[0] != "." and path.is_file()), reverse=True
+    )
 
 
 def damaged(folder: Path) -> list[Path]:

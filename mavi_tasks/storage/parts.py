@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
 from pathlib import Path, PurePath
+from stat import S_ISREG
 from typing import BinaryIO, Final
 
 import pyarrow as pa
@@ -123,6 +124,8 @@ def problem_of(path: Path, schema: pa.Schema | None = None) -> str | None:
         )
     try:
         stat = path.stat()
+        if not S_ISREG(stat.st_mode):  # opening a pipe would wait for ever
+            return "is not a file"
         stamp = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
         known = _known.get(path)
         if known is not None and known[0] == stamp:
@@ -153,6 +156,8 @@ def read_columns(path: Path, columns: Sequence[str]) -> pa.Table:
 def row_count(path: Path) -> int | None:
     """The rows that a part says it has; None when it cannot say."""
     try:
+        if not path.is_file():
+            return None
         return int(pq.read_metadata(path).num_rows)
     except (OSError, pa.ArrowException):
         return None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final
 from zlib import crc32
 
@@ -216,6 +217,8 @@ def reading(path: Path) -> Iterator[Reader | None]:
     Raises StorageError when the file is there and cannot be opened.
     """
     try:
+        if not S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
+            raise StorageError(f"{path}: is not a file; move it away")
         file = path.open("rb")
     except FileNotFoundError:
         yield None
