@@ -1,4 +1,4 @@
-"""Datasets that were damaged, moved, filled or made up: nothing is silently wrong, and nothing is a traceback."""
+"""Datasets that were damaged, moved, filled or made up: nothing is silently wrong, nothing is a traceback."""
 
 import contextlib
 import io
@@ -135,7 +135,7 @@ def largest_file(size: int) -> Iterator[None]:
 
 
 def no_room(size: int, folder: Path) -> str | None:
-    """Files may grow to `size` only, as on a full disk: what was acknowledged is kept, and published later."""
+    """Files may grow to `size` only, as on a full disk: what was acknowledged is published later."""
     root, acknowledged = folder / "out", 0
     Dataset(root).create()
     book = open_journal(root, durability="os")
