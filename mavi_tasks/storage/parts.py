@@ -34,6 +34,7 @@ damage_log = logging.getLogger("mavi.damage")
 FORMAT: Final = pads.ParquetFileFormat(
     default_fragment_scan_options=pads.ParquetFragmentScanOptions(page_checksum_verification=True)
 )
+ROWS_PER_GROUP: Final = 10_000
 _MARK: Final = b"mavi-sha256 "
 _SEAL_BYTES: Final = len(_MARK) + 64
 _IN_FOOTER: Final = "mavi.sha256"
@@ -52,7 +53,7 @@ class PartWriter:
         )
 
     def write(self, rows: pa.Table) -> None:
-        self._writer.write_table(rows)
+        self._writer.write_table(rows, row_group_size=ROWS_PER_GROUP)
         self.rows += rows.num_rows
 
     def close(self) -> None:
@@ -70,7 +71,7 @@ class PartWriter:
 
 
 def write_part(path: Path, rows: pa.Table) -> None:
-    """Write one part of one row group."""
+    """Write a part at once."""
     writer = PartWriter(path, rows.schema)
     writer.write(rows)
     writer.close()

@@ -37,7 +37,7 @@ from mavi_tasks.schema import SCHEMA_VERSION, TABLES, AttemptOutcome
 from mavi_tasks.storage import parts, segments
 from mavi_tasks.storage.arrow import table_of
 from mavi_tasks.storage.filesystem import lock_is_free, storage_errors, sync_folder
-from mavi_tasks.storage.parts import PartWriter, damage_log, write_part
+from mavi_tasks.storage.parts import ROWS_PER_GROUP, PartWriter, damage_log, write_part
 from mavi_tasks.storage.run_totals import run_row_totals
 from mavi_tasks.storage.s3 import mirror_of
 from mavi_tasks.storage.segments import HEADER_COLUMNS
@@ -45,7 +45,6 @@ from mavi_tasks.storage.tables import part_paths
 
 log = logging.getLogger("mavi")
 
-ROWS_PER_GROUP = 10_000
 MANY_SEGMENTS = 1000  # a few seconds' work
 SEGMENTS_AT_ONCE = 256  # published between two syncs of the folders
 READERS_WAIT_S = 5.0
