@@ -24,7 +24,7 @@ import pyarrow as pa
 from PIL import Image
 
 from mavi_tasks.schema import RESULTS
-from mavi_tasks.storage.parts import write_part
+from mavi_tasks.storage import parts
 
 PER_FOLDER = 1000
 ROWS_PER_PART = 100_000
@@ -163,7 +163,7 @@ def write_part(out: Path, rows: list[tuple[str, str, str]], number: int) -> None
     }
     folder = out / "results" / "run_date=2026-11-21"
     folder.mkdir(parents=True, exist_ok=True)
-    write_part(folder / f"part-{number}.parquet", pa.table(columns, RESULTS))
+    parts.write_part(folder / f"part-{number}.parquet", pa.table(columns, RESULTS))
 
 
 if __name__ == "__main__":
