@@ -77,7 +77,7 @@ def _publish(dirs: Sequence[str]) -> None:
 
     for folder in dirs:
         if "://" not in folder and Path(folder, "_journal").is_dir():
-            Dataset(Path(folder)).publish(wait_s=5.0)
+            Dataset(Path(folder)).publish_if_possible()
 
 
 def _dollars(text: str | None) -> Decimal | None:

@@ -43,6 +43,11 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--retry-invalid", action="store_true", help="send again what did not fit the answer schema"
     )
+    parser.add_argument(
+        "--pay-again",
+        action="store_true",
+        help="go on although damaged files have lost paid answers: set them aside, and ask again",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress, no table")
     parser.add_argument("-v", "--verbose", action="store_true", help="log every change of a rate limit")
 
@@ -79,13 +84,20 @@ def _run_by_prefect(args: argparse.Namespace, job: "Job") -> "RunReport":
         raise InputError("--pilot asks for confirmation, which a Prefect flow cannot do: add --no-prefect")
     from mavi_tasks.flows import run_flow
 
-    return run_flow.run(job, retry_invalid=args.retry_invalid)
+    return run_flow.run(job, retry_invalid=args.retry_invalid, pay_again=args.pay_again)
 
 
 def _run_here(args: argparse.Namespace, job: "Job") -> "RunReport":
     from mavi_tasks.execution.local import execute
 
-    return execute(job, os.environ, _callbacks(args), retry_invalid=args.retry_invalid, pilot_size=args.pilot)
+    return execute(
+        job,
+        os.environ,
+        _callbacks(args),
+        retry_invalid=args.retry_invalid,
+        pay_again=args.pay_again,
+        pilot_size=args.pilot,
+    )
 
 
 def _callbacks(args: argparse.Namespace) -> "RunCallbacks":

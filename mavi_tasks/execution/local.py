@@ -93,17 +93,22 @@ def execute(
     callbacks: RunCallbacks = SILENT,
     *,
     retry_invalid: bool = False,
+    pay_again: bool = False,
     pilot_size: int | None = None,
 ) -> RunReport:
     """Run a job to its end and report; blocks, on an event loop of its own, in any thread.
 
-    On the main thread Ctrl-C stops the run. Raises MaviError for what stops it before anything is sent.
+    retry_invalid: send again what does not fit the answer schema. pay_again: go on although damage has lost
+    paid answers, and ask again for them. On the main thread Ctrl-C stops the run. Raises MaviError for what
+    stops it before anything is sent.
     """
     if job.runner not in EXECUTORS:
         raise InputError(f"runner: {job.runner} needs Prefect: remove --no-prefect, or use runner: processes")
     with opened(job, env) as context:
         with callbacks.reading() as on_progress:
-            forecaster = Forecaster(context, retry_invalid=retry_invalid, on_progress=on_progress)
+            forecaster = Forecaster(
+                context, retry_invalid=retry_invalid, pay_again=pay_again, on_progress=on_progress
+            )
             run = Run.prepare(context, forecaster.plan)
             found = forecaster.forecast(run.plan)
         run.forecast_json = found.for_run_row()

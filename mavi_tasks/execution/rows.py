@@ -15,7 +15,7 @@ from mavi_tasks.pricing.book import Cost
 from mavi_tasks.providers import Answer, Usage
 from mavi_tasks.schema import ResultStatus
 from mavi_tasks.storage.journal import draft_class
-from mavi_tasks.storage.publish import COLUMNS
+from mavi_tasks.storage.segments import COLUMNS
 
 NO_USAGE: Final = Usage()
 NO_COST: Final = Cost(None, None, None, "")

@@ -15,7 +15,7 @@ from mavi_tasks.job import Job
 SERVER_STARTUP_S: Final = 120  # Prefect's own 20 s are too few on a busy machine
 
 
-def run(job: Job, *, retry_invalid: bool = False) -> RunReport:
+def run(job: Job, *, retry_invalid: bool = False, pay_again: bool = False) -> RunReport:
     """Run the flow and report as `execution.local.execute` does. Raises MaviError.
 
     Uses the Prefect API that is configured, else a temporary server, which takes ten seconds to start.
@@ -24,7 +24,7 @@ def run(job: Job, *, retry_invalid: bool = False) -> RunReport:
     with tasks.collected_reports() as reports:
         try:
             with temporary_settings({PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: SERVER_STARTUP_S}):
-                state = asyncio.run(_final_state(job, retry_invalid))
+                state = asyncio.run(_final_state(job, retry_invalid=retry_invalid, pay_again=pay_again))
         except KeyboardInterrupt:
             if not reports:
                 raise
@@ -39,6 +39,6 @@ def run(job: Job, *, retry_invalid: bool = False) -> RunReport:
     raise cause if isinstance(cause, BaseException) else MaviError(state.message or state.name)
 
 
-async def _final_state(job: Job, retry_invalid: bool) -> "State[Any]":
-    state: Any = await label_media(job, retry_invalid=retry_invalid, return_state=True)
+async def _final_state(job: Job, **options: bool) -> "State[Any]":
+    state: Any = await label_media(job, **options, return_state=True)
     return state  # type: ignore[no-any-return]

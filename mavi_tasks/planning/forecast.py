@@ -118,15 +118,18 @@ class Forecaster:
         context: RunContext,
         *,
         retry_invalid: bool = False,
+        pay_again: bool = False,
         on_progress: OnProgress | None = None,
     ) -> None:
         self._context, self._retry_invalid, self._on_progress = context, retry_invalid, on_progress
+        self._pay_again = pay_again
         self._sums = _Sums(context, with_others=context.job.budget_usd is not None)
 
     def plan(self) -> Plan:
         return make_plan(
             self._context,
             retry_invalid=self._retry_invalid,
+            pay_again=self._pay_again,
             on_request=self._sums.add,
             on_progress=self._on_progress,
         )

@@ -27,6 +27,7 @@ from mavi_tasks.planning.request import Request, copy_key
 from mavi_tasks.planning.spool import Plan, SpoolWriter
 from mavi_tasks.planning.target import ModelTarget
 from mavi_tasks.prompts.templates import MediaView, Prompts
+from mavi_tasks.storage import damage
 from mavi_tasks.storage.answered_index import AnsweredIndex, AnswerState, RepeatedKeys, row_fingerprint
 
 READERS: Final = 4  # threads that hash and probe local media
@@ -47,15 +48,19 @@ def make_plan(
     context: RunContext,
     *,
     retry_invalid: bool = False,
+    pay_again: bool = False,
     probes: ProbeCache | None = None,
     on_request: OnRequest | None = None,
     on_progress: OnProgress | None = None,
 ) -> Plan:
     """Plan a run. Raises InputError with every problem of the manifest, its prompts and templates at once.
 
-    Nothing is sent. The index of media that were read is kept in the dataset, when that is there.
+    Raises StorageError when paid answers are lost to damage, unless `pay_again`: then the damaged files are
+    set aside, and what they held is asked again. Nothing is sent. The index of media that were read is kept
+    in the dataset, when that is there.
     """
     root = context.dataset.root
+    _look_at_damage(context, pay_again=pay_again)
     with ProbeIndex(root / "_library", keep=root.is_dir()) as index:
         plan = Plan.empty(context.plan_folder, context.targets)
         plan.held = spool.hold(plan.folder)
@@ -68,6 +73,16 @@ def make_plan(
                 raise full from error
             raise
     return plan
+
+
+def _look_at_damage(context: RunContext, *, pay_again: bool) -> None:
+    root = context.dataset.root
+    if context.dry:
+        damage.report(root)
+    elif pay_again:
+        damage.settle(root)
+    else:
+        damage.require_settled(root)
 
 
 class _Planner:

@@ -188,8 +188,9 @@ def advice(report: RunReport) -> Sequence[str]:
             )
     if unsent:
         first = "raise budget_usd and " if report.stop_reason == "budget" else ""
+        kept = "" if report.stop_reason == "storage" else " nothing is lost:"  # its message says what is
         lines.append(
-            f"{unsent} requests were not sent{_rest(report)}; nothing is lost: "
+            f"{unsent} requests were not sent{_rest(report)};{kept} "
             f"{first}run the same command again to go on."
         )
     if failed:
