@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from mavi_tasks.cli import compare, costs, doctor, export, models, plan, price, run, sandbox, status
+from mavi_tasks.common import screen
 from mavi_tasks.common.version import __version__
 from mavi_tasks.errors import InputError, MaviError
 
@@ -36,8 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status. No error of ours ends in a traceback."""
     args = parser().parse_args(sys.argv[1:] if argv is None else list(argv))
     level = logging.INFO if getattr(args, "verbose", False) else logging.WARNING
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("mavi").setLevel(level)
+    screen.log_to_stderr(level)
     try:
         return int(args.command(args))
     except InputError as error:
@@ -61,12 +61,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _print_errors(messages: Sequence[str]) -> None:
     for message in messages:
-        print(f"mavi: {message}", file=sys.stderr)
+        screen.say(f"mavi: {message}", stderr=True)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> screen.Parser:
     """The parser of the whole command line."""
-    whole = argparse.ArgumentParser(
+    whole = screen.Parser(
         prog="mavi",
         description="Label media with vision models, choose between the models, account for every dollar.",
         epilog="Exit status: 0 all answered, 2 wrong input (nothing was sent), 3 some rows failed, "
