@@ -7,8 +7,9 @@ import string
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-_ESCAPE: Final = re.compile(
-    r"%[0-9a-fA-F]{2}|\\+u\{?[0-9a-fA-F]{4,6}\}?|\\+x[0-9a-fA-F]{2}|\\+[/\"'\\]|&#?\w{1,8};"
+_ESCAPE: Final = re.compile(  # begins with a class of characters: ten times as fast as with alternatives
+    r"[%\\&](?:(?<=%)[0-9a-fA-F]{2}|(?<=&)#?\w{1,8};"
+    r"|(?<=\\)\\*(?:u\{?[0-9a-fA-F]{4,6}\}?|x[0-9a-fA-F]{2}|[/\"'\\]))"
 )
 _ROUNDS: Final = 4  # of escapes upon escapes
 _LONGEST: Final = 1_000_000
@@ -83,17 +84,15 @@ def _widened(plain: str, place: int, form: str, at: int) -> tuple[int, int]:
     return place - left, place + right
 
 
-def probes(secret: str) -> tuple[bytes, ...]:
+def probes(secret: str) -> tuple[str, ...]:
     """Short pieces of a secret: a text with 16 characters of it in a row, or its start, holds one of them.
 
-    One piece each stands for its base64 and hexadecimal forms, and for other letter cases: these must be whole.
+    One piece each stands for its base64, its hexadecimal form and other cases of letters: they must be whole.
     """
     raw = secret.encode()
-    pieces = [raw[at : at + 8] for at in range(0, max(1, len(raw) - 7), 8)]
-    middle = [
-        form[len(form) // 2 - 4 :][:8].encode() for form in (*_base64(raw), raw.hex(), raw.hex().upper())
-    ]
-    return tuple(dict.fromkeys((*pieces, raw[-8:], raw.lower()[:8], raw.upper()[:8], *middle)))
+    pieces = [secret[at : at + 8] for at in range(0, max(1, len(secret) - 7), 8)]
+    middle = [form[len(form) // 2 - 4 :][:8] for form in (*_base64(raw), raw.hex(), raw.hex().upper())]
+    return tuple(dict.fromkeys((*pieces, secret[-8:], secret.lower()[:8], secret.upper()[:8], *middle)))
 
 
 def _forms(secret: str) -> Iterator[str]:
@@ -119,9 +118,14 @@ def _base64(raw: bytes) -> Iterator[str]:
             yield inner.replace("+", "-").replace("/", "_")
 
 
+def has_escapes(text: str) -> bool:
+    """Whether characters of the text may stand for others: `%73`, `\\u0073`, `&#115;`."""
+    return "%" in text or "\\" in text or "&" in text
+
+
 def _plain(text: str) -> str:
     """The text without escapes, in lower case."""
-    for _ in range(_ROUNDS):
+    for _ in range(_ROUNDS if has_escapes(text) else 0):
         before, text = text, _ESCAPE.sub(lambda escape: _meant(escape[0]), text)
         if text == before:
             break
