@@ -40,7 +40,7 @@ class Redaction:
     def payload(self, payload: Mapping[str, Any], raw: bytes, urls: Sequence[str]) -> Mapping[str, Any]:
         """A reply's object with answers and names redacted; the same one when nothing points to a secret."""
         may_hold_key = self._probes and (_is_escaped(raw) or _holds(raw, self._raw_probes))
-        may_hold_url = urls and (b":/" in raw or b":\\/" in raw or b"%3" in raw)
+        may_hold_url = urls and (b":/" in raw or b":\\/" in raw or b"%3" in raw)  # no URL without these
         if not (may_hold_key or may_hold_url or _has_odd_reason(payload)):
             return payload
         cleaner = _Cleaner(self._probes)
@@ -68,21 +68,14 @@ NOTHING_SECRET: Final = Redaction(None)
 
 
 def _holds(text: Any, pieces: Sequence[Any]) -> bool:
-    for piece in pieces:  # noqa: SIM110 - any() takes twice the time, in every reply
-        if piece in text:
-            return True
-    return False
+    return any(map(text.__contains__, pieces))  # a third of the time of a generator, in every reply
 
 
 def _is_escaped(raw: bytes) -> bool:
     """Whether characters may stand for others, so that the key is not there as it is."""
-    return (
-        b"\\u" in raw
-        or b"\\\\" in raw
-        or b"\\/" in raw
-        or b"&" in raw
-        or (b"%" in raw and bool(_PERCENT(raw)))
-    )
+    if b"\\" in raw and (b"\\u" in raw or b"\\\\" in raw or b"\\/" in raw):
+        return True
+    return b"&" in raw or (b"%" in raw and _PERCENT(raw) is not None)
 
 
 def _has_odd_reason(payload: Mapping[str, Any]) -> bool:
