@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from mavi_tasks.cli.output import print_json
+from mavi_tasks.common.screen import print_json, say
 from mavi_tasks.common.version import __version__
 from mavi_tasks.errors import InputError
 
@@ -79,7 +79,7 @@ def _check(args: argparse.Namespace) -> int:
         print_json({"checks": [{"name": c.name, "ok": c.ok, "text": c.text} for c in found]})
     else:
         for check in found:
-            print(f"{'ok ' if check.ok else '-> '} {check.name}: {check.text}")
+            say(f"{'ok ' if check.ok else '-> '} {check.name}: {check.text}")
     return 0 if all(check.ok for check in found) else EXIT_FOUND
 
 

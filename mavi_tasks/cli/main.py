@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from mavi_tasks.cli import compare, costs, doctor, export, models, plan, price, run, sandbox, status
+from mavi_tasks.common import screen
 from mavi_tasks.common.version import __version__
 from mavi_tasks.errors import InputError, MaviError
 
@@ -38,8 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status. No error of ours ends in a traceback."""
     args = parser().parse_args(sys.argv[1:] if argv is None else list(argv))
     level = logging.INFO if getattr(args, "verbose", False) else logging.WARNING
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("mavi").setLevel(level)
+    screen.log_to_stderr(level)
     try:
         with _damage_shown() as shown:
             status = int(args.command(args))
@@ -85,12 +85,12 @@ def _damage_shown() -> Iterator[set[str]]:
 
 def _print_errors(messages: Sequence[str]) -> None:
     for message in messages:
-        print(f"mavi: {message}", file=sys.stderr)
+        screen.say(f"mavi: {message}", stderr=True)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> screen.Parser:
     """The parser of the whole command line."""
-    whole = argparse.ArgumentParser(
+    whole = screen.Parser(
         prog="mavi",
         description="Label media with vision models, choose between the models, account for every dollar.",
         epilog="Exit status: 0 all answered, 2 wrong input (nothing was sent), 3 some rows failed, or files "

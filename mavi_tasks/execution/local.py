@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -12,6 +11,7 @@ from typing import Final
 
 from mavi_tasks.common.counters import ModelCounters
 from mavi_tasks.common.event_loop import fast_loop, tune_gc
+from mavi_tasks.common.screen import say
 from mavi_tasks.errors import InputError
 from mavi_tasks.execution.distributed import subprocess_pool
 from mavi_tasks.execution.run import RequestFilter, Run, ShardExecutor, send_here
@@ -171,7 +171,7 @@ def _interrupter(run: Run, work: "asyncio.Task[None]") -> Callable[[], None]:
             work.cancel()
             return
         message = "interrupted: waiting for the calls in flight (again to stop now)"
-        print(f"\n{message}", file=sys.stderr, flush=True)
+        say(f"\n{message}", stderr=True)
         run.stop("interrupted", "interrupted")
 
     return interrupt

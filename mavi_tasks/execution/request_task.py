@@ -197,7 +197,8 @@ class RequestTask:
             attempt_id, started_us = self._intend(max_cost)
             settled = True
             try:
-                reply = await self.dispatcher.gateway.post(self.path(delivery), body)
+                urls = [part.url for part in delivery.parts if part.url is not None]
+                reply = await self.dispatcher.gateway.post(self.path(delivery), body, urls)
             except BaseException:  # cancelled, or a defect: it may have been billed
                 reply = Reply(_INTERRUPTED, None, None, self.dispatcher.clock.now() - self.sent_s)
                 self._settle(attempt_id, started_us, reply, permit, reservation, max_cost)

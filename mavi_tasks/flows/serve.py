@@ -6,7 +6,6 @@ An entrypoint is mavi_tasks.flows.label.label_media, or a flow of your own: flow
 Runs are processes of their own, in this folder; Ctrl-C pauses the schedules and stops.
 """
 
-import argparse
 import importlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,21 +19,21 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 
+from mavi_tasks.common.screen import Parser, log_to_stderr, say
 from mavi_tasks.errors import InputError, MaviError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until stopped; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m mavi_tasks.flows.serve", description=__doc__.partition("\n")[0]
-    )
+    parser = Parser(prog="python -m mavi_tasks.flows.serve", description=__doc__.partition("\n")[0])
     parser.add_argument("file", nargs="?", type=Path, default=Path("prefect.yaml"), metavar="prefect.yaml")
     parser.add_argument("--only", action="append", metavar="NAME", help="of these deployments; repeat")
     args = parser.parse_args(argv)
+    log_to_stderr()
     try:
         served = deployments(args.file, args.only)
     except MaviError as error:
-        print(f"mavi: {error}", file=sys.stderr)
+        say(f"mavi: {error}", stderr=True)
         return error.exit_status
     serve(*served)
     return 0

@@ -11,7 +11,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.parse import parse_qsl, urlsplit
 
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
@@ -26,7 +25,7 @@ from mavi_tasks.flows.environment import environment
 from mavi_tasks.gateway import embedded_sandbox
 from mavi_tasks.job import Job, load_job
 from mavi_tasks.job.endpoint import resolve_endpoint
-from mavi_tasks.media.urls import without_signature
+from mavi_tasks.media.url_secrets import secrets_in
 from mavi_tasks.planning import spool
 from mavi_tasks.planning.context import RunContext, open_context
 from mavi_tasks.planning.forecast import Forecaster
@@ -78,22 +77,14 @@ def refuse_secrets(job: Job) -> None:
         "gateway.base_url": job.gateway.base_url,
         "media.base_url": job.media.base_url,
     }
-    found = [name for name, url in urls.items() if url is not None and _is_signed(url)]
+    found = [name for name, url in urls.items() if url is not None and "://" in url and secrets_in(url)]
     if found:
         raise InputError(
-            f"{name}: holds a signature, token or password, and Prefect stores the parameters of a flow in "
+            f"{name}: may hold a signature, token or password, and Prefect stores a flow's parameters in "
             "plain text; give s3://, a public URL or a local path (credentials belong in the environment), "
             "or run it without Prefect: mavi run --no-prefect"
             for name in found
         )
-
-
-def _is_signed(url: str) -> bool:
-    if "://" not in url:
-        return False
-    whole, bare = urlsplit(url), urlsplit(without_signature(url))
-    names = [[name for name, _ in parse_qsl(one.query, keep_blank_values=True)] for one in (whole, bare)]
-    return whole.netloc != bare.netloc or names[0] != names[1]
 
 
 # -- the run

@@ -26,7 +26,7 @@ from mavi_tasks.media.local_files import RefusedError, size_text
 from mavi_tasks.media.options import MediaOptions
 from mavi_tasks.media.sniff import HEAD_BYTES, described, kind_of, mime_of
 from mavi_tasks.media.types import Kind, Media
-from mavi_tasks.media.urls import is_public
+from mavi_tasks.media.urls import is_public, stored
 
 _CONNECT_TIMEOUT_S: Final = 10.0
 _REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
@@ -70,7 +70,8 @@ def presigned_url(ref: str, options: MediaOptions) -> str:
         return str(files.sign(ref, expiration=options.sign_ttl_s))
     except Exception as error:  # every store has errors of its own
         raise RefusedError(
-            "sign_failed", f"no presigned URL for {ref}: {type(error).__name__}; check the credentials"
+            "sign_failed",
+            f"no presigned URL for {stored(ref)}: {type(error).__name__}; check the credentials",
         ) from error
 
 

@@ -21,6 +21,7 @@ from mavi_tasks.manifest import Item
 from mavi_tasks.media import Media, MediaOptions, ProbeCache, Refusal, Unit, identify, known
 from mavi_tasks.media.probe_index import ProbeIndex
 from mavi_tasks.media.types import Kind
+from mavi_tasks.media.urls import stored
 from mavi_tasks.planning import spool
 from mavi_tasks.planning.context import RunContext
 from mavi_tasks.planning.request import Request, copy_key
@@ -181,7 +182,7 @@ def _kind(item: Item) -> Kind | None:
 def _view(item: Item, units: Sequence[Unit]) -> MediaView:
     first = units[0] if units else None
     kind = first.kind if isinstance(first, Media) else "media"
-    uri = first.uri if isinstance(first, Media) else (item.media[0] if item.media else "")
+    uri = first.uri if isinstance(first, Media) else (stored(item.media[0])[:500] if item.media else "")
     return MediaView(kind=kind if units else "text", name=uri.rsplit("/", 1)[-1], uri=uri, count=len(units))
 
 

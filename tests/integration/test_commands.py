@@ -104,7 +104,7 @@ def test_the_examples_can_be_run_as_they_are(name, tmp_path, capsys):
 
 def test_a_narrow_terminal_shows_models_and_costs(job, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "mavi_tasks.reports.terminal.run.console", lambda **_: Console(width=80, color_system=None)
+        "mavi_tasks.reports.terminal.console.open_console", lambda **_: Console(width=80, color_system=None)
     )
     assert main(["run", str(job), "--out", str(tmp_path / "x"), "--quiet", "--limit", "2"]) == 0
     assert main(["run", str(job), "--out", str(tmp_path / "x"), "--limit", "2"]) == 0
