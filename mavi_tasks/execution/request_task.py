@@ -317,7 +317,7 @@ class RequestTask:
             self.repaired, self.invalid_answer = True, (attempt, outcome)
             self.retries.counted = 0
             self.prompt = labels.repair_prompt(self.request.prompt, text, error)
-            self.max_input_tokens += estimate.text_chars(self.prompt)  # a token a character, at the very most
+            self.max_input_tokens += estimate.text_bytes(self.prompt)
             row = attempt_row(attempt, self.request, self.target, "invalid_answer")
             self.dispatcher.journal.record(row, None)
             return _REPAIR
