@@ -22,6 +22,7 @@ from mavi_tasks import estimate, labels, limits
 from mavi_tasks.common.counters import ModelCounters
 from mavi_tasks.errors import MaviError
 from mavi_tasks.execution.answer_checks import empty_answer, remarks_on
+from mavi_tasks.execution.budget_stop import does_not_fit
 from mavi_tasks.execution.dispatcher import Dispatcher
 from mavi_tasks.execution.retry_state import RETRIED, RetryState
 from mavi_tasks.execution.rows import (
@@ -212,10 +213,11 @@ class RequestTask:
         return f"{delivery.endpoint}{CHAT_PATH}"
 
     async def _reserve(self, max_cost_pico: int) -> Reservation:
-        budget = self.dispatcher.budget
-        reservation = budget.try_reserve(max_cost_pico) or await budget.reserve(max_cost_pico)
+        budget, model = self.dispatcher.budget, self.target.model
+        reservation = budget.try_reserve(max_cost_pico, model) or await budget.reserve(max_cost_pico, model)
         if reservation is None:
-            self.dispatcher.stop("budget", "the next call might exceed budget_usd")
+            reason = does_not_fit(self.target, self.request, self.max_input_tokens, budget)
+            self.dispatcher.stop("budget", reason)
             raise UnsentError
         return reservation
 
