@@ -74,9 +74,9 @@ def request_tokens(
     """Input tokens of one request.
 
     `text_chars` counts system, prompt and schema together; `text_bytes` all that is sent besides media, in
-    UTF-8 (None: as many as characters). unknown: what a budget assumes for media of unknown size. Of a family
-    without a formula the text alone is expected, and at most as many tokens for each picture as the model that
-    counts most.
+    UTF-8 (None: as many as characters). unknown: what a budget assumes for media of unknown size. Of a
+    family without a formula the text alone is expected, and at most as many tokens for each picture as the
+    model that counts most.
     """
     formula = formula_of(model)
     expected, at_most = text_tokens(text_chars), float(text_chars if text_bytes is None else text_bytes)

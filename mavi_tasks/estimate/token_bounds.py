@@ -1,12 +1,12 @@
 """The most tokens that a media can count as: what a budget holds back for it.
 
-For a picture or a video of unknown size the most that its model counts for any, up to the largest there may be.
-The numbers are those of tokens.toml.
+For a picture or a video of unknown size the most that its model counts for any, up to the largest there may
+be. The numbers are those of tokens.toml.
 """
 
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
-from math import ceil
+from math import ceil, sqrt
 from typing import Any, Final
 
 Pixels = int
@@ -54,7 +54,7 @@ def _patches(patch_px: int, max_patches: int, multiplier: float) -> MostForImage
 def _grid(multiple_px: int, min_px: int, max_px: int, extra_tokens: int) -> MostForImage:
     def most(side_px: int) -> int:
         cells = min(max_px / multiple_px**2, (side_px / multiple_px + 1) ** 2)
-        return ceil(max(cells, (min_px**0.5 / multiple_px + 1) ** 2)) + extra_tokens
+        return ceil(max(cells, (sqrt(min_px) / multiple_px + 1) ** 2)) + extra_tokens
 
     return most
 
@@ -68,8 +68,8 @@ def _per_second(
 ) -> MostForVideo:
     def most(duration_s: float, width: int | None, height: int | None) -> int:
         frames = max(1, ceil(duration_s * fps))
-        return (
-            min(frames, max_frames or frames) * tokens_per_frame + ceil(duration_s) * ceil(audio_tokens_per_s)
+        return min(frames, max_frames or frames) * tokens_per_frame + ceil(duration_s) * ceil(
+            audio_tokens_per_s
         )
 
     return most
@@ -111,7 +111,7 @@ VIDEO_BOUNDS: Final[Mapping[str, Callable[..., MostForVideo]]] = {
 
 
 def other_image_rule(spec: Mapping[str, Any]) -> Callable[[int, int], int] | None:
-    """Width and height of an image -> its tokens by another reading of the vendor's documents, if there is one."""
+    """Width and height of an image -> its tokens by another reading of the documents, if there is one."""
     if spec["method"] == "tiles":
         tile_px, tokens = spec["tile_px"], spec["tokens_per_tile"]
         return lambda width, height: tokens * crops(width, height, tile_px)

@@ -15,7 +15,13 @@ from importlib.resources import files
 from math import ceil, floor, sqrt
 from typing import Any, Final, NamedTuple, Protocol
 
-from mavi_tasks.estimate.token_bounds import MostForImage, MostForVideo, image_bound, other_image_rule, video_bound
+from mavi_tasks.estimate.token_bounds import (
+    MostForImage,
+    MostForVideo,
+    image_bound,
+    other_image_rule,
+    video_bound,
+)
 
 
 class Sized(Protocol):

@@ -15,10 +15,9 @@ def does_not_fit(target: ModelTarget, request: Request, input_tokens: int, budge
     remedies = ["raise budget_usd", "set a lower max_tokens"]
     if any(media.width is None for media in request.media_items):
         remedies.append("set media.max_url_image_px and media.max_video_s to the largest media there are")
-    return (
-        f"the next call to {target.model} may cost {usd_text(usd(held_pico))} ({_output(target)}, up to "
-        f"{input_tokens:,} input tokens{raised}); {usd_text(usd(left_pico))} is left: {', or '.join(remedies)}"
-    )
+    call = f"the next call to {target.model} may cost {usd_text(usd(held_pico))}"
+    why = f"({_output(target)}, up to {input_tokens:,} input tokens{raised})"
+    return f"{call} {why}; {usd_text(usd(left_pico))} is left: {', or '.join(remedies)}"
 
 
 def _output(target: ModelTarget) -> str:

@@ -20,6 +20,7 @@ from typing import Final
 
 from mavi_tasks import estimate, labels, limits
 from mavi_tasks.common.counters import ModelCounters
+from mavi_tasks.common.money import MAX_PICO
 from mavi_tasks.errors import MaviError
 from mavi_tasks.execution.answer_checks import empty_answer, remarks_on
 from mavi_tasks.execution.budget_stop import does_not_fit
@@ -40,6 +41,7 @@ from mavi_tasks.limits.budget import Reservation
 from mavi_tasks.media import Delivery, LoaderStopped, Refusal
 from mavi_tasks.planning.request import Request
 from mavi_tasks.planning.target import ModelTarget
+from mavi_tasks.pricing.book import Cost
 from mavi_tasks.providers import CHAT_PATH
 
 PASSING_REFUSALS: Final = frozenset({"download_failed", "sign_failed", "media_timeout"})  # another day may do
@@ -224,7 +226,7 @@ class RequestTask:
     def _intend(self, max_cost: int | None) -> tuple[str, int]:
         attempt_id, started_us = self.dispatcher.attempt_id(), self.dispatcher.wall_us()
         self.dispatcher.journal.intend(
-            intent_row(attempt_id, self.request.key, self.target.model, started_us, max_cost)
+            intent_row(attempt_id, self.request.key, self.target.model, started_us, recordable(max_cost))
         )
         self.sent_s = self.dispatcher.clock.now()
         self.started_us = self.started_us or started_us
@@ -253,7 +255,8 @@ class RequestTask:
         decision = reply.decision
         completed = decision.outcome == "answered" or decision.code == "empty_answer"
         unknown_cost = completed and cost.total_pico is None  # billed, most likely, without a usage
-        exposure = max_cost if unknown_cost or decision.outcome == "in_doubt" else None
+        exposure = recordable(max_cost) if unknown_cost or decision.outcome == "in_doubt" else None
+        beyond = cost.total_pico if cost.total_pico is not None and cost.total_pico > MAX_PICO else None
         self.limiter.release(
             permit,
             "server_error" if decision.code == "not_found" else _LIMITER_OUTCOME[decision.action],
@@ -262,7 +265,9 @@ class RequestTask:
         )
         self.dispatcher.budget.settle(reservation, cost.total_pico or 0, exposure or 0)
         finished_us = self.dispatcher.wall_us()
-        attempt = Attempt(attempt_id, started_us, finished_us, reply, usage, cost, exposure, answer)
+        if beyond is not None:
+            cost = Cost(None, None, None, cost.price_id)
+        attempt = Attempt(attempt_id, started_us, finished_us, reply, usage, cost, exposure, answer, beyond)
         self._count(attempt, decision)
         self.retries.compare(self.last.reply if self.last is not None else None, reply)
         self.last = attempt
@@ -361,6 +366,11 @@ class RequestTask:
     async def _back_off(self, seconds: float) -> None:
         with self.scope.backing_off():
             await self.dispatcher.sleep(seconds)
+
+
+def recordable(pico: int | None) -> int | None:
+    """An upper bound as a column holds it: the most that fits, for what is beyond."""
+    return None if pico is None else min(pico, MAX_PICO)
 
 
 _REFUSED: Final = RetryDecision("final", "rejected", "refused")

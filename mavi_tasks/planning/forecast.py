@@ -277,7 +277,7 @@ def _dearest_warning(context: RunContext, sums: _Sums) -> list[str]:
         else "and so much of budget_usd may stay unused"
     )
     hint = (
-        f"; media behind URLs count as the largest there may be: set media.max_url_image_px and "
+        "; media behind URLs count as the largest there may be: set media.max_url_image_px and "
         "media.max_video_s to what yours are"
         if sums.unknown_media
         else "; a smaller max_tokens lowers it"

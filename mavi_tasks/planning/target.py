@@ -38,7 +38,9 @@ class ModelTarget:
     price: Price | None
     gateway: str
     schema_chars: int  # the answer schema counts as input
-    wrapping_bytes: int  # all that goes with a prompt in any request, at most: schema, parameters, fixed texts
+    wrapping_bytes: (
+        int  # all that goes with a prompt in any request, at most: schema, parameters, fixed texts
+    )
     _key_start: Any = field(repr=False, compare=False)
 
     @property
@@ -136,6 +138,9 @@ def _target(
         price=book.price(spec.model, on),
         gateway=gateway,
         schema_chars=schema_chars,
-        wrapping_bytes=FIXED_BYTES + estimate.text_bytes(job.system) + schema_chars + len(orjson.dumps(params)),
+        wrapping_bytes=FIXED_BYTES
+        + estimate.text_bytes(job.system)
+        + schema_chars
+        + len(orjson.dumps(params)),
         _key_start=sha256(orjson.dumps(start, option=orjson.OPT_SORT_KEYS) + b"\0"),
     )

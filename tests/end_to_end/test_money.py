@@ -35,7 +35,15 @@ def test_a_budget_is_never_exceeded_and_a_larger_one_goes_on_where_it_stopped(
     tmp_path, gateway, concurrency, budget
 ):
     limits = {"*": {"concurrency": concurrency}}
-    job = url_job(tmp_path, 120, gateway.base_url, models=ALL_FAMILIES[::3], limits=limits, budget_usd=budget, media=SMALL)
+    job = url_job(
+        tmp_path,
+        120,
+        gateway.base_url,
+        models=ALL_FAMILIES[::3],
+        limits=limits,
+        budget_usd=budget,
+        media=SMALL,
+    )
     done = mavi("run", job, "--json")
     assert done.code == 4, done.err
     assert done.json["status"] == "stopped"
@@ -267,3 +275,37 @@ def test_an_answer_is_kept_when_the_run_stops_before_its_repair(tmp_path):
     assert (done.code, done.json["invalid"], done.json["unsent"]) == (4, 1, 0), done.err
     (row,) = rows(tmp_path / "out")
     assert (row["answer"], row["cost_usd"]) == ("a cat", Decimal("0.000325"))
+
+
+# -- costs beyond the columns
+
+HUGE = {"gemini:gemini-2.5-flash": {"input_usd_per_mtok": 6000, "output_usd_per_mtok": 6000}}
+
+
+@pytest.mark.parametrize(("budget", "max_tokens"), [(None, 2_000_000_000), ("999999", 100)])
+def test_a_cost_beyond_what_a_column_holds_is_unknown_and_told_and_the_answer_is_kept(
+    tmp_path, budget, max_tokens
+):
+    usage = {"prompt_tokens": 10**9, "completion_tokens": 10**9}
+    body = json.dumps({"choices": [{"message": {"content": "a cat"}}], "usage": usage}).encode()
+    small = {"prompt_tokens": 1000, "completion_tokens": 10}
+    modest = json.dumps({"choices": [{"message": {"content": "a dog"}}], "usage": small}).encode()
+    with says(body, then=(modest, 200)) as base_url:
+        job = url_job(
+            tmp_path, 3, base_url, prices=HUGE, gateway={"base_url": base_url}, budget_usd=budget,
+            params={"max_tokens": max_tokens}, limits={"*": {"concurrency": 1}},
+        )  # fmt: skip
+        done = mavi(*RUN, job)
+        again = mavi(*RUN, job)
+    out = tmp_path / "out"
+    assert "Traceback" not in done.err + again.err
+    assert again.code == 0, again.err
+    assert done.json["answered"] + again.json["answered"] == 3
+    found = rows(out, where="answer = 'a cat'")
+    assert [(row["cost_usd"], row["input_tokens"]) for row in found] == [(None, 10**9)]
+    assert "12,000,000" in json.loads(found[0]["extra"])["cost_beyond_column"]
+    assert {row["cost_usd"] for row in rows(out, where="answer = 'a dog'")} == {Decimal("6.06")}
+    for table in ("attempts", "runs", "results"):
+        assert rows(out, table)
+    assert mavi("status", out, "--json").code == mavi("costs", out, "--json").code == 0
+    assert not list((out / "_journal").glob("*.sealed"))

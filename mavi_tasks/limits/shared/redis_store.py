@@ -68,7 +68,9 @@ class RedisLedger:
         self, holder: str, *, back_pico: int, least_pico: int, parts: int, last: bool, number: int
     ) -> BudgetGrant:
         return await _reply(
-            self._change(lambda state: exchange(state, holder, back_pico, least_pico, parts, number, last=last))
+            self._change(
+                lambda state: exchange(state, holder, back_pico, least_pico, parts, number, last=last)
+            )
         )
 
     async def reclaim(self, holder: str, spent_pico: int) -> None:

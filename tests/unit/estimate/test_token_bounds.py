@@ -80,7 +80,9 @@ def test_no_video_is_billed_more_tokens_than_are_held_back_known_or_not(model, c
     st.integers(1, 40),
 )
 @settings(max_examples=300)
-def test_no_frames_are_billed_more_tokens_than_are_held_back(model, width, height, duration_s, frame_px, most):
+def test_no_frames_are_billed_more_tokens_than_are_held_back(
+    model, width, height, duration_s, frame_px, most
+):
     sampling = FrameSampling(fps=1.0, max_frames=most, frame_px=frame_px)
     scale = min(1.0, frame_px / max(width, height))
     frame = Seen("image", max(1, round(width * scale)), max(1, round(height * scale)))

@@ -307,7 +307,9 @@ def test_what_is_left_and_what_is_granted_is_always_the_whole_budget(data):
     for number in range(data.draw(st.integers(1, 40))):
         holder = data.draw(st.sampled_from("abc"))
         back = data.draw(st.integers(0, held.get(holder, 0)))
-        told = exchange(state, holder, back, data.draw(st.integers(0, 300)), data.draw(st.integers(1, 8)), number)
+        told = exchange(
+            state, holder, back, data.draw(st.integers(0, 300)), data.draw(st.integers(1, 8)), number
+        )
         held[holder] = held.get(holder, 0) - back + told.granted_pico
         assert state.left >= 0
         assert state.left + sum(held.values()) == 1000
