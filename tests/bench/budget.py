@@ -35,7 +35,7 @@ from tests.support.media_files import clip, image_file
 
 ENV = {"MAVI_API_KEY": KEY}
 FAMILIES = ("gemini", "qwen", "nova", "gpt")
-MANY_CALLS = 20  # a budget for so many of its dearest calls shows how much of a budget can be used
+MANY = 10  # a budget for so many of its dearest calls shows how much of one can be used
 PICTURES = [(64, 48), (500, 400), (1024, 768), (1900, 1080), (3000, 2000), (4032, 3024)]
 CLIPS = [(3, (320, 240)), (12, (1280, 720)), (40, (640, 360)), (75, (160, 120))]
 BILLED_FAULTS = (
@@ -72,7 +72,7 @@ class Trial:
     known: Decimal  # cost and exposure, as the run reports them
     stopped: bool  # by its budget
     answered: int
-    many_calls: bool
+    dearest: Decimal  # what is set aside for its dearest call
     fields: dict[str, Any]
 
 
@@ -147,7 +147,7 @@ def job_fields(
             "media_url": [draw[rng.choice(kinds)]() for _ in range(per_item)],
             "note": f"{n} {prose(rng, 30)}",
         }
-        for n in range(rng.randint(20, 80) if source.startswith("url") else rng.randint(8, 20))
+        for n in range(rng.choice([30, 60, 300]) if source.startswith("url") else rng.randint(8, 20))
     ]
     manifest = folder / "items.jsonl"
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -208,7 +208,7 @@ def trial(
         return None
     budget = max(Decimal("0.000001"), round(expected * Decimal(10 ** rng.uniform(-1, 1)), 9))
     job = job_of(**fields, budget_usd=str(budget))
-    many_calls = budget >= MANY_CALLS * dearest_usd(job)
+    dearest = dearest_usd(job)
     gateway.reset()
     gateway.faults(**faults(rng))
     report = execute(job, ENV)
@@ -218,7 +218,7 @@ def trial(
         known=Decimal(report.cost_pico + report.exposure_pico).scaleb(-12),
         stopped=report.stop_reason == "budget",
         answered=report.total("answered"),
-        many_calls=many_calls,
+        dearest=dearest,
         fields=fields,
     )
 
@@ -249,7 +249,8 @@ def report_on(trials: Sequence[Trial]) -> dict[str, Any]:
     """The figures; ratios and shares of the budget."""
     stopped = [one for one in trials if one.stopped]
     used = [float(one.billed / one.budget) for one in stopped]
-    used_of_many = [float(one.billed / one.budget) for one in stopped if one.many_calls]
+    used_of_many = [float(one.billed / one.budget) for one in stopped if one.budget >= MANY * one.dearest]
+    unused = [float((one.budget - one.known) / one.dearest) for one in stopped]
     return {
         "jobs": len(trials),
         "over_budget": sum(one.billed > one.budget for one in trials),
@@ -258,8 +259,9 @@ def report_on(trials: Sequence[Trial]) -> dict[str, Any]:
         "stopped_by_budget": len(stopped),
         "not_one_call_fitted": sum(one.known == 0 for one in stopped),
         "median_used_when_stopped": round(statistics.median(used), 3) if used else None,
-        "stopped_with_budget_for_20_calls": len(used_of_many),
+        f"stopped_with_budget_for_{MANY}_calls": len(used_of_many),
         "median_used_of_these": round(statistics.median(used_of_many), 3) if used_of_many else None,
+        "largest_unused_in_dearest_calls": round(max(unused), 3) if unused else None,
         "answers": sum(one.answered for one in trials),
     }
 
