@@ -41,6 +41,7 @@ class Attempt:
     cost: Cost
     exposure_pico: int | None
     answer: Answer | None
+    beyond_pico: int | None = None  # what the usage costs, when no column can hold it; then `cost` is unknown
 
 
 @dataclass(frozen=True, slots=True)

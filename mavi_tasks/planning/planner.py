@@ -206,7 +206,6 @@ class ModelPlanner:
         self.on_request = on_request
         most = job.max_cost_per_item_usd
         self.most_pico = pico(most) if most is not None else None
-        self.unknown_s = job.media.configured_max_video_s
         self._repeated = RepeatedKeys()
         self._spool = SpoolWriter(plan, target, job.shard_size)
         plan.to_send[target.model] = 0
@@ -262,7 +261,12 @@ class ModelPlanner:
         target = self.target
         chars = estimate.text_chars(text, target.system) + target.schema_chars
         return estimate.request_tokens(
-            target.model, media_items, chars, sampling=target.sampling, unknown_s=self.unknown_s
+            target.model,
+            media_items,
+            chars,
+            text_bytes=estimate.text_bytes(text) + target.wrapping_bytes,
+            sampling=target.sampling,
+            unknown=target.unknown,
         )
 
     def _send(self, request: Request) -> None:

@@ -223,7 +223,8 @@ def test_workers_together_stay_within_a_configured_concurrency_and_rate(tmp_path
 
 def test_workers_together_never_spend_more_than_the_budget(tmp_path, gateway):
     gateway.reset()
-    job = job_of(tmp_path, gateway, 120, budget_usd="0.008", workers=3)
+    small = {"max_url_image_px": 1024}
+    job = job_of(tmp_path, gateway, 120, budget_usd="0.008", workers=3, media=small)
     stopped = mavi("run", job, "--json", "--quiet")
     assert stopped.code == 4, stopped.err
     assert stopped.json["stop_reason"] == "budget"

@@ -74,10 +74,10 @@ class FileLedger:
         await asyncio.to_thread(self._change, lambda _: opened(left_pico))
 
     async def exchange(
-        self, holder: str, *, back_pico: int, least_pico: int, parts: int, last: bool
+        self, holder: str, *, back_pico: int, least_pico: int, parts: int, last: bool, number: int
     ) -> BudgetGrant:
         def change(state: State) -> BudgetGrant:
-            return exchange(state, holder, back_pico, least_pico, parts, last=last)
+            return exchange(state, holder, back_pico, least_pico, parts, number, last=last)
 
         return await asyncio.to_thread(self._change, change)
 

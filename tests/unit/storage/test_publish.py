@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mavi_tasks.common.money_columns import usd_array
@@ -251,9 +251,12 @@ def test_a_folder_that_is_no_dataset_says_so(tmp_path):
         open_table(tmp_path, "results")
 
 
-@given(st.lists(st.one_of(st.none(), st.integers(-(10**17), 10**17)), max_size=50))
-def test_money_columns_equal_decimals_to_the_last_digit(amounts):
-    want = [None if a is None else Decimal(a).scaleb(-12) for a in amounts]
+@given(st.lists(st.one_of(st.none(), st.integers(-(10**17), 10**17), st.integers()), max_size=50))
+@example([10**18, 1])
+@example([10**19, None, 2])
+@example([-(2**63)])
+def test_money_columns_equal_decimals_to_the_last_digit_and_hold_nothing_beyond(amounts):
+    want = [None if a is None or abs(a) >= 10**18 else Decimal(a).scaleb(-12) for a in amounts]
     assert usd_array(amounts).to_pylist() == want
 
 
