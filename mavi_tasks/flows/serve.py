@@ -20,6 +20,7 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 
+from mavi_tasks.common.regular_file import read_text
 from mavi_tasks.errors import InputError, MaviError
 
 
@@ -52,7 +53,7 @@ def deployments(file: Path, only: Sequence[str] | None = None) -> list[RunnerDep
 
 def _read(file: Path) -> list[dict[str, Any]]:
     try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        found = yaml.safe_load(read_text(file))
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:

@@ -15,6 +15,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from mavi_tasks import providers
 from mavi_tasks.common.field_types import wrong
+from mavi_tasks.common.regular_file import read_text
 from mavi_tasks.common.suggest import nearest
 from mavi_tasks.errors import InputError
 from mavi_tasks.manifest.columns import Columns
@@ -177,7 +178,7 @@ def _file_schema(text: str, base: Path) -> Any:
     try:
         if file.stat().st_size > MAX_SCHEMA_BYTES:
             raise wrong("is too large for a schema")
-        return json.loads(file.read_text("utf-8-sig"))
+        return json.loads(read_text(file, "utf-8-sig"))
     except FileNotFoundError:
         raise wrong(_not_found(file)) from None
     except OSError as problem:
