@@ -93,7 +93,8 @@ def open_context(
     """A run on a dataset folder that can be written, with what dead runs left behind published.
 
     dry: the dataset is left as it is, or absent; scratch: where the plan is spooled then. run_id, started_us:
-    of a run that another process began; None = a new run. Raises InputError (no price for a budget) or StorageError.
+    of a run that another process began; None = a new run. Raises InputError (no price for a
+    budget) or StorageError.
     """
     wall_us = wall_clock()
     began_us = wall_us() if started_us is None else started_us
