@@ -1,6 +1,7 @@
 """Run the flow label_media from code that is not async: `mavi run --prefect`."""
 
 import asyncio
+import os
 from typing import Any, Final
 
 from prefect import State
@@ -21,6 +22,9 @@ def run(job: Job, *, retry_invalid: bool = False) -> RunReport:
     Uses the Prefect API that is configured, else a temporary server, which takes ten seconds to start.
     """
     tasks.refuse_secrets(job)  # before Prefect stores them
+    # Prefect starts its temporary server by `python -m`, with the key in its environment: no module of the
+    # current folder is run there.
+    os.environ["PYTHONSAFEPATH"] = "1"
     with tasks.collected_reports() as reports:
         try:
             with temporary_settings({PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: SERVER_STARTUP_S}):

@@ -8,6 +8,7 @@ Runs are processes of their own, in this folder; Ctrl-C pauses the schedules and
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,13 +33,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("file", nargs="?", type=Path, default=Path("prefect.yaml"), metavar="prefect.yaml")
     parser.add_argument("--only", action="append", metavar="NAME", help="of these deployments; repeat")
     args = parser.parse_args(argv)
+    here = str(Path.cwd())
+    if not {"", here} & set(sys.path):
+        sys.path.append(here)  # for flows of the user's own; behind all that is installed
     try:
         served = deployments(args.file, args.only)
     except MaviError as error:
         print(f"mavi: {error}", file=sys.stderr)
         return error.exit_status
+    if not any(map(_is_of_this_folder, served)):  # runs need no module of this folder: none is run by chance
+        os.environ["PYTHONSAFEPATH"] = "1"
     serve(*served)
     return 0
+
+
+def _is_of_this_folder(deployment: RunnerDeployment) -> bool:
+    module = sys.modules[str(deployment.entrypoint).rpartition(".")[0]]
+    return Path(module.__file__ or "").resolve().is_relative_to(Path.cwd().resolve())
 
 
 def deployments(file: Path, only: Sequence[str] | None = None) -> list[RunnerDeployment]:
