@@ -96,7 +96,7 @@ BAD = {
     ),
     "answer class is not trusted": (
         "answer_schema: json.decoder:JSONDecoder\n",
-        "would run the code of json.decoder, which you have not trusted. If it may run, say so once: mavi run",
+        "would run the code of json.decoder, which you have not trusted. If it may run, say so once:",
     ),
     "answer schema is empty": ("answer_schema: {}\n", "answer_schema: is empty"),
     "system as a number": ("system: 5\n", "system: 5 must be text; put it in quotes"),

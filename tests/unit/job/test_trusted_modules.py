@@ -1,4 +1,4 @@
-"""A job's module runs only when its user has said so: by a flag, in a list of their own, or in the environment."""
+"""A job's module runs only when its user has said so: by a flag, in their settings, or in the environment."""
 
 import os
 import sys
@@ -97,7 +97,7 @@ def test_the_trusted_module_is_never_another_one_of_its_name(folder, tmp_path):
 def test_an_installed_module_runs_only_when_it_is_trusted_by_its_name(folder, schema, monkeypatch):
     path = job_file(folder, schema)
     monkeypatch.delitem(sys.modules, "antigravity", raising=False)
-    with pytest.raises(InputError, match="have not trusted|no module"):
+    with pytest.raises(InputError, match=r"have not trusted|no module"):
         load_job(path)
     assert "antigravity" not in sys.modules
 
