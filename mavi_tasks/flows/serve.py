@@ -1,9 +1,10 @@
 """Serve the deployments of prefect.yaml from this process: schedules on one machine, without a work pool.
 
-    python -m mavi_tasks.flows.serve [prefect.yaml]       # needs a Prefect API: prefect server start
+    python -P -m mavi_tasks.flows.serve [prefect.yaml]    # needs a Prefect API: prefect server start
 
 An entrypoint is mavi_tasks.flows.label.label_media, or a flow of your own: flows/label.py:label_media.
-Runs are processes of their own, in this folder; Ctrl-C pauses the schedules and stops.
+Runs are processes of their own, in this folder; Ctrl-C pauses the schedules and stops. With -P, no module of
+this folder is run by chance.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from mavi_tasks.errors import InputError, MaviError
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until stopped; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m mavi_tasks.flows.serve", description=__doc__.partition("\n")[0]
+        prog="python -P -m mavi_tasks.flows.serve", description=__doc__.partition("\n")[0]
     )
     parser.add_argument("file", nargs="?", type=Path, default=Path("prefect.yaml"), metavar="prefect.yaml")
     parser.add_argument("--only", action="append", metavar="NAME", help="of these deployments; repeat")
@@ -41,10 +42,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MaviError as error:
         print(f"mavi: {error}", file=sys.stderr)
         return error.exit_status
-    if not any(map(_is_of_this_folder, served)):  # runs need no module of this folder: none is run by chance
-        os.environ["PYTHONSAFEPATH"] = "1"
+    keep_this_folder_out_of_runs(served)
     serve(*served)
     return 0
+
+
+def keep_this_folder_out_of_runs(served: Sequence[RunnerDeployment]) -> None:
+    """Have the processes of flow runs take no module from this folder, unless it holds one of the flows.
+
+    Prefect starts them by `python -m`, with the key in their environment: a `base64.py` here would be run.
+    """
+    if not any(map(_is_of_this_folder, served)):
+        os.environ["PYTHONSAFEPATH"] = "1"
 
 
 def _is_of_this_folder(deployment: RunnerDeployment) -> bool:
