@@ -21,38 +21,18 @@ from tests.support.gateways import KEY, environment, remote_sandbox, url_job, wr
 MODEL = "gemini:gemini-2.5-flash"
 STOLEN = "import os\nopen(os.environ['LOOT'], 'a').write(__name__ + '\\n')\nraise ImportError(__name__)\n"
 # Modules that Python, Dask, Prefect and mavi load at their start, or soon after it.
-SHADOWED = [
-    "base64",
-    "runpy",
-    "multiprocessing",
-    "sitecustomize",
-    "usercustomize",
-    "json",
-    "asyncio",
-    "pickle",
-    "ssl",
-    "uvicorn",
-    "prefect",
-    "distributed",
-    "dask",
-    "orjson",
-    "pydantic",
-    "pyarrow",
-    "mavi",
-    "encodings",
-    "uuid",
-    "_strptime",
-    "readline",
-    "httpx",
-    "anyio",
-    "cloudpickle",
-    "msgpack",
-    "tornado",
-    "yaml",
-    "logging",
-]
-CLASS = "from pathlib import Path\nPath(__file__).with_name('ran').touch()\nfrom pydantic import BaseModel\n" \
-        "class Pet(BaseModel):\n    animal: str\n"  # fmt: skip
+SHADOWED = (
+    "base64", "runpy", "multiprocessing", "sitecustomize", "usercustomize", "json", "asyncio", "pickle",
+    "ssl", "uvicorn", "prefect", "distributed", "dask", "orjson", "pydantic", "pyarrow", "mavi", "encodings",
+    "uuid", "_strptime", "readline", "httpx", "anyio", "cloudpickle", "msgpack", "tornado", "yaml", "logging",
+)  # fmt: skip
+CLASS = """
+from pathlib import Path
+from pydantic import BaseModel
+Path(__file__).with_name("ran").touch()
+class Pet(BaseModel):
+    animal: str
+"""
 
 
 # -- the state folder
