@@ -52,10 +52,23 @@ def task_runner(job: Job, workers: int) -> Iterator[Any]:
 
     with (
         tempfile.TemporaryDirectory(prefix="mavi-dask-", ignore_cleanup_errors=True) as scratch,
+        _kept_environment("PYTHONSAFEPATH"),
         dask.config.set(_CONFIG),
         DaskTaskRunner(cluster_kwargs=_own_cluster(workers, scratch)) as runner,
     ):
         yield runner
+
+
+@contextmanager
+def _kept_environment(name: str) -> Iterator[None]:
+    """A variable as it was, at the end: Dask sets those of its workers in this process, and leaves them."""
+    before = os.environ.get(name)
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
 
 
 def _own_cluster(workers: int, scratch: str) -> dict[str, Any]:

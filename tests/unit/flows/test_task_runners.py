@@ -1,6 +1,7 @@
 """Nobody but the run talks to the Dask cluster that it makes; another cluster is spoken to by TLS."""
 
 import asyncio
+import os
 import stat
 import sys
 import urllib.request
@@ -71,6 +72,7 @@ def test_the_cluster_of_a_run_talks_to_nobody_else(job, tmp_path, monkeypatch):
     for name in ("runpy", "multiprocessing", "base64"):
         (tmp_path / "here" / f"{name}.py").write_text("raise SystemExit('planted')")
     monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
     with task_runners.task_runner(job, 1) as runner:
         client = runner.client
         found = client.submit(look, pure=False).result(timeout=60)
@@ -92,6 +94,7 @@ def test_the_cluster_of_a_run_talks_to_nobody_else(job, tmp_path, monkeypatch):
     assert found["safe"] and "" not in found["path"]
     assert mode == 0o700 and Path(found["folder"]).parents[1].name.startswith("mavi-dask-")
     assert not Path(found["folder"]).parents[1].exists()
+    assert "PYTHONSAFEPATH" not in os.environ, "other children of this process are started as before"
 
 
 def entered(job, monkeypatch, address, **environment):
