@@ -2,11 +2,13 @@
 
 import asyncio
 import signal
+import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from mavi_tasks.common.counters import ModelCounters
@@ -73,7 +75,11 @@ def opened(job: Job, env: Mapping[str, str], *, dry: bool = False) -> Iterator[R
     tune_gc()
     endpoint = resolve_endpoint(job.gateway, env, sends=not dry)
     with embedded_sandbox.gateway(job, endpoint) as (endpoint, options):
-        yield open_context(job, endpoint, options=options, dry=dry)
+        if not dry:
+            yield open_context(job, endpoint, options=options)
+            return
+        with tempfile.TemporaryDirectory(prefix="mavi-plan-") as scratch:
+            yield open_context(job, endpoint, options=options, dry=True, scratch=Path(scratch))
 
 
 def plan(

@@ -5,7 +5,7 @@ stays in this process, in `_RUNS`; parameters hold names only, because Prefect s
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from mavi_tasks.execution.run import RequestFilter, Run
 from mavi_tasks.execution.run_report import RunReport
 from mavi_tasks.flows.environment import environment
 from mavi_tasks.gateway import embedded_sandbox
-from mavi_tasks.job import Job, load_job
+from mavi_tasks.job import Job, load_job, trusted_modules
 from mavi_tasks.job.endpoint import resolve_endpoint
 from mavi_tasks.media.url_secrets import secrets_in
 from mavi_tasks.planning import spool
@@ -62,7 +62,28 @@ def publish_report(report: RunReport) -> RunReport:
 
 
 def _load(value: Any) -> Any:
-    return load_job(Path(value)) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return load_job(Path(value))
+    if isinstance(value, Mapping):
+        _refuse_code(value)
+    return value
+
+
+def _refuse_code(fields: Mapping[str, Any]) -> None:
+    """Raise InputError when a parameter would have this machine import Python code.
+
+    Whoever can start a flow run by Prefect's API gives its parameters.
+    """
+    schema = fields.get("answer_schema")
+    if isinstance(schema, str) and trusted_modules.names_a_class(schema):
+        raise InputError(
+            f"answer_schema {schema!r}: a flow's parameter cannot name a Python class, because importing it "
+            "runs its code: give the JSON Schema, a file that holds it, or the path of a job file"
+        )
+    if fields.get("source") is not None:
+        raise InputError(
+            "source: cannot be given in a flow's parameter: give the path of the job file, not its fields"
+        )
 
 
 # A job as a flow's parameter: its fields (Prefect's UI makes a form of them), or the path of a job file.

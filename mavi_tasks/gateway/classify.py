@@ -13,6 +13,7 @@
 Whether an attempt was billed is a separate question: `in_doubt` when a reply may have been lost (a timeout or
 a reset after sending, a gateway error, a body that cannot be read), and when a reply neither holds an answer
 nor reports an error or usage. The contract has no idempotency key, so such an attempt may have cost money.
+A whole answer is kept under every status but an error's (400 to 599), also 206 or 999: it is paid for.
 """
 
 import email.utils
@@ -158,7 +159,7 @@ def read_reply(
     payload: Mapping[str, Any] | None = _unwrapped(_json_object(raw))
     if payload is not None and raw is not None:
         payload = redaction.payload(payload, raw, urls)
-    if status == 200 and payload is not None and _plainly_good(payload):
+    if not _is_error(status) and payload is not None and _plainly_good(payload):
         return Reply(OK, status, payload, latency_s)
     decision = decide(status, headers, payload, raw)
     message = redaction.message(decision.message or "", urls, MAX_MESSAGE_CHARS)
@@ -166,6 +167,11 @@ def read_reply(
     if code not in _OWN_CODES:
         code = redaction.message(code, urls, MAX_CODE_CHARS)
     return Reply(replace(decision, code=code, message=message), status, payload, latency_s)
+
+
+def _is_error(status: int) -> bool:
+    """Whether the status alone says that there is no answer; others that HTTP does not know say nothing."""
+    return 400 <= status < 600
 
 
 def _unwrapped(payload: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -220,9 +226,9 @@ def decide(
     status: int, headers: Mapping[str, str], payload: Mapping[str, Any] | None, raw: bytes | None
 ) -> RetryDecision:
     """The decision on a reply that is not plainly good; code and message are not yet redacted, nor cut."""
-    if payload is None and status < 400:
+    if payload is None and not _is_error(status):
         return RetryDecision("again", "in_doubt", "unreadable", f"the reply {_unreadable(raw)}")
-    if status < 400 and payload is not None and not _reports_error(payload):
+    if not _is_error(status) and payload is not None and not _reports_error(payload):
         return RetryDecision("refetch", "in_doubt", "empty_answer", "the reply holds no answer")
     code, message = _error_of(payload)
     action, outcome, name = _meaning(status, code, message)
@@ -265,7 +271,7 @@ def _meaning(status: int, code: str, message: str) -> tuple[Action, Outcome, str
         named = _STATUS[429]
     if named is not None:
         return named
-    general = _STATUS.get(status) if status >= 400 else _STATUS.get(_number(code))
+    general = _STATUS.get(status) if _is_error(status) else _STATUS.get(_number(code))
     if general is None or general[0] in ("final", "again"):
         text = message.lower()
         for phrases, meaning in _PHRASES:
@@ -273,10 +279,8 @@ def _meaning(status: int, code: str, message: str) -> tuple[Action, Outcome, str
                 return meaning
     if general is not None:
         return general
-    if status >= 500:
-        return _STATUS[500]
-    if status >= 400:
-        return _STATUS[400]
+    if _is_error(status):
+        return _STATUS[500 if status >= 500 else 400]
     return ("final", "failed", code.lower() or "errored")
 
 

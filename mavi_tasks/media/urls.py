@@ -1,8 +1,6 @@
 """What a media reference is: a URL, a bucket object, a data URL or a path; and its form without secrets."""
 
-import ipaddress
 import re
-import socket
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -68,7 +66,6 @@ _NAME_KEYS: Final = frozenset(
     ("format", "fm", "ext", "file", "filename", "name", "response-content-disposition")
 )
 _YOUTUBE: Final = frozenset(("youtube.com", "www.youtube.com", "m.youtube.com", "youtu.be"))
-_PRIVATE_SUFFIXES: Final = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,46 +200,6 @@ def _host_of_netloc(netloc: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0].lower()
-
-
-@lru_cache(maxsize=4096)
-def is_private_host(host: str) -> bool:
-    """Whether a host, by its name alone, cannot be reached from outside: loopback, private, without dots.
-
-    Numbers are read as resolvers read them: 127.1, 0x7f000001 and 2130706433 are loopback. Names are not
-    looked up here; downloads check the address they connect to.
-    """
-    name = host.rstrip(".").lower()
-    address = _address(name)
-    if address is not None:
-        return not is_public(address)
-    return "." not in name or name.endswith(_PRIVATE_SUFFIXES)
-
-
-def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(name.partition("%")[0])
-    except ValueError:
-        pass
-    try:
-        return ipaddress.IPv4Address(socket.inet_aton(name))
-    except (OSError, UnicodeError):
-        return None
-
-
-def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Whether an address is out on the internet, seen through IPv4-in-IPv6 forms (mapped, 6to4, NAT64)."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or _nat64(address)
-        if inner is not None:
-            return is_public(inner)
-    return address.is_global and not address.is_multicast
-
-
-def _nat64(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    if address in ipaddress.IPv6Network("64:ff9b::/96"):
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return None
 
 
 def path_of(ref: str) -> str:

@@ -78,7 +78,7 @@ def make_plan(
 
 def _look_at_damage(context: RunContext, *, pay_again: bool) -> None:
     root = context.dataset.root
-    if context.dry:
+    if context.scratch is not None:  # only a plan
         damage.report(root)
     elif pay_again:
         damage.settle(root)

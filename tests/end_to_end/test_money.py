@@ -210,6 +210,29 @@ def test_a_copy_that_comes_later_shares_the_answer_of_an_earlier_run(tmp_path, g
     )
 
 
+@pytest.mark.parametrize("status", [201, 206, 302, 999])
+def test_a_whole_answer_under_a_strange_status_is_kept_and_never_paid_again(tmp_path, status):
+    usage = {"prompt_tokens": 1000, "completion_tokens": 10}
+    good = json.dumps({"choices": [{"message": {"content": "a cat"}}], "usage": usage}).encode()
+    with says(good, status) as base_url:
+        done = mavi(*RUN, url_job(tmp_path, 1, base_url, gateway={"base_url": base_url}))
+    assert (done.code, done.json["answered"]) == (0, 1), done.err
+    (row,) = rows(tmp_path / "out")
+    assert (row["answer"], row["attempts"]) == ("a cat", 1)
+    assert row["cost_usd"] == spent(tmp_path / "out", "attempts") == Decimal("0.000325")
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_whole_answer_under_an_error_is_paid_for_every_time_it_comes(tmp_path, status):
+    usage = {"prompt_tokens": 1000, "completion_tokens": 10}
+    good = json.dumps({"choices": [{"message": {"content": "a cat"}}], "usage": usage}).encode()
+    with says(good, status, then=(good, 200)) as base_url:
+        done = mavi(*RUN, url_job(tmp_path, 1, base_url, gateway={"base_url": base_url}))
+    assert (done.code, done.json["answered"]) == (0, 1), done.err
+    assert one(tmp_path / "out", "results", "attempts") == 2
+    assert spent(tmp_path / "out", "attempts") == Decimal("0.000650")  # twice 1000*0.30/1e6 + 10*2.50/1e6
+
+
 # -- schemas
 
 PET = {

@@ -259,8 +259,9 @@ def test_a_remote_cluster_needs_a_store_that_its_machines_share(tmp_path, gatewa
 
     monkeypatch.setenv("MAVI_DASK_ADDRESS", "tcp://10.0.0.7:8786")
     job = load_job(job_of(tmp_path, gateway, runner="dask"))
-    with pytest.raises(InputError, match="shared_limits: file is for one machine"):
-        task_runners.task_runner(job, 2)
+    runner = task_runners.task_runner(job, 2)
+    with pytest.raises(InputError, match="shared_limits: file is for one machine"), runner:
+        pass
 
 
 # -- a shard in a worker of a cluster

@@ -32,6 +32,18 @@ CASES = [
     (200, GOOD, "ok", "answered", None),
     (200, {**GOOD, "code": 200, "msg": "success"}, "ok", "answered", None),
     (200, {**GOOD, "status": None, "code": "0000"}, "ok", "answered", None),
+    (201, GOOD, "ok", "answered", None),  # a whole answer is kept under every status that is no error
+    (203, GOOD, "ok", "answered", None),
+    (206, GOOD, "ok", "answered", None),
+    (302, GOOD, "ok", "answered", None),
+    (600, GOOD, "ok", "answered", None),
+    (999, envelope("0000", "success") | {"data": GOOD}, "ok", "answered", None),
+    (206, '{"choices": [{"te', "again", "in_doubt", "unreadable"),
+    (999, "", "again", "in_doubt", "unreadable"),
+    (999, {"choices": []}, "refetch", "in_doubt", "empty_answer"),
+    (999, envelope(402, "Insufficient balance"), "stop_run", "rejected", "no_balance"),
+    (429, GOOD, "throttled", "throttled", "rate_limited"),  # its usage is still paid for, and recorded
+    (502, GOOD, "again", "in_doubt", "bad_gateway"),
     (200, envelope("0000", "success") | {"data": GOOD}, "ok", "answered", None),
     (200, envelope(429, "slow down") | {"data": GOOD}, "throttled", "throttled", "rate_limited"),
     (200, envelope("0001", "network", failed=True) | {"data": GOOD}, "again", "failed", "transient"),

@@ -100,11 +100,11 @@ BAD = {
     ),
     "answer class is missing": (
         "answer_schema: no_such_module:Pet\n",
-        "cannot be imported: ModuleNotFoundError",
+        "cannot be imported: there is no module no_such_module beside the job file, and none installed",
     ),
-    "answer class is none": (
-        "answer_schema: json:JSONDecoder\n",
-        "must name a pydantic class; json has none",
+    "answer class is not trusted": (
+        "answer_schema: json.decoder:JSONDecoder\n",
+        "would run the code of json.decoder, which you have not trusted. If it may run, say so once:",
     ),
     "answer schema is empty": ("answer_schema: {}\n", "answer_schema: is empty"),
     "system as a number": ("system: 5\n", "system: 5 must be text; put it in quotes"),

@@ -2,8 +2,10 @@
 
 import asyncio
 import itertools
+import stat
 import subprocess
 import sys
+import time
 
 import fakeredis
 import pytest
@@ -20,7 +22,7 @@ from mavi_tasks.limits.shared import (
     limit_name,
 )
 from mavi_tasks.limits.shared.budget_ledger import exchange, opened
-from mavi_tasks.limits.shared.file_store import FileLedger, FileRateLeases
+from mavi_tasks.limits.shared.file_store import FileLedger, FileRateLeases, machine_folder
 from mavi_tasks.limits.shared.redis_store import RedisLedger, RedisRateLeases
 from tests.support.clock import FakeClock
 from tests.support.gateways import REPOSITORY, environment
@@ -229,9 +231,32 @@ def test_processes_of_one_machine_never_get_the_same_lease(tmp_path):
     assert all(b - a > 0.5 for a, b in itertools.pairwise(starts))
 
 
-def test_a_file_from_before_a_restart_of_the_machine_is_forgotten(tmp_path):
-    (tmp_path / "x").write_text("1e12")
-    assert asyncio.run(FileRateLeases(tmp_path).lease("x", 1.0)) == 0.0
+@pytest.mark.parametrize("content", ["1e12", "another-boot {soon}", "{boot} 1e12", "{boot} 1.", "{boot}", ""])
+def test_a_file_from_before_a_restart_of_the_machine_or_cut_short_is_forgotten(tmp_path, content):
+    permits = FileRateLeases(tmp_path)
+    asyncio.run(permits.lease("x", 1.0))
+    boot = (tmp_path / "x").read_text().partition(" ")[0]
+    (tmp_path / "x").write_text(content.format(boot=boot, soon=time.monotonic() + 60))
+    assert asyncio.run(permits.lease("x", 1.0)) == 0.0
+
+
+def test_leases_lie_in_a_folder_of_the_user_that_others_cannot_enter(tmp_path):
+    folder = machine_folder({"XDG_STATE_HOME": str(tmp_path)})
+    asyncio.run(FileRateLeases(folder).lease("x", 1.0))
+    assert folder.is_relative_to(tmp_path / "mavi" / "limits")
+    folders = (folder, *folder.relative_to(tmp_path).parents)
+    assert {stat.S_IMODE((tmp_path / one).stat().st_mode) for one in folders[:-1]} == {0o700}
+    assert stat.S_IMODE((folder / "x").stat().st_mode) == 0o600
+
+
+def test_a_link_in_place_of_a_lease_is_neither_read_nor_written(tmp_path):
+    (tmp_path / "other").write_text("kept")
+    permits = FileRateLeases(tmp_path / "limits")
+    (tmp_path / "limits").mkdir()
+    (tmp_path / "limits" / "x").symlink_to(tmp_path / "other")
+    with pytest.raises(StoreError, match="is a link"):
+        asyncio.run(permits.lease("x", 1.0))
+    assert (tmp_path / "other").read_text() == "kept"
 
 
 def test_a_folder_that_cannot_be_written_gives_no_lease(tmp_path):
