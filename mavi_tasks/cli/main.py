@@ -5,13 +5,15 @@ runs, so that `mavi --help` answers at once.
 """
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from mavi_tasks.cli import compare, costs, doctor, export, models, plan, price, run, sandbox, status
+from mavi_tasks.common import screen
 from mavi_tasks.common.version import __version__
 from mavi_tasks.errors import InputError, MaviError
 
@@ -29,6 +31,7 @@ COMMANDS: Final[tuple[tuple[str, Options, Command, str], ...]] = (
     ("sandbox", sandbox.options, sandbox.command, "serve the embedded gateway"),
     ("doctor", doctor.options, doctor.command, "check key, gateway, Prefect, disk and versions"),
 )
+EXIT_DAMAGED: Final = 3  # files of a dataset are damaged, and were left out
 EXIT_INTERRUPTED: Final = 130
 
 
@@ -36,10 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status. No error of ours ends in a traceback."""
     args = parser().parse_args(sys.argv[1:] if argv is None else list(argv))
     level = logging.INFO if getattr(args, "verbose", False) else logging.WARNING
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("mavi").setLevel(level)
+    screen.log_to_stderr(level)
     try:
-        return int(args.command(args))
+        with _damage_shown() as shown:
+            status = int(args.command(args))
+        return status or (EXIT_DAMAGED if shown else 0)
     except InputError as error:
         _print_errors(error.problems)
         return error.exit_status
@@ -59,18 +63,38 @@ def main(argv: Sequence[str] | None = None) -> int:
         return MaviError.exit_status
 
 
+@contextlib.contextmanager
+def _damage_shown() -> Iterator[set[str]]:
+    """Prints what is logged of damaged files, each once; yields what was printed."""
+    shown: set[str] = set()
+
+    def show(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if message not in shown:
+            shown.add(message)
+            _print_errors([message])
+        return False
+
+    damage_log = logging.getLogger("mavi.damage")
+    damage_log.addFilter(show)
+    try:
+        yield shown
+    finally:
+        damage_log.removeFilter(show)
+
+
 def _print_errors(messages: Sequence[str]) -> None:
     for message in messages:
-        print(f"mavi: {message}", file=sys.stderr)
+        screen.say(f"mavi: {message}", stderr=True)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> screen.Parser:
     """The parser of the whole command line."""
-    whole = argparse.ArgumentParser(
+    whole = screen.Parser(
         prog="mavi",
         description="Label media with vision models, choose between the models, account for every dollar.",
-        epilog="Exit status: 0 all answered, 2 wrong input (nothing was sent), 3 some rows failed, "
-        "4 stopped early (run again to go on), 130 interrupted (likewise).",
+        epilog="Exit status: 0 all answered, 2 wrong input (nothing was sent), 3 some rows failed, or files "
+        "are damaged, 4 stopped early (run again to go on), 130 interrupted (likewise).",
     )
     whole.add_argument("--version", action="version", version=f"mavi {__version__}")
     commands = whole.add_subparsers(metavar="COMMAND", required=True)
