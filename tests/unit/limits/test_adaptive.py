@@ -195,7 +195,7 @@ def test_scattered_refusals_cost_about_as_many_requests_as_they_are(scattered, m
 @pytest.mark.parametrize("scattered", [0.01, 0.05, 0.2])
 def test_scattered_refusals_do_not_stop_a_search_without_configured_limits(scattered):
     """Nothing is configured: the search goes on to the most that is allowed at a time."""
-    assert wall_to_ideal(60_000, 1, latency_s=0.3, cap=None, scattered=scattered) <= 1.5
+    assert wall_to_ideal(60_000, 1, latency_s=0.3, cap=None, scattered=scattered) <= 1.8
 
 
 @pytest.mark.parametrize("rate_per_s", [100, 500])
