@@ -42,6 +42,7 @@ Runner = Annotated[
     BeforeValidator(one_of("threads", "processes", "dask")),
     BeforeValidator(_supported_runner),
 ]
+MAX_MODELS: Final = 500
 BY_PREFECT: Final = ("dask",)  # runners that need a Prefect flow
 Store = Annotated[Literal["file", "redis", "prefect"], BeforeValidator(one_of("file", "redis", "prefect"))]
 Durability = Annotated[Literal["group", "os", "always"], BeforeValidator(one_of("group", "os", "always"))]
@@ -193,6 +194,8 @@ class Job(StrictModel):
         items = [value] if isinstance(value, str | Mapping | ModelSpec) else value
         if not isinstance(items, list | tuple):
             return value
+        if len(items) > MAX_MODELS:
+            raise wrong(f"has {len(items):,} models; at most {MAX_MODELS} are asked in one job")
         found, specs = validators.Found(), {}
         for index, item in enumerate(items):
             try:

@@ -3,18 +3,21 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, Final
 
 from mavi_tasks.errors import InputError
-from mavi_tasks.manifest.bounds import BATCH_BYTES, columns_problem
-from mavi_tasks.manifest.parquet_pages import PageProblem, pages
+from mavi_tasks.manifest.bounds import BATCH_BYTES, MAX_ROW_BYTES, TOO_LONG, columns_problem
+from mavi_tasks.manifest.parquet_pages import Chunk, PageProblem, chunk_size, row_groups
 from mavi_tasks.manifest.problems import Problems
 from mavi_tasks.manifest.rows import Batch, Rows
 from mavi_tasks.manifest.source import Source
 
 MAX_PAGE_BYTES: Final = 128_000_000  # unpacked; writers make pages of about 1 MB
-MAX_LIST_VALUES: Final = 20_000_000  # of a column of lists, in one row group: a row may hold all of them
-MAX_BATCH_BYTES: Final = 128_000_000  # of one column, when its longest value stood in every row
+MAX_BATCH_BYTES: Final = 128_000_000  # when every row held the longest value of each column
+# Of a column of lists or structs, in one row group, because a single row may hold all of them.
+MAX_LIST_VALUES: Final = 20_000_000
+MAX_LIST_BYTES: Final = 512_000_000
 
 _BUFFER: Final = 1 << 20
 _UNREADABLE: Final = object()
@@ -56,49 +59,45 @@ def _batches(
 
     with source.binary() as file:
         table, row = _open(source, file), 0
-        lines, rows, size = list[int](), list[tuple[Any, ...]](), 0
+        lines, rows, size = [], list[tuple[Any, ...]](), 0
         try:
-            for group in range(table.num_row_groups):
-                most = min(batch_rows, _rows_at_once(file, table.metadata.row_group(group), set(names)))
+            for group, chunks in enumerate(row_groups(file)):
+                most = min(batch_rows, _rows_at_once(file, chunks, set(names)))
                 for batch in table.iter_batches(most, [group], columns=list(names), use_threads=False):
-                    some_lines, some_rows = _rows(source, problems, batch, names, row + 1)
-                    lines += some_lines
-                    rows += some_rows
+                    some_lines, some = _rows(source, problems, batch, names, row + 1)
+                    lines.append(some_lines)
+                    rows += some
                     row, size = row + batch.num_rows, size + batch.nbytes
                     if len(rows) + most > batch_rows or size > BATCH_BYTES:
-                        yield lines, rows
+                        yield list(chain.from_iterable(lines)), rows
                         lines, rows, size = [], [], 0
             if rows:
-                yield lines, rows
+                yield list(chain.from_iterable(lines)), rows
         except PageProblem as problem:
             raise InputError(f"{source.name}: {problem}") from None
         except (pa.ArrowException, OSError, ValueError) as problem:
             raise InputError(f"{source.name}: cannot be read after row {row}: {_line(problem)}") from problem
 
 
-def _rows_at_once(file: Any, group: Any, names: set[str]) -> int:
-    """How many rows of a row group fit in memory whatever its pages unpack to. Raises PageProblem."""
-    longest = 1
-    for index in range(group.num_columns):
-        column = group.column(index)
-        name = column.path_in_schema.partition(".")[0]
+def _rows_at_once(file: Any, chunks: Sequence[Chunk], names: set[str]) -> int:
+    """How many rows of a row group fit in memory, whatever they unpack to. Raises PageProblem."""
+    row_bytes = 1
+    for chunk in chunks:
+        name, *below = chunk.path
         if name not in names:
             continue
-        values = 0
-        for page in pages(file, column):
-            if page.bytes > MAX_PAGE_BYTES:
-                raise PageProblem(
-                    f"column {name} has a page of {page.bytes:,} bytes when unpacked; at most "
-                    f"{MAX_PAGE_BYTES:,} are read: keep media in files, or write smaller pages"
-                )
-            longest = max(longest, page.longest_repeated, page.bytes // max(page.values, 1))
-            values += page.values
-        if "." in column.path_in_schema and values > MAX_LIST_VALUES:
+        size = chunk_size(file, chunk, MAX_PAGE_BYTES)
+        if size.longest_bytes > MAX_ROW_BYTES:
+            raise PageProblem(f"column {name} may have a value that {TOO_LONG}")
+        most = size.bytes + size.values * size.longest_bytes
+        if below and (size.values > MAX_LIST_VALUES or most > MAX_LIST_BYTES):  # all may lie in one row
             raise PageProblem(
-                f"column {name} has {values:,} values in one row group; at most {MAX_LIST_VALUES:,} are read: "
+                f"column {name} has {size.values:,} values of up to {size.longest_bytes:,} bytes in one row "
+                f"group; at most {MAX_LIST_VALUES:,} and {MAX_LIST_BYTES:,} bytes are read: "
                 "write smaller row groups"
             )
-    return max(1, MAX_BATCH_BYTES // longest)
+        row_bytes += size.longest_bytes
+    return max(1, MAX_BATCH_BYTES // row_bytes)
 
 
 def _rows(
@@ -108,29 +107,32 @@ def _rows(
     import pyarrow as pa
 
     by_name = {field.name: batch.column(index) for index, field in enumerate(batch.schema)}
-    columns = [_values(_plain(pa, by_name[name])) for name in names]
+    columns: list[list[Any]] = []
+    bad: dict[int, str] = {}
+    for name in names:
+        values, unreadable = _values(_plain(pa, by_name[name]))
+        columns.append(values)
+        bad |= dict.fromkeys(unreadable, name)
     rows = list(zip(*columns, strict=True)) if columns else [()] * batch.num_rows
-    bad = {
-        index: name
-        for name, column in zip(names, columns, strict=True)
-        for index in _unreadable(column)
-    }
-    for index, name in sorted(bad.items()):
-        kind = by_name[name].type
-        problems.add(f"{source.name}:{first + index}: {name} is out of the range of dates and times ({kind})")
     lines = range(first, first + batch.num_rows)
     if not bad:
         return lines, rows
+    for index, name in sorted(bad.items()):
+        problems.add(
+            f"{source.name}:{lines[index]}: {name} is a date or a time that cannot be read "
+            f"({by_name[name].type}, year 1 to 9999)"
+        )
     kept = [index for index in range(batch.num_rows) if index not in bad]
     return [lines[index] for index in kept], [rows[index] for index in kept]
 
 
-def _values(column: Any) -> Any:
-    """The values as Python has them; `_UNREADABLE` for a date before year 1, an unknown time zone."""
+def _values(column: Any) -> tuple[list[Any], list[int]]:
+    """The values as Python has them, and where it has none: a date before year 1, an unknown time zone."""
     try:
-        return column.to_pylist()
+        return column.to_pylist(), []
     except (ValueError, OverflowError, KeyError):  # an unknown time zone is a KeyError
-        return [_value(scalar) for scalar in column]
+        values = [_value(scalar) for scalar in column]
+        return values, [index for index, value in enumerate(values) if value is _UNREADABLE]
 
 
 def _value(scalar: Any) -> Any:
@@ -138,12 +140,6 @@ def _value(scalar: Any) -> Any:
         return scalar.as_py()
     except (ValueError, OverflowError, KeyError):
         return _UNREADABLE
-
-
-def _unreadable(column: Sequence[Any]) -> list[int]:
-    if _UNREADABLE not in column:
-        return []
-    return [index for index, value in enumerate(column) if value is _UNREADABLE]
 
 
 def _is_bytes(pa: Any, kind: Any) -> bool:

@@ -122,6 +122,8 @@ class Intake(io.RawIOBase):
     The reader sets `row_start` to `total` after each row, so that a row without end is not read to its end.
     """
 
+    __slots__ = ("_lines", "_raw", "row_start", "total")
+
     def __init__(self, raw: BinaryIO) -> None:
         self.total = 0
         self.row_start = 0

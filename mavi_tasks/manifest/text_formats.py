@@ -26,6 +26,7 @@ from mavi_tasks.manifest.source import RowTooLong, Source
 
 _LONG_LINE: Final = 1_000_000  # from here on, the values of a JSON line are counted before they are made
 _TOO_DEEP: Final = f"is nested more than {MAX_DEPTH} levels deep"
+_DEPTH_SAID: Final = ("failed to allocate memory", "depth limit exceeded")  # by orjson, after 1,000 levels
 _KEY: Final = re.compile(rb'"\s*:')
 _CONSTANT: Final = re.compile(r"-?(?:NaN|Infinity)\b")
 
@@ -84,25 +85,30 @@ def _csv_batches(
         while not ended:
             try:
                 for row in reader:
+                    total = intake.row_start = intake.total
                     if len(row) == width:
                         lines.append(line)
                         rows.append(row)
-                        if len(rows) == batch_rows or intake.total > full:
+                        if total > full or len(rows) == batch_rows:
                             yield lines, rows
-                            lines, rows, full = [], [], intake.total + BATCH_BYTES
+                            lines, rows, full = [], [], total + BATCH_BYTES
                     elif row:
                         problems.add(_ragged(source, line, row, names))
                     line = reader.line_num + 1
-                    intake.row_start = intake.total
                 ended = True
             except csv.Error as problem:  # the reader goes on with the next line
+                if "field larger" in str(problem):
+                    raise InputError(_too_long(source, line, reader.line_num)) from None
                 problems.add(_csv_problem(source, line, reader.line_num, str(problem)))
                 line = reader.line_num + 1
             except RowTooLong:
-                hint = "; is a quote never closed?" if reader.line_num > line else ""
-                raise InputError(f"{source.name}:{line}: {TOO_LONG}{hint}") from None
+                raise InputError(_too_long(source, line, reader.line_num)) from None
         if rows:
             yield lines, rows
+
+
+def _too_long(source: Source, line: int, last: int) -> str:
+    return f"{source.name}:{line}: {TOO_LONG}" + ("; is a quote never closed?" if last > line else "")
 
 
 def _ragged(source: Source, line: int, row: list[str], names: tuple[str, ...]) -> str:
@@ -133,15 +139,15 @@ def _txt_batches(source: Source, batch_rows: int) -> Iterator[Batch]:
         full = intake.total + BATCH_BYTES
         try:
             for number, line in enumerate(text, 1):  # noqa: B007 - the last one is told
-                intake.row_start = intake.total
+                total = intake.row_start = intake.total
                 ref = line.strip()
                 if not ref or ref.startswith("#"):
                     continue
                 lines.append(number)
                 rows.append((ref,))
-                if len(rows) == batch_rows or intake.total > full:
+                if total > full or len(rows) == batch_rows:
                     yield lines, rows
-                    lines, rows, full = [], [], intake.total + BATCH_BYTES
+                    lines, rows, full = [], [], total + BATCH_BYTES
         except RowTooLong:
             raise InputError(f"{source.name}:{number + 1}: {TOO_LONG}") from None
     if rows:
@@ -252,7 +258,7 @@ def _json_problem(
         return f"{source.name}:{number}: NaN and Infinity are not JSON; write null"
     if "\0" in text:
         return f"{source.name}:{number}: holds a NUL byte; the file is damaged, or not text"
-    if nested and "allocate memory" in problem.msg:  # so orjson says it
+    if nested and problem.msg.startswith(_DEPTH_SAID):
         return f"{source.name}:{number}: {_TOO_DEEP}"
     what = problem.msg.partition(": line")[0]
     return f"{source.name}:{number}: is not valid JSON at column {problem.colno}: {what}"
