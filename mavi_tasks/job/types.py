@@ -93,7 +93,9 @@ def _since(value: Any) -> datetime | timedelta:
 
 
 def _no_instant() -> PydanticCustomError:
-    return wrong("must be a date (2026-11-22), an instant (2026-11-22T06:00:00+02:00) or an age such as 36h or 7d")
+    return wrong(
+        "must be a date (2026-11-22), an instant (2026-11-22T06:00:00+02:00) or an age such as 36h or 7d"
+    )
 
 
 def _age(**parts: float) -> timedelta:

@@ -17,7 +17,7 @@ MAX_DEPTH: Final = 100  # of mappings and lists in each other, aliases written o
 MAX_VALUES: Final = 200_000  # aliases can make a small file expand without end
 
 _EXPLAINED: Final = (yaml.YAMLError, ValueError)
-# PyYAML's own constructors of !!int '', !!bool perhaps, !!timestamp x and the like raise what they stumble on.
+# PyYAML's own constructors of !!int '', !!bool perhaps, !!timestamp x and the like raise these.
 _UNREADABLE: Final = (*_EXPLAINED, LookupError, AttributeError, TypeError, ArithmeticError)
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MERGE: Final = "tag:yaml.org,2002:merge"
@@ -71,7 +71,9 @@ class Document:
         try:
             return self._loader.construct_object(node)
         except _UNREADABLE as problem:
-            why = (str(problem).splitlines() or [""])[0] if isinstance(problem, _EXPLAINED) else "no such value"
+            why = (
+                (str(problem).splitlines() or [""])[0] if isinstance(problem, _EXPLAINED) else "no such value"
+            )
             self._add_problem(node, f"{str(node.value)[:60]!r} cannot be read: {why}")
             return None
 

@@ -90,7 +90,9 @@ def _role(role: str, positions: dict[str, int], columns: Columns, problems: list
 def _near(name: str, names: Any) -> str:
     known = [n for n in names if n]
     near = nearest(name, known, 0.7)
-    listed = ", ".join(n[:_NAME_SHOWN] for n in known[:30]) + (f" and {len(known) - 30} more" if len(known) > 30 else "")
+    listed = ", ".join(n[:_NAME_SHOWN] for n in known[:30]) + (
+        f" and {len(known) - 30} more" if len(known) > 30 else ""
+    )
     return f"{f'; did you mean {near}?' if near else ';'} the columns are {listed}"
 
 

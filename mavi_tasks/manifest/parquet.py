@@ -52,9 +52,7 @@ def _open(source: Source, file: Any) -> Any:
         raise InputError(f"{source.name}: is not a complete Parquet file: {_line(problem)}") from problem
 
 
-def _batches(
-    source: Source, problems: Problems, batch_rows: int, names: tuple[str, ...]
-) -> Iterator[Batch]:
+def _batches(source: Source, problems: Problems, batch_rows: int, names: tuple[str, ...]) -> Iterator[Batch]:
     import pyarrow as pa
 
     with source.binary() as file:
@@ -100,9 +98,7 @@ def _rows_at_once(file: Any, chunks: Sequence[Chunk], names: set[str]) -> int:
     return max(1, MAX_BATCH_BYTES // row_bytes)
 
 
-def _rows(
-    source: Source, problems: Problems, batch: Any, names: Sequence[str], first: int
-) -> Batch:
+def _rows(source: Source, problems: Problems, batch: Any, names: Sequence[str], first: int) -> Batch:
     """The rows of a batch; those with a value that Python does not have go to the problems."""
     import pyarrow as pa
 

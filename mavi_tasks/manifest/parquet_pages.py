@@ -1,7 +1,7 @@
 """How large the pages of a Parquet file become when they are unpacked: read from their headers alone.
 
-A page of some hundred bytes may unpack to gigabytes, and one long text of a dictionary may stand in every row.
-Arrow sets no bound to either, so the sizes are looked at before it reads. The file's footer is read here, too:
+A page of some hundred bytes may unpack to gigabytes, and one long text of a dictionary may stand in every
+row. Arrow sets no bound to either, so sizes are looked at before it reads. The footer is read here, too:
 pyarrow's own view of a damaged one ends the process. Both are Thrift's compact protocol:
 https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
 """
@@ -28,7 +28,7 @@ class PageProblem(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One column of one row group: its path in the schema, and the bytes from `start` to `end` of the file."""
+    """One column of one row group: its path in the schema, its bytes from `start` to `end` of the file."""
 
     path: tuple[str, ...]
     start: int
@@ -148,13 +148,15 @@ def _page(file: BinaryIO, start: int) -> _Page:
             continue
     else:
         raise PageProblem(f"has a damaged page at byte {start:,}")
-    kind, unpacked, packed = (header.get(field) for field in (1, 2, 3))
-    # 5: data page, 7: dictionary page, 8: data page of version 2; the values come first in each.
-    about = next((header[field] for field in (5, 7, 8) if isinstance(header.get(field), dict)), {})
-    values, encoding = about.get(1, 0), about.get(4 if 8 in header else 2, 0)
-    numbers = (kind, unpacked, packed, values, encoding)
+    # 1 kind, 2 size unpacked, 3 size; 5 data page, 7 dictionary page, 8 data page of version 2: in each the
+    # number of values comes first.
+    details = (header.get(field) for field in (5, 7, 8))
+    about: dict[int, Any] = next((found for found in details if isinstance(found, dict)), {})
+    numbers: list[Any] = [header.get(field) for field in (1, 2, 3)]
+    numbers += [about.get(1, 0), about.get(4 if 8 in header else 2, 0)]
     if not all(isinstance(number, int) and number >= 0 for number in numbers):
         raise PageProblem(f"has a damaged page at byte {start:,}")
+    kind, unpacked, packed, values, encoding = numbers
     return _Page(kind, start + thrift.position, packed, unpacked, values, encoding)
 
 

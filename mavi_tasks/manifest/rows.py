@@ -16,7 +16,7 @@ class Rows:
 
     listing: the rows are nothing but media, so that `columns.media` does not apply.
     numbered: rows have line numbers; else a message names their media.
-    narrowed: the same rows with only these columns, the others unread; None = the format has to read them all.
+    narrowed: the same rows with only these columns, the others unread; None = the format reads them all.
     """
 
     names: tuple[str, ...] | None

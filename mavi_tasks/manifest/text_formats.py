@@ -52,8 +52,8 @@ def _header(source: Source, reader: Any, delimiter: str) -> tuple[str, ...]:
         raise InputError(f"{source.name}:1: the header {TOO_LONG}") from None
     if row is None:
         raise InputError(f"{source.name}: is empty; its first line must name the columns")
-    if problem := columns_problem(len(row), max(map(len, row))):
-        raise InputError(f"{source.name}:1: the header {problem}")
+    if wrong := columns_problem(len(row), max(map(len, row))):
+        raise InputError(f"{source.name}:1: the header {wrong}")
     names = tuple(name.strip() for name in row)
     if len(names) == 1 and (other := next((sign for sign in ";\t|," if sign in names[0]), None)):
         raise InputError(_other_delimiter(source, other, delimiter))
@@ -138,7 +138,7 @@ def _txt_batches(source: Source, batch_rows: int) -> Iterator[Batch]:
     with source.text() as (text, intake):
         full = intake.total + BATCH_BYTES
         try:
-            for number, line in enumerate(text, 1):  # noqa: B007 - the last one is told
+            for number, line in enumerate(text, 1):
                 total = intake.row_start = intake.total
                 ref = line.strip()
                 if not ref or ref.startswith("#"):
@@ -237,8 +237,8 @@ def _duplicate_key(line: bytes) -> str | None:
         if len(set(keys)) < len(keys):
             duplicates.append(Counter(keys).most_common(1)[0][0])
 
-    nothing = dict.fromkeys(("parse_int", "parse_float"), _nothing)  # int() refuses 5,000 digits
-    json.loads(line, object_pairs_hook=look, **nothing)
+    # int() would refuse 5,000 digits
+    json.loads(line, object_pairs_hook=look, parse_int=_nothing, parse_float=_nothing)
     return duplicates[-1] if duplicates else None
 
 

@@ -23,6 +23,7 @@ class AttemptTotals:
     cost_pico: int = 0
     exposure_pico: int = 0
     in_doubt: int = 0
+    unpriced: int = 0  # answered, without a known price
 
 
 def attempt_totals(attempts: pads.Dataset) -> AttemptTotals:
@@ -31,7 +32,10 @@ def attempt_totals(attempts: pads.Dataset) -> AttemptTotals:
     for batch in attempts.to_batches(columns=["outcome", "cost_usd", "exposure_usd"]):
         found.cost_pico += pico_sum(batch["cost_usd"])
         found.exposure_pico += pico_sum(batch["exposure_usd"])
-        found.in_doubt += pc.sum(pc.equal(_strings(batch["outcome"]), AttemptOutcome.IN_DOUBT)).as_py() or 0
+        outcome = _strings(batch["outcome"])
+        found.in_doubt += pc.sum(pc.equal(outcome, AttemptOutcome.IN_DOUBT)).as_py() or 0
+        answered = pc.equal(outcome, AttemptOutcome.ANSWERED)
+        found.unpriced += pc.sum(pc.and_(answered, pc.is_null(batch["cost_usd"]))).as_py() or 0
     return found
 
 
@@ -49,11 +53,15 @@ def spent_pico(root: Path, writer: str) -> int:
     return found.cost_pico + found.exposure_pico
 
 
-def run_row_totals(root: Path, run_id: str) -> dict[str, int]:
-    """What one run's parts hold, as values of its row: rows by status, and money in pico-dollars."""
+def run_row_totals(root: Path, run_id: str) -> dict[str, int | None]:
+    """What one run's parts hold, as values of its row: rows by status, and money in pico-dollars.
+
+    Its cost is None, not known, when an answer has no price.
+    """
     found = all_counters(root, run_id).values()
     names = (*ResultStatus, "cost_pico", "exposure_pico")
-    return {name: sum(getattr(counters, name) for counters in found) for name in names}
+    totals: dict[str, int | None] = {name: sum(getattr(one, name) for one in found) for name in names}
+    return totals | {"cost_pico": None} if any(one.unpriced for one in found) else totals
 
 
 def _add_results(found: dict[str, ModelCounters], root: Path, run_id: str) -> None:
