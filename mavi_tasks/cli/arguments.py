@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from mavi_tasks.common.suggest import nearest
 
+_MOST_CHARS: Final = 1000  # of an error: what was typed may be long
+_MOST_TOKENS: Final = 10**12  # of one request
 _CHOICE: Final = re.compile(r"invalid choice: '([^']*)'")
 
 
@@ -25,7 +27,7 @@ class Parser(argparse.ArgumentParser):
         if found := _CHOICE.search(message):
             near = nearest(found[1], self._commands())
             message += f"; did you mean {near}?" if near else ""
-        super().error(message)
+        super().error(message if len(message) <= _MOST_CHARS else message[: _MOST_CHARS - 3] + "...")
 
     def _near_flag(self, unknown: Sequence[str]) -> str:
         flags = [text for action in self._actions for text in action.option_strings if len(text) > 2]
@@ -34,6 +36,13 @@ class Parser(argparse.ArgumentParser):
 
     def _commands(self) -> list[str]:
         return [str(choice) for action in self._actions for choice in action.choices or ()]
+
+
+def tokens(text: str) -> int:
+    """How many tokens."""
+    if text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= _MOST_TOKENS:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text[:60]!r} must be a whole number from 0 to {_MOST_TOKENS:,}")
 
 
 def day(text: str) -> date:

@@ -73,9 +73,9 @@ def unknown_model(model: str) -> str | None:
     if providers.is_known(model):
         return None
     near = providers.nearest_model(model)
-    meant = f"; did you mean {near}?" if near else "; see mavi models"
+    meant = f"did you mean {near}?" if near else "see `mavi models`."
     return (
-        f": no such model{meant} To send it all the same give its price under `prices`, or "
+        f": no such model; {meant} To send it all the same give its price under `prices`, or "
         "--allow-unknown-model (`allow_unknown_model: true`): its cost is unknown then"
     )
 

@@ -117,9 +117,9 @@ class RowTooLong(Exception):
 
 
 class Intake(io.RawIOBase):
-    """Passes bytes on and counts them; refuses UTF-16 and NUL bytes, which the csv module would take for text.
+    """Passes bytes on and counts them; refuses UTF-16 and NUL bytes, which the csv module takes for text.
 
-    The reader sets `row_start` to `total` after each row, so that no row is read without end.
+    The reader sets `row_start` to `total` after each row: no row is read without end.
     """
 
     __slots__ = ("_lines", "_raw", "row_start", "total")

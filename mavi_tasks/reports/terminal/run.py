@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +25,7 @@ WIDE: Final = 120  # columns of a terminal that has room for everything
 REFUSALS_LISTED: Final = 5
 ANSWER_CHARS: Final = 300
 ERRORS_SHOWN: Final = 5
+ANSWERS_SHOWN: Final = 3
 ERROR_HINTS: Final[Mapping[str, str]] = {
     "unreachable": "is the gateway up, and its base URL right?",
     "not_found": "is the base URL right? /vu/chat/completions or /iu/chat/completions is appended to it",
@@ -158,6 +160,28 @@ def show_report(report: RunReport, console: Console) -> None:
     for line in advice(report):
         console.print(Text(line, "yellow"))
     console.print(Text(f"Parquet: {report.output}/results  (run {report.run_id})"))
+
+
+def show_answers(answers: Sequence[Mapping[str, Any]], report: RunReport, console: Console) -> None:
+    """A first look at what came: some answers, said to be simulated where they are."""
+    if not answers:
+        return
+    simulated = ", simulated: no model looked at the media" if report.gateway == "sandbox" else ""
+    console.print(Text(f"The first answers{simulated}:"))
+    for row in answers:
+        text = " ".join(_printable(row["answer"] or "").split())
+        console.print(Text(f"  {row['item_id']} / {row['model']}: {text}"))
+
+
+def show_next(report: RunReport, console: Console) -> None:
+    """The commands that come next, ready to be typed."""
+    folder = shlex.quote(report.output)
+    commands = [f"mavi status {folder}"]
+    if report.total("answered") + report.total("already_answered"):
+        if len(report.models) > 1:
+            commands.append(f"mavi compare {folder}")
+        commands += [f"mavi costs {folder}", f"mavi export {folder} --to answers.csv"]
+    console.print(Text("Next: " + "\n      ".join(commands)))
 
 
 def _rest(report: RunReport) -> str:
