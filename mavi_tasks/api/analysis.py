@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from mavi_tasks.pricing.book import Cost
 
 TABLES: Final = ("results", "attempts", "runs", "labels")
-PUBLISH_WAIT_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -135,7 +134,7 @@ def _publish(location: str) -> None:
     from mavi_tasks.storage.publish import Dataset
 
     if "://" not in location and Path(location, "_journal").is_dir():
-        Dataset(Path(location)).publish(wait_s=PUBLISH_WAIT_S)
+        Dataset(Path(location)).publish_if_possible()
 
 
 def price(model: str, *, input_tokens: int, output_tokens: int, on: date | None = None) -> Decimal:

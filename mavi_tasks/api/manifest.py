@@ -2,11 +2,11 @@
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from mavi_tasks.common.user_folders import private_state, write_private
 from mavi_tasks.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def is_path(manifest: object) -> bool:
 
 
 def write_manifest(manifest: Any, output: str, media: str | None, item_id: str) -> Path:
-    """Write rows as a Parquet manifest beside the dataset, in a temporary folder when that is remote.
+    """Write rows as a Parquet manifest beside the dataset, in the user's state folder when that is remote.
 
     The name is a hash of the content, so that the same rows are the same job. Local references are relative
     to the current folder and become absolute; without an id column the reference as given names the item.
@@ -40,10 +40,14 @@ def write_manifest(manifest: Any, output: str, media: str | None, item_id: str) 
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer)
     content = buffer.getvalue().to_pybytes()
-    folder = Path(tempfile.gettempdir(), "mavi") if "://" in output else Path(output)
-    path = folder / FOLDER / f"{hashlib.sha256(content).hexdigest()[:16]}.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    name = f"{hashlib.sha256(content).hexdigest()[:16]}.parquet"
+    if "://" in output:
+        path = private_state(os.environ, "manifests") / name
+        write_private(path, content)
+    else:
+        path = Path(output) / FOLDER / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
     return path.absolute()
 
 

@@ -34,21 +34,24 @@ def run(
     job: "Job | str | os.PathLike[str]",
     *,
     retry_invalid: bool = False,
+    pay_again: bool = False,
     on_progress: OnProgress | None = None,
 ) -> RunResult:
     """Run a job to its end and return its answers. Blocks, also inside a running event loop (Jupyter).
 
     What is answered already is not sent again. job: a Job, or the path of a job file. retry_invalid: send
-    again what was paid for and did not fit the answer schema. on_progress: called four times a second with a
+    again what was paid for and did not fit the answer schema. pay_again: go on although damaged files have
+    lost paid answers: set them aside, and ask again. on_progress: called four times a second with a
     Progress, on another thread when an event loop is running here; None shows a bar in Jupyter, and nothing
     elsewhere. On the main thread Ctrl-C ends the run early, and its answers are kept.
     The key comes from MAVI_API_KEY, or as the job's gateway says.
-    Raises InputError before anything is sent, StorageError when the dataset cannot be written. A run that
-    stops early (budget, key, outage) is returned as it is: see `.status` and `.report`.
+    Raises InputError before anything is sent, StorageError when the dataset is damaged or cannot be written.
+    A run that stops early (budget, key, outage) is returned as it is: see `.status` and `.report`.
     """
     loaded = _loaded(job)
     started = _Started()
-    execute = partial(_execute, loaded, retry_invalid, on_progress or in_notebook(), started)
+    options = {"retry_invalid": retry_invalid, "pay_again": pay_again}
+    execute = partial(_execute, loaded, on_progress or in_notebook(), started, **options)
     return RunResult(_outside_the_loop(execute, started) if _loop_is_running() else execute(), loaded)
 
 
@@ -56,6 +59,7 @@ async def arun(
     job: "Job | str | os.PathLike[str]",
     *,
     retry_invalid: bool = False,
+    pay_again: bool = False,
     on_progress: OnProgress | None = None,
 ) -> RunResult:
     """Run a job as `run` does, without blocking the event loop; several at once by `asyncio.gather`.
@@ -65,7 +69,8 @@ async def arun(
     """
     loaded = _loaded(job)
     started = _Started()
-    execute = partial(_execute, loaded, retry_invalid, on_progress or in_notebook(), started)
+    options = {"retry_invalid": retry_invalid, "pay_again": pay_again}
+    execute = partial(_execute, loaded, on_progress or in_notebook(), started, **options)
     waiting = asyncio.wrap_future(_in_thread(execute))
     try:
         return RunResult(await asyncio.shield(waiting), loaded)
@@ -96,10 +101,10 @@ class _Started:
                 self._interrupt()
 
 
-def _execute(job: Job, retry_invalid: bool, on_progress: OnProgress | None, started: _Started) -> "RunReport":
+def _execute(job: Job, on_progress: OnProgress | None, started: _Started, **options: bool) -> "RunReport":
     show = shower(guarded(on_progress)) if on_progress is not None else no_progress
     callbacks = RunCallbacks(show_progress=show, on_started=started.on_started)
-    return local.execute(job, os.environ, callbacks, retry_invalid=retry_invalid)
+    return local.execute(job, os.environ, callbacks, **options)
 
 
 def _outside_the_loop(execute: "Callable[[], RunReport]", started: _Started) -> "RunReport":

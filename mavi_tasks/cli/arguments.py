@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any, Final
 
+from mavi_tasks.common import screen
 from mavi_tasks.common.suggest import nearest
 
 _MOST_CHARS: Final = 1000  # of an error: what was typed may be long
@@ -13,8 +14,8 @@ _MOST_TOKENS: Final = 10**12  # of one request
 _CHOICE: Final = re.compile(r"invalid choice: '([^']*)'")
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse's parser; a word or a flag that it does not know is answered with the nearest it knows."""
+class Parser(screen.Parser):
+    """The parser of the command line; an unknown word or flag is answered with the nearest known."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """As argparse's, but unknown flags are an error here, where the command's own flags are known."""

@@ -1,10 +1,10 @@
 """`mavi compare`: a bake-off of the models in datasets, or what changed between two runs."""
 
 import argparse
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mavi_tasks.common.screen import print_json, say
 from mavi_tasks.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _escalate(args: argparse.Namespace, fields: dict[str, str]) -> int:
     units = open_items(
         [existing(folder) for folder in args.dirs], args.model, below=args.below, fields=fields
     )
-    print(f"{write_manifest(units, args.escalate)} items -> {args.escalate}")
+    say(f"{write_manifest(units, args.escalate)} items -> {args.escalate}")
     return 0
 
 
@@ -98,8 +98,8 @@ def _is_drift(args: argparse.Namespace, sources: "list[Path | Run]") -> bool:
 
 def _bakeoff(args: argparse.Namespace, dirs: list[Path], fields: dict[str, str]) -> int:
     from mavi_tasks.compare import compare
-    from mavi_tasks.reports.terminal import run
     from mavi_tasks.reports.terminal.compare import render_terminal
+    from mavi_tasks.reports.terminal.console import open_console
 
     if len(dirs) != len(args.dirs):
         raise InputError("DIR@RUN_ID is for two runs: give one before and one after")
@@ -110,41 +110,35 @@ def _bakeoff(args: argparse.Namespace, dirs: list[Path], fields: dict[str, str])
         reference=args.reference,
         baseline=args.baseline,
     )
-    render_terminal(found, run.console(stderr=args.json))
+    render_terminal(found, open_console(stderr=args.json))
     if args.html is not None:
         from mavi_tasks.reports.html.compare_page import write
 
         _wrote(write(found, args.html))
     if args.json:
-        _print(found.to_json())
+        print_json(found.to_json())
     return 0
 
 
 def _drift(args: argparse.Namespace, sources: "list[Path | Run]", fields: dict[str, str]) -> int:
     from mavi_tasks.compare import compare_runs, parse_fraction
-    from mavi_tasks.reports.terminal import run
     from mavi_tasks.reports.terminal.compare import render_drift
+    from mavi_tasks.reports.terminal.console import open_console
 
     allowed = parse_fraction(args.fail_if_flips) if args.fail_if_flips is not None else None
     found = compare_runs(sources[0], sources[1], fields=fields)
-    render_drift(found, run.console(stderr=args.json))
+    render_drift(found, open_console(stderr=args.json))
     if args.html is not None:
         from mavi_tasks.reports.html.drift_page import write
 
         _wrote(write(found, args.html))
     if args.json:
-        _print(found.to_json())
+        print_json(found.to_json())
     if allowed is not None and found.exceeds(allowed):
-        print(f"mavi: more than {allowed:.1%} of the labels changed", file=sys.stderr)
+        say(f"mavi: more than {allowed:.1%} of the labels changed", stderr=True)
         return EXIT_DRIFT
     return 0
 
 
 def _wrote(path: Path) -> None:
-    print(f"Report: {path}", file=sys.stderr)
-
-
-def _print(value: Any) -> None:
-    import json
-
-    print(json.dumps(value, ensure_ascii=False))
+    say(f"Report: {path}", stderr=True)

@@ -1,13 +1,13 @@
 """`mavi costs`: what was spent, on what, and what it bought; priced anew; held against a bill."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mavi_tasks.cli.arguments import day
+from mavi_tasks.common.screen import print_json, say
 from mavi_tasks.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def options(sub: argparse.ArgumentParser) -> None:
 
 def command(args: argparse.Namespace) -> int:
     from mavi_tasks.costs import cost_report, to_json
-    from mavi_tasks.reports.terminal import run
+    from mavi_tasks.reports.terminal.console import open_console
     from mavi_tasks.reports.terminal.costs import render_terminal
 
     _publish(args.dirs)
@@ -60,14 +60,14 @@ def command(args: argparse.Namespace) -> int:
         until=args.until,
         budget_usd=_dollars(args.budget_usd),
     )
-    console = run.console(stderr=args.json)
+    console = open_console(stderr=args.json)
     render_terminal(report, console)
     repriced = _reprice(args, report) if args.what_if or args.as_of or args.prices else None
     reconciled = _reconcile(args, report) if args.invoice is not None else None
     _write(args, report, repriced, reconciled)
     if args.json:
         more = {"repriced": repriced and repriced.to_json(), "invoice": reconciled and reconciled.to_json()}
-        _print_json(to_json(report) | more)
+        print_json(to_json(report) | more)
     return reconciled.exit_status if reconciled is not None else 0
 
 
@@ -77,7 +77,7 @@ def _publish(dirs: Sequence[str]) -> None:
 
     for folder in dirs:
         if "://" not in folder and Path(folder, "_journal").is_dir():
-            Dataset(Path(folder)).publish(wait_s=5.0)
+            Dataset(Path(folder)).publish_if_possible()
 
 
 def _dollars(text: str | None) -> Decimal | None:
@@ -100,11 +100,11 @@ def _book(args: argparse.Namespace) -> "PriceBook":
 
 def _reprice(args: argparse.Namespace, report: "CostReport") -> "Repriced":
     from mavi_tasks.costs.repricing import reprice
-    from mavi_tasks.reports.terminal import run
+    from mavi_tasks.reports.terminal.console import open_console
 
     found = reprice(report, _book(args), as_of=args.as_of, what_if=args.what_if)
     values = found.to_json()
-    console = run.console(stderr=args.json)
+    console = open_console(stderr=args.json)
     what = f"as {args.what_if}" if args.what_if else "at these prices"
     console.print(f"The same usage {what}: ${values['repriced_usd']} instead of ${values['recorded_usd']}")
     if values["caveat"]:
@@ -116,12 +116,13 @@ def _reconcile(args: argparse.Namespace, report: "CostReport") -> "Reconciled":
     from mavi_tasks.costs.invoice_csv import read_bill
     from mavi_tasks.costs.reconciliation import Tolerance, reconcile
     from mavi_tasks.reports.terminal import run
+    from mavi_tasks.reports.terminal.console import open_console
 
     columns = dict(_pair(text) for text in args.invoice_column)
     tolerance = Tolerance(share=_fraction(args.tolerance)) if args.tolerance is not None else None
     found = reconcile(report, read_bill(args.invoice, columns), _book(args), tolerance=tolerance)
     values = found.to_json()
-    console = run.console(stderr=args.json)
+    console = open_console(stderr=args.json)
     console.print(
         f"Bill ${values['billed_usd']}, ledger ${values['ledger_usd']}, "
         f"drift ${values['drift_usd']}: {found.verdict}"
@@ -160,17 +161,11 @@ def _write(
         args.html.parent.mkdir(parents=True, exist_ok=True)
         page = costs_page(report, repriced=repriced, reconciled=reconciled)
         args.html.write_text(page, encoding="utf-8")
-        print(f"Dashboard: {args.html}", file=sys.stderr)
+        say(f"Dashboard: {args.html}", stderr=True)
     if args.to is not None:
         from mavi_tasks.costs.export import export
 
         rows = export(report, args.to, focus=args.focus)
-        print(f"{rows} rows -> {args.to}", file=sys.stderr)
+        say(f"{rows} rows -> {args.to}", stderr=True)
     elif args.focus:
         raise InputError("--focus needs --to FILE")
-
-
-def _print_json(value: Any) -> None:
-    import json
-
-    print(json.dumps(value, ensure_ascii=False))

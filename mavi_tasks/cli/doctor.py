@@ -1,4 +1,7 @@
-"""`mavi doctor`: is everything in place? Versions, key, gateway, Prefect, disk, extras, sandbox."""
+"""`mavi doctor`: is everything in place? Versions, key, gateway, Prefect, disk, extras, sandbox.
+
+`mavi doctor DIR --verify` reads every file of a dataset, and names those that are damaged.
+"""
 
 import argparse
 import importlib.util
@@ -7,18 +10,22 @@ import shutil
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from mavi_tasks.cli.output import print_json
+from mavi_tasks.common.screen import print_json, say
 from mavi_tasks.common.version import __version__
 from mavi_tasks.errors import InputError
+
+if TYPE_CHECKING:
+    from mavi_tasks.storage.damage import Damaged
 
 CONNECT_S: Final = 5.0
 FREE_BYTES_NEEDED: Final = 1 << 30
 EXIT_FOUND: Final = 4
+EXIT_DAMAGED: Final = 3
 EXTRAS: Final[Mapping[str, tuple[str, str]]] = {
     "video": ("av", "frames out of videos"),
     "stats": ("scipy", "exact tests"),
@@ -27,16 +34,52 @@ EXTRAS: Final[Mapping[str, tuple[str, str]]] = {
 
 
 def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dir", metavar="DIR", nargs="?", help="with --verify: a folder or s3://BUCKET/PREFIX")
+    parser.add_argument("--verify", action="store_true", help="read every file; exit 3 if one is damaged")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
 
 
 def command(args: argparse.Namespace) -> int:
+    if args.verify != (args.dir is not None):
+        raise InputError("give a dataset and --verify together: mavi doctor DIR --verify")
+    return _verify(args) if args.verify else _check(args)
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from mavi_tasks.storage import damage
+    from mavi_tasks.storage.s3 import existing
+
+    root = existing(args.dir)
+    if not (root / "results").is_dir():
+        raise InputError(f"{args.dir}: is not a dataset (it has no results/ folder)")
+    found = [*damage.verify(root), *_library(root)]
+    if args.json:
+        print_json({"damaged": [{**asdict(one), "path": str(one.path)} for one in found]})
+        return EXIT_DAMAGED if found else 0
+    for one in found:
+        print(f"{one.path}: {one.problem}\n    lost: {one.lost}\n    what to do: {one.advice}")
+    print(f"{len(found)} files are damaged" if found else "every file is whole")
+    return EXIT_DAMAGED if found else 0
+
+
+def _library(root: Path) -> "list[Damaged]":
+    from mavi_tasks.media import probe_index
+    from mavi_tasks.storage.damage import Damaged
+
+    lost, advice = "nothing: the next run reads these media again", "delete it"
+    return [
+        Damaged(path, "is a damaged table of the media index", lost, advice)
+        for path in probe_index.damaged(root / "_library")
+    ]
+
+
+def _check(args: argparse.Namespace) -> int:
     found = checks(os.environ)
     if args.json:
         print_json({"checks": [{"name": c.name, "ok": c.ok, "text": c.text} for c in found]})
     else:
         for check in found:
-            print(f"{'ok ' if check.ok else '-> '} {check.name}: {check.text}")
+            say(f"{'ok ' if check.ok else '-> '} {check.name}: {check.text}")
     return 0 if all(check.ok for check in found) else EXIT_FOUND
 
 

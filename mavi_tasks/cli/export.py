@@ -2,6 +2,8 @@
 
 import argparse
 
+from mavi_tasks.common.screen import say
+
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dir", metavar="DIR", help="a dataset: a folder or s3://BUCKET/PREFIX")
@@ -17,5 +19,5 @@ def command(args: argparse.Namespace) -> int:
     from mavi_tasks.storage.s3 import existing
 
     rows = export(existing(args.dir), args.to, table=args.table, latest=args.latest)
-    print(f"{rows} rows -> {args.to}")
+    say(f"{rows} rows -> {args.to}")
     return 0

@@ -1,6 +1,7 @@
 """The options that `mavi run` and `mavi plan` share: which job, and what to change in it."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,13 +31,22 @@ def options(parser: argparse.ArgumentParser) -> None:
         help="send models that are in no price table; their cost is unknown",
     )
     parser.add_argument("--base-url", metavar="URL", help="where the gateway answers")
+    parser.add_argument(
+        "--trust-module",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="from now on jobs may import this Python file or module: answer_schema: module:Class",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
 
 
 def job_of_args(args: argparse.Namespace) -> "Job":
     """The job that the arguments describe. Raises InputError."""
-    from mavi_tasks.job import job_of, load_job
+    from mavi_tasks.job import job_of, load_job, trusted_modules
 
+    for entry in args.trust_module:
+        trusted_modules.trust(entry, os.environ)
     overrides = _overrides(args)
     if args.job.lower().endswith(JOB_SUFFIXES):
         return load_job(Path(args.job), overrides)

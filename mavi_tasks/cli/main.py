@@ -5,14 +5,16 @@ runs, so that `mavi --help` answers at once.
 """
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from mavi_tasks.cli import compare, costs, doctor, export, models, plan, price, run, sandbox, status
 from mavi_tasks.cli.arguments import Parser
+from mavi_tasks.common import screen
 from mavi_tasks.common.version import __version__
 from mavi_tasks.errors import InputError, MaviError
 
@@ -30,6 +32,7 @@ COMMANDS: Final[tuple[tuple[str, Options, Command, str], ...]] = (
     ("sandbox", sandbox.options, sandbox.command, "serve the embedded gateway"),
     ("doctor", doctor.options, doctor.command, "check key, gateway, Prefect, disk and versions"),
 )
+EXIT_DAMAGED: Final = 3  # files of a dataset are damaged, and were left out
 EXIT_INTERRUPTED: Final = 130
 
 
@@ -45,10 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     args = whole.parse_args(given)
     level = logging.INFO if getattr(args, "verbose", False) else logging.WARNING
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("mavi").setLevel(level)
+    screen.log_to_stderr(level)
     try:
-        return int(args.command(args))
+        with _damage_shown() as shown:
+            status = int(args.command(args))
+        return status or (EXIT_DAMAGED if shown else 0)
     except InputError as error:
         _print_errors(error.problems)
         return error.exit_status
@@ -81,18 +85,38 @@ def _is_text(argument: str) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def _damage_shown() -> Iterator[set[str]]:
+    """Prints what is logged of damaged files, each once; yields what was printed."""
+    shown: set[str] = set()
+
+    def show(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if message not in shown:
+            shown.add(message)
+            _print_errors([message])
+        return False
+
+    damage_log = logging.getLogger("mavi.damage")
+    damage_log.addFilter(show)
+    try:
+        yield shown
+    finally:
+        damage_log.removeFilter(show)
+
+
 def _print_errors(messages: Sequence[str]) -> None:
     for message in messages:
-        print(f"mavi: {message}", file=sys.stderr)
+        screen.say(f"mavi: {message}", stderr=True)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The parser of the whole command line."""
     whole = Parser(
         prog="mavi",
         description="Label media with vision models, choose between the models, account for every dollar.",
-        epilog="Exit status: 0 all answered, 2 wrong input (nothing was sent), 3 some rows failed, "
-        "4 stopped early (run again to go on), 130 interrupted (likewise).",
+        epilog="Exit status: 0 all answered, 2 wrong input (nothing was sent), 3 some rows failed, or files "
+        "are damaged, 4 stopped early (run again to go on), 130 interrupted (likewise).",
     )
     whole.add_argument("--version", action="version", version=f"mavi {__version__}")
     commands = whole.add_subparsers(metavar="COMMAND", required=True)

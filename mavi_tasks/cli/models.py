@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-from mavi_tasks.cli.output import print_json
+from mavi_tasks.common.screen import print_json, say
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +27,9 @@ def command(args: argparse.Namespace) -> int:
         print_json({"models": rows})
         return 0
     from mavi_tasks.reports.terminal import run as terminal
+    from mavi_tasks.reports.terminal.console import open_console
 
-    terminal.show_models(rows, terminal.console())
+    terminal.show_models(rows, open_console())
     return 0
 
 
@@ -41,7 +42,7 @@ def _check(args: argparse.Namespace) -> int:
         print_json({"findings": [{"kind": f.kind, "model": f.model, "text": f.text} for f in findings]})
     else:
         for finding in findings:
-            print(f"{finding.kind}: {finding.model}: {finding.text}")
+            say(f"{finding.kind}: {finding.model}: {finding.text}")
     return 0
 
 

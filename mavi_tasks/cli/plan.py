@@ -4,7 +4,7 @@ import argparse
 import os
 
 from mavi_tasks.cli import job_options
-from mavi_tasks.cli.output import print_json
+from mavi_tasks.common.screen import print_json
 
 options = job_options.options
 
@@ -15,6 +15,7 @@ def command(args: argparse.Namespace) -> int:
     from mavi_tasks.execution import local
     from mavi_tasks.execution.local import RunCallbacks
     from mavi_tasks.reports.terminal import run as terminal
+    from mavi_tasks.reports.terminal.console import open_console
     from mavi_tasks.reports.terminal.progress import reading
 
     quiet = getattr(args, "quiet", False)
@@ -24,7 +25,7 @@ def command(args: argparse.Namespace) -> int:
         RunCallbacks(reading=lambda: reading(quiet=quiet)),
         retry_invalid=getattr(args, "retry_invalid", False),
     )
-    terminal.show_plan(forecast, terminal.console(stderr=args.json), brief=False)
+    terminal.show_plan(forecast, open_console(stderr=args.json), brief=False)
     if args.json:
         print_json(forecast.to_json())
     return 0

@@ -3,7 +3,7 @@
 import argparse
 
 from mavi_tasks.cli.arguments import day, tokens
-from mavi_tasks.cli.output import print_json
+from mavi_tasks.common.screen import print_json, say
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -32,5 +32,5 @@ def command(args: argparse.Namespace) -> int:
     if args.json:
         print_json(row)
     else:
-        print(f"{args.model}: {args.input} in + {args.output} out = ${row['cost_usd']} ({cost.price_id})")
+        say(f"{args.model}: {args.input} in + {args.output} out = ${row['cost_usd']} ({cost.price_id})")
     return 0

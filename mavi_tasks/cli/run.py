@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mavi_tasks.cli import job_options, plan
-from mavi_tasks.cli.output import print_json
+from mavi_tasks.common.screen import print_json, say
 from mavi_tasks.errors import InputError, MaviError
 
 if TYPE_CHECKING:
@@ -43,6 +43,11 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--retry-invalid", action="store_true", help="send again what did not fit the answer schema"
     )
+    parser.add_argument(
+        "--pay-again",
+        action="store_true",
+        help="go on although damaged files have lost paid answers: set them aside, and ask again",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress, no table")
     parser.add_argument("-v", "--verbose", action="store_true", help="log every change of a rate limit")
 
@@ -55,12 +60,13 @@ def command(args: argparse.Namespace) -> int:
     job = job_options.job_of_args(args)
     from mavi_tasks.job import trusted_hosts
     from mavi_tasks.reports.terminal import run as terminal
+    from mavi_tasks.reports.terminal.console import open_console
 
     for entry in args.trust_host:
         trusted_hosts.trust(entry, os.environ)
     report = _run_by_prefect(args, job) if _uses_prefect(args, job) else _run_here(args, job)
     if not args.quiet:
-        console = terminal.console(stderr=args.json)
+        console = open_console(stderr=args.json)
         terminal.show_report(report, console)
         terminal.show_answers(_first_answers(report), report, console)
         terminal.show_next(report, console)
@@ -96,23 +102,31 @@ def _run_by_prefect(args: argparse.Namespace, job: "Job") -> "RunReport":
         raise InputError("--pilot asks for confirmation, which a Prefect flow cannot do: add --no-prefect")
     from mavi_tasks.flows import run_flow
 
-    return run_flow.run(job, retry_invalid=args.retry_invalid)
+    return run_flow.run(job, retry_invalid=args.retry_invalid, pay_again=args.pay_again)
 
 
 def _run_here(args: argparse.Namespace, job: "Job") -> "RunReport":
     from mavi_tasks.execution.local import execute
 
-    return execute(job, os.environ, _callbacks(args), retry_invalid=args.retry_invalid, pilot_size=args.pilot)
+    return execute(
+        job,
+        os.environ,
+        _callbacks(args),
+        retry_invalid=args.retry_invalid,
+        pay_again=args.pay_again,
+        pilot_size=args.pilot,
+    )
 
 
 def _callbacks(args: argparse.Namespace) -> "RunCallbacks":
     from mavi_tasks.execution.local import RunCallbacks
     from mavi_tasks.reports.terminal import run as terminal
+    from mavi_tasks.reports.terminal.console import open_console
     from mavi_tasks.reports.terminal.progress import Progress, reading
 
     def show_plan(forecast: "Forecast") -> None:
         if not args.quiet:
-            terminal.show_plan(forecast, terminal.console(stderr=True))
+            terminal.show_plan(forecast, open_console(stderr=True))
 
     return RunCallbacks(
         reading=lambda: reading(quiet=args.quiet),
@@ -125,15 +139,16 @@ def _callbacks(args: argparse.Namespace) -> "RunCallbacks":
 def _confirmation(*, assume_yes: bool) -> "Callable[[PilotResult, Forecast], bool]":
     """Shows a pilot; True by --yes or by an answer on the terminal."""
     from mavi_tasks.reports.terminal import run as terminal
+    from mavi_tasks.reports.terminal.console import open_console
 
     def confirm(result: "PilotResult", forecast: "Forecast") -> bool:
-        terminal.show_pilot(result, forecast, terminal.console(stderr=True))
+        terminal.show_pilot(result, forecast, open_console(stderr=True))
         if assume_yes:
             return True
         if not sys.stdin.isatty():
-            print("mavi: not a terminal: give --yes to go on after a pilot", file=sys.stderr)
+            say("mavi: not a terminal: give --yes to go on after a pilot", stderr=True)
             return False
-        print("Go on with the rest? [y/N] ", end="", file=sys.stderr, flush=True)
+        say("Go on with the rest? [y/N] ", stderr=True, end="")
         try:
             return sys.stdin.readline().strip().lower() in ("y", "yes")
         except KeyboardInterrupt:  # means no: the run still ends with its row and its report

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from mavi_tasks.common.screen import say
 from mavi_tasks.errors import InputError
 
 
@@ -18,7 +19,7 @@ def command(args: argparse.Namespace) -> int:
     from mavi_tasks.sandbox import serve
 
     def announce(url: str) -> None:
-        print(f"sandbox: {url}  ({embedded_sandbox.answers()}; any key that begins with sk-)", flush=True)
+        say(f"sandbox: {url}  ({embedded_sandbox.answers()}; any key that begins with sk-)")
 
     try:
         serve(

@@ -2,7 +2,7 @@
 
 import argparse
 
-from mavi_tasks.cli.output import print_json
+from mavi_tasks.common.screen import print_json
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -12,6 +12,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def command(args: argparse.Namespace) -> int:
     from mavi_tasks.reports.terminal import run as terminal
+    from mavi_tasks.reports.terminal.console import open_console
     from mavi_tasks.storage.s3 import existing
     from mavi_tasks.storage.status import of
 
@@ -19,5 +20,5 @@ def command(args: argparse.Namespace) -> int:
     if args.json:
         print_json(status.to_json())
     else:
-        terminal.show_status(status, terminal.console())
+        terminal.show_status(status, open_console())
     return 0

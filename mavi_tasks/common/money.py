@@ -11,6 +11,7 @@ from mavi_tasks.errors import InputError
 
 PICO_DECIMALS: Final = 12
 PICO_PER_USD: Final = 10**PICO_DECIMALS
+MAX_PICO: Final = 10**18 - 1  # the most that a column of dollars holds: $999,999 and twelve decimals
 EXACT: Final = Context(prec=60, traps=[Inexact, InvalidOperation])
 
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from mavi_tasks.common.money import MAX_PICO
 from mavi_tasks.errors import StorageError
 from mavi_tasks.schema import USD
 
@@ -17,15 +18,19 @@ _WIDE: Final = pa.decimal128(38, 12)  # sums of many amounts
 def usd_array(pico: Sequence[int | None]) -> pa.Array:
     """A decimal128(18,12) column from whole pico-dollars, built from the integers' own words.
 
-    Measured: 5 times as fast as from Decimal objects.
+    An amount that the column cannot hold is null: not known is better than wrong. Measured: 5 times as fast
+    as from Decimal objects.
     """
     words, valid = np.empty((len(pico), 2), np.int64), None
     try:
         words[:, 0] = np.fromiter(pico, np.int64, len(pico))
-    except TypeError:  # some are None
+    except (TypeError, OverflowError):  # some are None, or far beyond
+        pico = [None if amount is None or abs(amount) > MAX_PICO else amount for amount in pico]
         known = np.fromiter((v is not None for v in pico), bool, len(pico))
         valid = pa.py_buffer(np.packbits(known, bitorder="little").tobytes())
         words[:, 0] = np.fromiter((0 if v is None else v for v in pico), np.int64, len(pico))
+    if np.any((words[:, 0] > MAX_PICO) | (words[:, 0] < -MAX_PICO)):
+        return usd_array([amount if amount is None or abs(amount) <= MAX_PICO else None for amount in pico])
     words[:, 1] = words[:, 0] >> 63  # the sign, spread over the high word
     return pa.Array.from_buffers(USD, len(pico), [valid, pa.py_buffer(words.tobytes())])
 

@@ -15,6 +15,7 @@ from mavi_tasks.common.money_columns import pico_column
 from mavi_tasks.compare.statistics import Bools, Floats, Ints
 from mavi_tasks.errors import InputError
 from mavi_tasks.storage import tables
+from mavi_tasks.storage.recency import plausible_us
 
 Texts = NDArray[np.object_]
 
@@ -120,7 +121,8 @@ def from_table(table: pa.Table, where: str) -> Sheet:
     """Return the sheet of results rows, given with COLUMNS."""
     if table.num_rows == 0:
         raise InputError(f"{where}: has no results yet; run a job into it first")
-    table = table.take(pc.sort_indices(table, [("finished_at", "ascending")]))  # later rows overwrite earlier
+    finished_us = plausible_us(pc.fill_null(table["finished_at"].cast(pa.int64()), 0).to_numpy())
+    table = table.take(pa.array(np.argsort(finished_us, kind="stable")))  # later rows overwrite earlier
     columns = {name: strings_of(table[name]) for name in ("model", "item_id", "prompt_id")}
     models = tuple(sorted(set(columns["model"])))
     model_at = {name: at for at, name in enumerate(models)}

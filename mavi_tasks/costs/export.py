@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mavi_tasks.common.money import usd
+from mavi_tasks.common.spreadsheet import text_cell
 from mavi_tasks.costs.cost_report import CostReport
 from mavi_tasks.costs.focus import focus_table
 from mavi_tasks.costs.to_json import counts_json
@@ -18,8 +19,6 @@ from mavi_tasks.errors import InputError, StorageError
 
 MONEY = ("cost_usd", "useful_usd", "invalid_usd", "retried_usd", "exposure_usd")
 COUNT_KINDS = {"error_rate": pa.float64(), "throttled_rate": pa.float64(), "video_hours": pa.float64()}
-# A spreadsheet takes a text that begins so for a formula; a quote before it keeps it a text.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def groups_table(report: CostReport) -> pa.Table:
@@ -76,7 +75,7 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        return f"'{value}" if value.startswith(FORMULA_STARTS) else value
+        return text_cell(value)
     return _plain(value)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 
+from mavi_tasks.common.regular_file import read_text
 from mavi_tasks.errors import InputError
 
 # What bills call these columns; the first that is there is taken. FOCUS names are among them.
@@ -99,7 +100,7 @@ def read_bill(path: Path, columns: Mapping[str, str] | None = None) -> Bill:
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as a CSV file: {error}") from error
     first = text.partition("\n")[0]

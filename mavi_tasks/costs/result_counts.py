@@ -27,6 +27,7 @@ from mavi_tasks.costs.cell import SLOT
 from mavi_tasks.costs.cube import Cube
 from mavi_tasks.costs.grouping import Grid, grid_of
 from mavi_tasks.costs.scan import scan
+from mavi_tasks.storage.recency import RANK, plausible_us
 
 RESULT_COLUMNS = (
     "run_id",
@@ -220,7 +221,10 @@ def _keep_latest(cube: Cube, results: ResultRows, statuses: StringDictionary) ->
         return
     place = np.minimum(np.searchsorted(repeated, requests), len(repeated) - 1)
     rows = np.flatnonzero(repeated[place] == requests)
-    rows = rows[np.lexsort((results.instant_us[rows], requests[rows]))]
+    rank = np.array([RANK.get(statuses.strings[combo[4]], 0) for combo in results.pairs], np.int8)
+    rows = rows[
+        np.lexsort((plausible_us(results.instant_us[rows]), rank[results.pair[rows]], requests[rows]))
+    ]
     replaced = rows[:-1][requests[rows][1:] == requests[rows][:-1]]
     counts = np.bincount(results.pair[replaced], minlength=len(results.pairs))
     for number in np.flatnonzero(counts):

@@ -7,17 +7,20 @@ columns at a time, from any file system that fsspec knows.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+from fsspec.implementations.local import LocalFileSystem
 
 from mavi_tasks.common.money import pico
 from mavi_tasks.costs.arrow_columns import UNKNOWN, midnight_us, zone_of
 from mavi_tasks.errors import InputError, StorageError
 from mavi_tasks.schema import INSTANT, TABLES
+from mavi_tasks.storage import parts
 
 BATCH_ROWS = 65_536
 FILES_AT_ONCE = 16
@@ -90,11 +93,31 @@ def table(source: Source, name: str) -> ds.Dataset | None:
     if not source.filesystem.isdir(folder):
         return None
     schema = TABLES[name].append(pa.field("run_date", pa.date32()))
-    parts = ds.partitioning(pa.schema([("run_date", pa.date32())]), flavor="hive")
-    found = ds.dataset(
-        folder, filesystem=source.filesystem, format="parquet", schema=schema, partitioning=parts
+    partitioning = ds.partitioning(pa.schema([("run_date", pa.date32())]), flavor="hive")
+    names = _whole_parts(source, folder, name)
+    if not names:
+        return None
+    return ds.dataset(
+        names,
+        filesystem=source.filesystem,
+        format=parts.FORMAT,
+        schema=schema,
+        partitioning=partitioning,
+        partition_base_dir=folder,
     )
-    return found if found.files else None
+
+
+def _whole_parts(source: Source, folder: str, name: str) -> list[str]:
+    """The parts of a table. Raises StorageError when a local one is broken: money must not go missing.
+
+    Over a network only the pages are checked, as they are read; `mavi doctor --verify` reads whole files.
+    """
+    if isinstance(source.filesystem, LocalFileSystem):
+        paths = sorted(Path(folder).rglob("*.parquet"))
+        parts.require_whole(paths, TABLES[name])
+        return [str(path) for path in paths]
+    names = sorted(path for path in source.filesystem.find(folder) if path.endswith(".parquet"))
+    return [path for path in names if parts.is_filed(PurePosixPath(path))]
 
 
 def _runs(source: Source) -> Mapping[str, Run]:
@@ -159,7 +182,7 @@ def batches(found: ds.Dataset, columns: Sequence[str], period: Period) -> Iterat
     local = found.filesystem.type_name == "local"
     # Over a network whole column chunks are fetched at once, and more of them ahead.
     ahead = {"batch_readahead": 2, "fragment_readahead": 2} if local else {}
-    reading = ds.ParquetFragmentScanOptions(pre_buffer=not local)
+    reading = ds.ParquetFragmentScanOptions(pre_buffer=not local, page_checksum_verification=True)
     kind = ds.ParquetFileFormat(default_fragment_scan_options=reading)
     for first in range(0, len(found.files), FILES_AT_ONCE):
         names = found.files[first : first + FILES_AT_ONCE]
@@ -167,8 +190,19 @@ def batches(found: ds.Dataset, columns: Sequence[str], period: Period) -> Iterat
         scanner = part.scanner(columns=list(columns), filter=period.rows(), batch_size=BATCH_ROWS, **ahead)
         try:
             yield from (batch for batch in scanner.to_batches() if batch.num_rows)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise StorageError(f"a part of the dataset cannot be read: {error}") from error
+        except (OSError, pa.ArrowException) as error:
+            where = _first_unreadable(part, columns)
+            raise StorageError(f"{where}: cannot be read ({error}); see mavi doctor DIR --verify") from error
+
+
+def _first_unreadable(part: ds.Dataset, columns: Sequence[str]) -> str:
+    for fragment in part.get_fragments():
+        try:
+            for _ in fragment.to_batches(schema=part.schema, columns=list(columns)):
+                pass
+        except (OSError, pa.ArrowException):
+            return str(fragment.path)
+    return str(part.files[0])
 
 
 def unpublished(source: Source) -> int:

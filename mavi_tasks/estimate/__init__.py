@@ -1,6 +1,7 @@
 """Tokens, dollars and time before a cent is spent.
 
 token_formulas.py     input tokens by the vendors' published formulas (tokens.toml)
+token_bounds.py       the most tokens that a media can count as
 request_tokens.py     tokens of one request, with the frames that are really sent
 output_tokens.py      tokens of an answer, from its schema
 history.py            what past runs really used; token_model.py: the model fitted to it
@@ -19,8 +20,10 @@ from mavi_tasks.estimate.output_tokens import output_tokens
 from mavi_tasks.estimate.request_tokens import FrameSampling, RequestTokens, request_tokens
 from mavi_tasks.estimate.token_formulas import (
     Formula,
+    UnknownMedia,
     formula_of,
     input_tokens,
+    text_bytes,
     text_chars,
     text_tokens,
 )
@@ -49,10 +52,12 @@ __all__ = [
     "ModelAssumptions",
     "ModelEstimate",
     "RequestTokens",
+    "UnknownMedia",
     "formula_of",
     "input_tokens",
     "output_tokens",
     "request_tokens",
+    "text_bytes",
     "text_chars",
     "text_tokens",
 ]

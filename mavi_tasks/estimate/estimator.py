@@ -114,7 +114,8 @@ class _ModelSums:
                 kind = "frames" if sampled else "video"
                 units += sampled or (media.duration_s if media.duration_s is not None else DURATION_S)
                 guessed |= media.duration_s is None
-                tokens = self.formula.media_tokens(media, sampled) if self.formula else 0
+                frame_px = self.assumptions.sampling.frame_px
+                tokens = self.formula.media_tokens(media, sampled, frame_px) if self.formula else 0
                 frame_tokens += tokens if sampled else 0
             else:
                 kind = "image" if kind == "text" else kind

@@ -10,18 +10,17 @@ from typing import Final, NamedTuple
 
 from mavi_tasks.estimate.token_formulas import (
     DURATION_S,
-    TEXT_SPREAD,
-    Formula,
     Sized,
+    UnknownMedia,
     formula_of,
     text_tokens,
 )
 
-UNKNOWN_PICTURE_TOKENS: Final = 16_384  # what Qwen2.5-VL makes of its largest picture
+UNKNOWN_PICTURE_TOKENS: Final = 57_803  # the largest picture to the model that counts most: gpt-4o-mini
 
 
 class RequestTokens(NamedTuple):
-    """`expected` by the published formula; `at_most`: times its declared spread."""
+    """`expected` by the published formula; `at_most`: what a budget holds back for."""
 
     expected: int
     at_most: int
@@ -32,13 +31,14 @@ class FrameSampling:
     """How many frames of a video are sent to one model: so many, or `fps` a second; else the video itself.
 
     max_frames: the most that `fps` takes of one video. max_images: the most images in one request, which its
-    media divide among them.
+    media divide among them. frame_px: the longest side of a frame, None = that of tokens.toml.
     """
 
     frames: int | None = None
     fps: float | None = None
     max_frames: int | None = None
     max_images: int | None = None
+    frame_px: int | None = None
 
     def count(self, duration_s: float, media_count: int = 1) -> int | None:
         """Frames of a video of this length, one of so many media; None when the video is sent as it is."""
@@ -59,6 +59,7 @@ class FrameSampling:
 
 
 NO_FRAMES: Final = FrameSampling()
+ANY_MEDIA: Final = UnknownMedia()
 
 
 def request_tokens(
@@ -66,31 +67,31 @@ def request_tokens(
     media_items: Sequence[Sized],
     text_chars: int,
     *,
+    text_bytes: int | None = None,
     sampling: FrameSampling = NO_FRAMES,
-    unknown_s: float | None = None,
+    unknown: UnknownMedia = ANY_MEDIA,
 ) -> RequestTokens:
     """Input tokens of one request.
 
-    `text_chars` counts system, prompt and schema together. unknown_s: the length that a budget assumes for
-    videos of unknown length. Of a family without a formula the text alone is expected, and at most as many
-    tokens for each picture as any model that is widely served counts.
+    `text_chars` counts system, prompt and schema together; `text_bytes` all that is sent besides media, in
+    UTF-8 (None: as many as characters). unknown: what a budget assumes for media of unknown size. Of a
+    family without a formula the text alone is expected, and at most as many tokens for each picture as the
+    model that counts most.
     """
     formula = formula_of(model)
-    expected, at_most = text_tokens(text_chars), text_tokens(text_chars) * TEXT_SPREAD
+    expected, at_most = text_tokens(text_chars), float(text_chars if text_bytes is None else text_bytes)
     for media in media_items:
         frames = most_frames = None
         if media.kind == "video":
             known_s = media.duration_s
             frames = sampling.count(DURATION_S if known_s is None else known_s, len(media_items))
-            most_frames = sampling.at_most(unknown_s if known_s is None else known_s, len(media_items))
+            most_frames = sampling.at_most(known_s, len(media_items))
         if formula is None:
             at_most += UNKNOWN_PICTURE_TOKENS * (most_frames or 1)
             continue
-        expected += formula.media_tokens(media, frames)
-        at_most += _most_tokens(formula, media, most_frames, unknown_s)
-    return RequestTokens(expected, ceil(at_most))
-
-
-def _most_tokens(formula: Formula, media: Sized, frames: int | None, unknown_s: float | None) -> float:
-    spread = formula.video_spread if media.kind == "video" and frames is None else formula.image_spread
-    return formula.media_tokens(media, frames, unknown_s) * spread
+        expected += formula.media_tokens(media, frames, sampling.frame_px)
+        at_most += formula.most_tokens(media, most_frames, sampling.frame_px, unknown)
+    most = ceil(at_most)
+    if formula is not None and formula.max_input is not None:
+        most = min(most, formula.max_input)
+    return RequestTokens(expected, most)

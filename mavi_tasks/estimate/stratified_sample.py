@@ -7,6 +7,7 @@ from decimal import Decimal
 from math import exp, log, sqrt
 from typing import Generic, TypeVar
 
+from mavi_tasks.common.format import usd as usd_text
 from mavi_tasks.estimate.result import Interval, dollars
 from mavi_tasks.estimate.token_formulas import Sized, size_bucket
 
@@ -158,8 +159,9 @@ class Projection:
     def sentence(self) -> str:
         interval = self.cost_usd
         return (
-            f"{self.rows:,} of {self.of:,} cost ${self.pilot_usd:.4f}; all of them ${interval.p50:.2f}, "
-            f"most likely between ${interval.p10:.2f} and ${interval.p90:.2f}"
+            f"{self.rows:,} of {self.of:,} cost {usd_text(self.pilot_usd)}; all of them "
+            f"{usd_text(interval.p50)}, most likely between {usd_text(interval.p10)} and "
+            f"{usd_text(interval.p90)}"
         )
 
 

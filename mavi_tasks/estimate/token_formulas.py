@@ -13,7 +13,15 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from importlib.resources import files
 from math import ceil, floor, sqrt
-from typing import Any, Protocol
+from typing import Any, Final, NamedTuple, Protocol
+
+from mavi_tasks.estimate.token_bounds import (
+    MostForImage,
+    MostForVideo,
+    image_bound,
+    other_image_rule,
+    video_bound,
+)
 
 
 class Sized(Protocol):
@@ -27,6 +35,13 @@ class Sized(Protocol):
     def height(self) -> int | None: ...
     @property
     def duration_s(self) -> float | None: ...
+
+
+class UnknownMedia(NamedTuple):
+    """The largest image and the longest video there may be behind a URL that was not read."""
+
+    image_px: int = 8000  # the longest side; nova takes no more
+    video_s: float = 3 * 3600.0
 
 
 ImageTokens = Callable[[int, int], int]
@@ -46,23 +61,56 @@ class Formula:
     image: ImageTokens
     video: VideoTokens
     video_frames: int | None  # the model takes no video: so many frames stand for it, as images
+    largest_image: MostForImage
+    largest_spread: float
+    longest_video: MostForVideo
+    other_rule: ImageTokens | None  # another reading of the documents, which may count more
+    max_input: int | None  # tokens that the model reads at all; None = not known
 
-    def media_tokens(self, media: Sized, frames: int | None = None, unknown_s: float | None = None) -> int:
-        """Tokens of one media; unknown sizes and durations (or `unknown_s`) take those of tokens.toml."""
+    def media_tokens(self, media: Sized, frames: int | None = None, frame_px: int | None = None) -> int:
+        """Tokens of one media; unknown sizes and durations take those of tokens.toml."""
         if media.kind != "video":
             return self.image(media.width or IMAGE_SIZE[0], media.height or IMAGE_SIZE[1])
         width, height = media.width or VIDEO_SIZE[0], media.height or VIDEO_SIZE[1]
         if frames is not None or self.video_frames is not None:
-            width, height = _as_frame(width, height)
+            width, height = _as_frame(width, height, frame_px or FRAME_PX)
         if frames is not None:
             return frames * self.image(width, height)
-        duration_s = unknown_s or DURATION_S if media.duration_s is None else media.duration_s
-        return self.video(width, height, duration_s)
+        return self.video(width, height, DURATION_S if media.duration_s is None else media.duration_s)
+
+    def most_tokens(
+        self, media: Sized, frames: int | None, frame_px: int | None, unknown: UnknownMedia
+    ) -> float:
+        """The most tokens that one media can count as, for a budget."""
+        width, height = media.width, media.height
+        if media.kind != "video":
+            return self._most_of_image(width, height, unknown.image_px)
+        frames = self.video_frames if frames is None else frames
+        if frames is not None:
+            return frames * self._most_of_frame(width, height, frame_px or FRAME_PX)
+        duration_s = unknown.video_s if media.duration_s is None else media.duration_s
+        return self.longest_video(duration_s, width, height) * self.video_spread
+
+    def _most_of_image(self, width: int | None, height: int | None, longest_px: int) -> float:
+        if width is None or height is None:
+            return self.largest_image(longest_px) * self.largest_spread
+        most = self.image(width, height) * self.image_spread
+        return most if self.other_rule is None else max(most, self.other_rule(width, height))
+
+    def _most_of_frame(self, width: int | None, height: int | None, frame_px: int) -> float:
+        if width is None or height is None:
+            return self._most_of_image(None, None, frame_px)
+        wide, tall = ceil(width * WIDEST_PIXEL), ceil(height * WIDEST_PIXEL)
+        sizes = (width, height), (wide, height), (width, tall)
+        return max(self._most_of_image(*_as_frame(*size, frame_px), frame_px) for size in sizes)
 
 
-def _as_frame(width: int, height: int) -> tuple[int, int]:
+WIDEST_PIXEL: Final = 1.5  # a DVD's 16:11; frames are sent with square pixels
+
+
+def _as_frame(width: int, height: int, frame_px: int) -> tuple[int, int]:
     """The size of a frame as the media stage sends it."""
-    scale = min(1.0, FRAME_PX / max(width, height))
+    scale = min(1.0, frame_px / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
@@ -96,6 +144,11 @@ def text_tokens(chars: int) -> int:
 def text_chars(*texts: str | None) -> int:
     """Characters as the token rule counts them: a CJK character counts as three, None as nothing."""
     return sum(_chars(text) for text in texts if text)
+
+
+def text_bytes(*texts: str | None) -> int:
+    """Bytes of these texts in UTF-8: no tokenizer makes more tokens of them."""
+    return sum(len(text) if text.isascii() else len(text.encode()) for text in texts if text)
 
 
 _CJK = re.compile(
@@ -266,6 +319,11 @@ def _frames_video(image: ImageTokens, frames: int) -> VideoTokens:
     return lambda width, height, duration_s: frames * image(width, height)
 
 
+def _no_video(duration_s: float, width: int | None, height: int | None) -> int:
+    """Of a model that takes no video: its frames are counted."""
+    return 0
+
+
 def _numbers(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in spec.items() if name != "method"}
 
@@ -280,6 +338,8 @@ def _formula_from(rule: Mapping[str, Any]) -> Formula:
         else VIDEO_METHODS[video_spec["method"]](**_numbers(video_spec))
     )
     image_spread, video_spread = rule["spread"]
+    # Tiles are counted by both rules of the documents: nothing is left to doubt in a listed model.
+    sure = rule["image"]["method"] == "tiles" and not rule.get("family_default", False)
     return Formula(
         models=tuple(rule["models"]),
         family_default=rule.get("family_default", False),
@@ -290,6 +350,11 @@ def _formula_from(rule: Mapping[str, Any]) -> Formula:
         image=image,
         video=video,
         video_frames=video_spec["frames"] if is_frames else None,
+        largest_image=image_bound(rule["image"]),
+        longest_video=_no_video if is_frames else video_bound(video_spec),
+        largest_spread=1.0 if sure else image_spread,
+        other_rule=other_image_rule(rule["image"]),
+        max_input=rule.get("max_input"),
     )
 
 

@@ -3,6 +3,8 @@
 from typing import Final
 
 from mavi_tasks import estimate, labels
+from mavi_tasks.common.format import usd as usd_text
+from mavi_tasks.common.money import usd
 from mavi_tasks.execution.rows import Attempt
 from mavi_tasks.gateway.classify import RetryDecision
 from mavi_tasks.planning.request import Request
@@ -26,7 +28,7 @@ def empty_answer(billed: bool, finish_reason: str | None) -> RetryDecision:
 def remarks_on(
     attempt: Attempt, text: str, request: Request, target: ModelTarget, *, repaired: bool
 ) -> dict[str, object]:
-    """The keys `truncated`, `media_unseen` and `repaired`, each there when it is true."""
+    """`truncated`, `media_unseen`, `repaired`: each there when it is true. `cost_beyond_column`: in words."""
     assert attempt.answer is not None
     usage, reason = attempt.usage, attempt.answer.finish_reason
     found: dict[str, object] = {}
@@ -39,7 +41,14 @@ def remarks_on(
         found["media_unseen"] = True
     if repaired:
         found["repaired"] = True
+    if attempt.beyond_pico is not None:
+        found["cost_beyond_column"] = f"{usage_text(attempt)} would cost {usd_text(usd(attempt.beyond_pico))}"
     return found
+
+
+def usage_text(attempt: Attempt) -> str:
+    """The tokens that a reply counts."""
+    return f"{attempt.usage.input_tokens:,} input and {attempt.usage.output_tokens:,} output tokens"
 
 
 def _unseen(input_tokens: int, request: Request) -> bool:

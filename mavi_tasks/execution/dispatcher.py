@@ -34,6 +34,7 @@ class Dispatcher:
         self.loader, self.stop = loader, stop
         self.retry, self.repair = context.job.retry, context.job.repair
         self.clock, self.wall_us = context.clock, context.wall_us
+        self.reading = asyncio.Lock()  # one answer at a time in a thread: more would starve the loop
         self._stopped = asyncio.Event()
         self._numbers = itertools.count(1)
         stop.on_stop(self._on_stop)

@@ -2,16 +2,18 @@
 
 import asyncio
 import signal
-import sys
+import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from mavi_tasks.common.counters import ModelCounters
 from mavi_tasks.common.event_loop import fast_loop, tune_gc
+from mavi_tasks.common.screen import say
 from mavi_tasks.errors import InputError
 from mavi_tasks.execution.distributed import subprocess_pool
 from mavi_tasks.execution.run import RequestFilter, Run, ShardExecutor, send_here
@@ -73,7 +75,11 @@ def opened(job: Job, env: Mapping[str, str], *, dry: bool = False) -> Iterator[R
     tune_gc()
     endpoint = resolve_endpoint(job.gateway, env, sends=not dry)
     with embedded_sandbox.gateway(job, endpoint) as (endpoint, options):
-        yield open_context(job, endpoint, options=options, dry=dry)
+        if not dry:
+            yield open_context(job, endpoint, options=options)
+            return
+        with tempfile.TemporaryDirectory(prefix="mavi-plan-") as scratch:
+            yield open_context(job, endpoint, options=options, dry=True, scratch=Path(scratch))
 
 
 def plan(
@@ -93,17 +99,22 @@ def execute(
     callbacks: RunCallbacks = SILENT,
     *,
     retry_invalid: bool = False,
+    pay_again: bool = False,
     pilot_size: int | None = None,
 ) -> RunReport:
     """Run a job to its end and report; blocks, on an event loop of its own, in any thread.
 
-    On the main thread Ctrl-C stops the run. Raises MaviError for what stops it before anything is sent.
+    retry_invalid: send again what does not fit the answer schema. pay_again: go on although damage has lost
+    paid answers, and ask again for them. On the main thread Ctrl-C stops the run. Raises MaviError for what
+    stops it before anything is sent.
     """
     if job.runner not in EXECUTORS:
         raise InputError(f"runner: {job.runner} needs Prefect: remove --no-prefect, or use runner: processes")
     with opened(job, env) as context:
         with callbacks.reading() as on_progress:
-            forecaster = Forecaster(context, retry_invalid=retry_invalid, on_progress=on_progress)
+            forecaster = Forecaster(
+                context, retry_invalid=retry_invalid, pay_again=pay_again, on_progress=on_progress
+            )
             run = Run.prepare(context, forecaster.plan)
             found = forecaster.forecast(run.plan)
         run.forecast_json = found.for_run_row()
@@ -166,7 +177,7 @@ def _interrupter(run: Run, work: "asyncio.Task[None]") -> Callable[[], None]:
             work.cancel()
             return
         message = "interrupted: waiting for the calls in flight (again to stop now)"
-        print(f"\n{message}", file=sys.stderr, flush=True)
+        say(f"\n{message}", stderr=True)
         run.stop("interrupted", "interrupted")
 
     return interrupt

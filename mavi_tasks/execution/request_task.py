@@ -13,6 +13,7 @@
 The back-off before attempt n + 1 is `base_s * 2**(n - 1)`, at most `cap_s`, times 0.5 to 1.0 at random.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
@@ -20,8 +21,10 @@ from typing import Final
 
 from mavi_tasks import estimate, labels, limits
 from mavi_tasks.common.counters import ModelCounters
+from mavi_tasks.common.money import MAX_PICO
 from mavi_tasks.errors import MaviError
 from mavi_tasks.execution.answer_checks import empty_answer, remarks_on
+from mavi_tasks.execution.budget_stop import does_not_fit
 from mavi_tasks.execution.dispatcher import Dispatcher
 from mavi_tasks.execution.retry_state import RETRIED, RetryState
 from mavi_tasks.execution.rows import (
@@ -39,6 +42,7 @@ from mavi_tasks.limits.budget import Reservation
 from mavi_tasks.media import Delivery, LoaderStopped, Refusal
 from mavi_tasks.planning.request import Request
 from mavi_tasks.planning.target import ModelTarget
+from mavi_tasks.pricing.book import Cost
 from mavi_tasks.providers import CHAT_PATH
 
 PASSING_REFUSALS: Final = frozenset({"download_failed", "sign_failed", "media_timeout"})  # another day may do
@@ -196,12 +200,14 @@ class RequestTask:
             attempt_id, started_us = self._intend(max_cost)
             settled = True
             try:
-                reply = await self.dispatcher.gateway.post(self.path(delivery), body)
+                urls = [part.url for part in delivery.parts if part.url is not None]
+                reply = await self.dispatcher.gateway.post(self.path(delivery), body, urls)
             except BaseException:  # cancelled, or a defect: it may have been billed
                 reply = Reply(_INTERRUPTED, None, None, self.dispatcher.clock.now() - self.sent_s)
                 self._settle(attempt_id, started_us, reply, permit, reservation, max_cost)
                 raise
-            return self._settle(attempt_id, started_us, reply, permit, reservation, max_cost)
+            decision = self._settle(attempt_id, started_us, reply, permit, reservation, max_cost)
+            return await self._take_answer() if decision.action == "ok" else decision
         finally:
             if not settled:
                 if permit is not None:
@@ -212,17 +218,18 @@ class RequestTask:
         return f"{delivery.endpoint}{CHAT_PATH}"
 
     async def _reserve(self, max_cost_pico: int) -> Reservation:
-        budget = self.dispatcher.budget
-        reservation = budget.try_reserve(max_cost_pico) or await budget.reserve(max_cost_pico)
+        budget, model = self.dispatcher.budget, self.target.model
+        reservation = budget.try_reserve(max_cost_pico, model) or await budget.reserve(max_cost_pico, model)
         if reservation is None:
-            self.dispatcher.stop("budget", "the next call might exceed budget_usd")
+            reason = does_not_fit(self.target, self.request, self.max_input_tokens, budget)
+            self.dispatcher.stop("budget", reason)
             raise UnsentError
         return reservation
 
     def _intend(self, max_cost: int | None) -> tuple[str, int]:
         attempt_id, started_us = self.dispatcher.attempt_id(), self.dispatcher.wall_us()
         self.dispatcher.journal.intend(
-            intent_row(attempt_id, self.request.key, self.target.model, started_us, max_cost)
+            intent_row(attempt_id, self.request.key, self.target.model, started_us, recordable(max_cost))
         )
         self.sent_s = self.dispatcher.clock.now()
         self.started_us = self.started_us or started_us
@@ -238,7 +245,7 @@ class RequestTask:
         reservation: Reservation,
         max_cost: int | None,
     ) -> RetryDecision:
-        """Price the attempt, give back what was reserved, and record it."""
+        """Price the attempt, give back what was reserved, and record it; an answer is still to be taken."""
         answer = self.target.family.answer(reply.payload) if reply.payload is not None else None
         usage = answer.usage if answer is not None else NO_USAGE
         price = self.target.price
@@ -251,7 +258,8 @@ class RequestTask:
         decision = reply.decision
         completed = decision.outcome == "answered" or decision.code == "empty_answer"
         unknown_cost = completed and cost.total_pico is None  # billed, most likely, without a usage
-        exposure = max_cost if unknown_cost or decision.outcome == "in_doubt" else None
+        exposure = recordable(max_cost) if unknown_cost or decision.outcome == "in_doubt" else None
+        beyond = cost.total_pico if cost.total_pico is not None and cost.total_pico > MAX_PICO else None
         self.limiter.release(
             permit,
             "server_error" if decision.code == "not_found" else _LIMITER_OUTCOME[decision.action],
@@ -260,12 +268,14 @@ class RequestTask:
         )
         self.dispatcher.budget.settle(reservation, cost.total_pico or 0, exposure or 0)
         finished_us = self.dispatcher.wall_us()
-        attempt = Attempt(attempt_id, started_us, finished_us, reply, usage, cost, exposure, answer)
+        if beyond is not None:
+            cost = Cost(None, None, None, cost.price_id)
+        attempt = Attempt(attempt_id, started_us, finished_us, reply, usage, cost, exposure, answer, beyond)
         self._count(attempt, decision)
         self.retries.compare(self.last.reply if self.last is not None else None, reply)
         self.last = attempt
         if decision.action == "ok":
-            return self._take_answer(attempt)
+            return decision
         self.dispatcher.journal.record(attempt_row(attempt, self.request, self.target), None)
         return self._unless_too_long(decision)
 
@@ -294,12 +304,24 @@ class RequestTask:
 
     # -- an answer
 
-    def _take_answer(self, attempt: Attempt) -> RetryDecision:
+    async def _take_answer(self) -> RetryDecision:
+        """Read the last attempt's answer: at once, or in a thread when it takes more than a moment."""
+        assert self.last is not None and self.last.answer is not None
+        text, schema = self.last.answer.text or "", self.target.schema
+        if schema is None:
+            return self._judge(self.last, text, None)
+        checked = labels.read_at_once(text, schema)
+        if checked is None:
+            try:
+                async with self.dispatcher.reading:
+                    checked = await asyncio.to_thread(labels.read_answer, text, schema)
+            except BaseException:  # stopped meanwhile; it is paid for, so it is read and recorded here
+                self._judge(self.last, text, labels.read_answer(text, schema))
+                raise
+        return self._judge(self.last, text, checked)
+
+    def _judge(self, attempt: Attempt, text: str, checked: labels.Checked | None) -> RetryDecision:
         """A reply with text: answered, or not what the schema wants (then repaired once, or invalid)."""
-        assert attempt.answer is not None
-        text = attempt.answer.text or ""
-        schema = self.target.schema
-        checked = labels.read_answer(text, schema) if schema is not None else None
         if checked is not None and checked.error is not None:
             return self._take_invalid(attempt, text, checked)
         json_text = checked.json_text if checked is not None else None
@@ -317,7 +339,7 @@ class RequestTask:
             self.repaired, self.invalid_answer = True, (attempt, outcome)
             self.retries.counted = 0
             self.prompt = labels.repair_prompt(self.request.prompt, text, error)
-            self.max_input_tokens += estimate.text_chars(self.prompt)  # a token a character, at the very most
+            self.max_input_tokens += estimate.text_bytes(self.prompt)
             row = attempt_row(attempt, self.request, self.target, "invalid_answer")
             self.dispatcher.journal.record(row, None)
             return _REPAIR
@@ -359,6 +381,11 @@ class RequestTask:
     async def _back_off(self, seconds: float) -> None:
         with self.scope.backing_off():
             await self.dispatcher.sleep(seconds)
+
+
+def recordable(pico: int | None) -> int | None:
+    """An upper bound as a column holds it: the most that fits, for what is beyond."""
+    return None if pico is None else min(pico, MAX_PICO)
 
 
 _REFUSED: Final = RetryDecision("final", "rejected", "refused")

@@ -15,7 +15,7 @@ from mavi_tasks.pricing.book import Cost
 from mavi_tasks.providers import Answer, Usage
 from mavi_tasks.schema import ResultStatus
 from mavi_tasks.storage.journal import draft_class
-from mavi_tasks.storage.publish import COLUMNS
+from mavi_tasks.storage.segments import COLUMNS
 
 NO_USAGE: Final = Usage()
 NO_COST: Final = Cost(None, None, None, "")
@@ -41,6 +41,7 @@ class Attempt:
     cost: Cost
     exposure_pico: int | None
     answer: Answer | None
+    beyond_pico: int | None = None  # what the usage costs, when no column can hold it; then `cost` is unknown
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,9 @@ from mavi_tasks.planning.context import RunContext
 from mavi_tasks.planning.request import Request
 from mavi_tasks.planning.spool import Plan
 from mavi_tasks.storage.journal import Journal
-from mavi_tasks.storage.publish import COLUMNS, day_of
+from mavi_tasks.storage.publish import day_of
 from mavi_tasks.storage.request_locks import RequestLocks
+from mavi_tasks.storage.segments import COLUMNS
 
 log = logging.getLogger("mavi")
 

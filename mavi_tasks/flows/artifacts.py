@@ -25,7 +25,7 @@ from mavi_tasks.costs import to_json as costs_json
 from mavi_tasks.costs.sentences import burn_text
 from mavi_tasks.execution.run import Run
 from mavi_tasks.reports.html import drift_page
-from mavi_tasks.reports.tables import markdown_rows
+from mavi_tasks.reports.tables import markdown_code, markdown_rows, markdown_text
 
 MOST_ROWS: Final = 1000  # Prefect's UI shows a table whole, and keeps every byte in its database
 _UNKNOWN: Final = "unknown"  # never 0 for a cost that is not known
@@ -58,15 +58,16 @@ def key(*parts: str) -> str:
 
 async def show_plan(name: str, plan: Mapping[str, Any]) -> None:
     """What the run will send, and what that will most likely cost and take."""
+    title = markdown_text(name)
     rows = [_planned(model) for model in plan["models"]]
     text = (
-        f"# {name}: the plan\n\n{plan['to_send']:,} requests to send, {plan['already_answered']:,} answered "
+        f"# {title}: the plan\n\n{plan['to_send']:,} requests to send, {plan['already_answered']:,} answered "
         f"before, {plan['shared']:,} share an answer, {len(plan['refused']):,} refused.\n\n"
         f"{markdown_rows(rows)}"
     )
     notes = [plan["accuracy"], *plan["warnings"]]
-    text += "".join(f"\n- {note}" for note in notes if note)
-    await acreate_markdown_artifact(text, key=key("mavi", name, "plan"), description=f"Plan of {name}")
+    text += "".join(f"\n- {markdown_text(note)}" for note in notes if note)
+    await acreate_markdown_artifact(text, key=key("mavi", name, "plan"), description=f"Plan of {title}")
     if plan["refused"]:
         refused = [{k: row[k] for k in ("item_id", "model", "reason")} for row in plan["refused"][:MOST_ROWS]]
         await acreate_table_artifact(
@@ -91,7 +92,7 @@ async def progress(run: Run) -> AsyncIterator[None]:
     found: Any = await acreate_progress_artifact(
         0.0,
         key=key("mavi", run.context.job.name, "progress"),
-        description=f"Requests of {run.context.job.name}",
+        description=f"Requests of {markdown_text(run.context.job.name)}",
     )
     task = asyncio.create_task(_move(run, found))
     try:
@@ -115,46 +116,55 @@ def _percent(run: Run) -> float:
 
 async def show_models(name: str, report: Mapping[str, Any], summary: str) -> None:
     """How the run ended, model by model."""
+    title = markdown_text(name)
     rows = [{column: model[column] for column in _MODELS} for model in report["models"]]
     for row in rows:
         row["cost_usd"] = row["cost_usd"] or _UNKNOWN
-    await acreate_table_artifact(rows, key=key("mavi", name, "models"), description=f"Models of {name}")
+    await acreate_table_artifact(rows, key=key("mavi", name, "models"), description=f"Models of {title}")
     in_doubt = Decimal(report["exposure_usd"])
     doubt = f"At most ${_trimmed(in_doubt)} more for calls whose reply was lost.\n\n" if in_doubt else ""
     text = (
-        f"# {name}: {report['status']}\n\n{_simulated(report['gateway'] == 'sandbox')}{summary} "
-        f"in {report['wall_s']:,.0f} s (run {report['run_id']}).\n\n{doubt}"
-        f"{markdown_rows(_only(rows, _MODELS_BRIEF))}\nParquet: `{report['output']}/results`\n"
+        f"# {title}: {report['status']}\n\n{_simulated(report['gateway'] == 'sandbox')}"
+        f"{markdown_text(summary)} in {report['wall_s']:,.0f} s (run {report['run_id']}).\n\n{doubt}"
+        f"{markdown_rows(_only(rows, _MODELS_BRIEF))}\n"
+        f"Parquet: {markdown_code(report['output'] + '/results')}\n"
     )
-    await acreate_markdown_artifact(text, key=key("mavi", name), description=f"Run of {name}")
+    await acreate_markdown_artifact(text, key=key("mavi", name), description=f"Run of {title}")
 
 
 async def show_comparison(name: str, found: Comparison, page: Path) -> None:
     """Which model to choose, with a link to the whole report."""
+    title = markdown_text(name)
     rows = [_row(model, _COMPARED) for model in _plain(found)["models"]]
-    points = "".join(f"- {point}\n" for point in found.verdict.points)
+    points = "".join(f"- {markdown_text(point)}\n" for point in found.verdict.points)
     text = (
-        f"# {name}: bake-off\n\n{_simulated(found.simulated)}**{found.verdict.headline}**\n\n{points}\n"
-        f"{markdown_rows(_only(rows, _COMPARED_BRIEF))}\nThe whole report: `{page}`\n"
+        f"# {title}: bake-off\n\n{_simulated(found.simulated)}"
+        f"**{markdown_text(found.verdict.headline)}**\n\n{points}\n"
+        f"{markdown_rows(_only(rows, _COMPARED_BRIEF))}\nThe whole report: {markdown_code(page)}\n"
     )
     await acreate_table_artifact(
-        rows, key=key("mavi", name, "compared-models"), description=f"Models of {name}, compared"
+        rows,
+        key=key("mavi", name, "compared-models"),
+        description=f"Models of {title}, compared",
     )
     await acreate_markdown_artifact(
-        text, key=key("mavi", name, "compared"), description=f"Bake-off of {name}"
+        text, key=key("mavi", name, "compared"), description=f"Bake-off of {title}"
     )
     await _link(name, "compared-page", page)
 
 
 async def show_drift(name: str, found: Drift, page: Path) -> None:
     """What changed since the run before."""
+    title = markdown_text(name)
     rows = [_row(model, _DRIFTED) for model in _plain(found)["models"]]
-    points = "".join(f"- {point}\n" for model in found.models for point in drift_page.changes(model))
+    changes = [change for model in found.models for change in drift_page.changes(model)]
+    points = "".join(f"- {markdown_text(change)}\n" for change in changes)
     text = (
-        f"# {name}: drift\n\nFrom `{found.before}` to `{found.after}`\n\n"
-        f"**{drift_page.headline(found)}**\n\n{points}\n{markdown_rows(rows)}\nThe whole report: `{page}`\n"
+        f"# {title}: drift\n\nFrom {markdown_code(found.before)} to {markdown_code(found.after)}\n\n"
+        f"**{markdown_text(drift_page.headline(found))}**\n\n{points}\n{markdown_rows(rows)}\n"
+        f"The whole report: {markdown_code(page)}\n"
     )
-    await acreate_markdown_artifact(text, key=key("mavi", name, "drift"), description=f"Drift of {name}")
+    await acreate_markdown_artifact(text, key=key("mavi", name, "drift"), description=f"Drift of {title}")
     await _link(name, "drift-page", page)
 
 
@@ -167,11 +177,13 @@ async def show_costs(report: CostReport, page: Path) -> None:
     notes = [*report.notes, *([burn_text(report.burn)] if report.burn else [])]
     text = (
         f"# Spend\n\n{markdown_rows(_only([spend], totals))}\n"
-        + "".join(f"- {note}\n" for note in notes)
-        + f"\n{markdown_rows(_only(rows[-50:], brief))}\nThe whole page: `{page}`\n"
+        + "".join(f"- {markdown_text(note)}\n" for note in notes)
+        + f"\n{markdown_rows(_only(rows[-50:], brief))}\nThe whole page: {markdown_code(page)}\n"
     )
     await acreate_table_artifact(
-        rows[-MOST_ROWS:], key="mavi-costs-table", description=f"Spend by {', '.join(report.by)}"
+        rows[-MOST_ROWS:],
+        key="mavi-costs-table",
+        description=f"Spend by {markdown_text(', '.join(report.by))}",
     )
     await acreate_markdown_artifact(text, key="mavi-costs", description="Spend")
     await _link("costs", "page", page)
@@ -186,7 +198,10 @@ def _flat(group: Mapping[str, Any], by: Sequence[str]) -> dict[str, Any]:
 
 async def _link(name: str, what: str, page: Path) -> None:
     await acreate_link_artifact(
-        _url(page), link_text=page.name, key=key("mavi", name, what), description=str(page)
+        _url(page),
+        link_text=markdown_text(page.name),
+        key=key("mavi", name, what),
+        description=markdown_code(page),
     )
 
 

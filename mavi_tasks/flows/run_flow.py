@@ -1,10 +1,19 @@
 """Run the flow label_media from code that is not async: `mavi run --prefect`."""
 
 import asyncio
+import contextlib
+import os
+import tempfile
 from typing import Any, Final
 
 from prefect import State
-from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, temporary_settings
+from prefect.server.api.server import SubprocessASGIServer
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+    temporary_settings,
+)
 
 from mavi_tasks.errors import MaviError, StoppedError
 from mavi_tasks.execution.run_report import RunReport
@@ -15,7 +24,7 @@ from mavi_tasks.job import Job
 SERVER_STARTUP_S: Final = 120  # Prefect's own 20 s are too few on a busy machine
 
 
-def run(job: Job, *, retry_invalid: bool = False) -> RunReport:
+def run(job: Job, *, retry_invalid: bool = False, pay_again: bool = False) -> RunReport:
     """Run the flow and report as `execution.local.execute` does. Raises MaviError.
 
     Uses the Prefect API that is configured, else a temporary server, which takes ten seconds to start.
@@ -24,7 +33,8 @@ def run(job: Job, *, retry_invalid: bool = False) -> RunReport:
     with tasks.collected_reports() as reports:
         try:
             with temporary_settings({PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: SERVER_STARTUP_S}):
-                state = asyncio.run(_final_state(job, retry_invalid))
+                _start_server()
+                state = asyncio.run(_final_state(job, retry_invalid=retry_invalid, pay_again=pay_again))
         except KeyboardInterrupt:
             if not reports:
                 raise
@@ -39,6 +49,19 @@ def run(job: Job, *, retry_invalid: bool = False) -> RunReport:
     raise cause if isinstance(cause, BaseException) else MaviError(state.message or state.name)
 
 
-async def _final_state(job: Job, retry_invalid: bool) -> "State[Any]":
-    state: Any = await label_media(job, retry_invalid=retry_invalid, return_state=True)
+def _start_server() -> None:
+    """Start Prefect's temporary server, when it is needed, in an empty folder.
+
+    It has the key in its environment, and takes modules from its current folder before all others (as its
+    alembic.ini says): a `distributed.py` in the user's folder would be run.
+    """
+    os.environ["PYTHONSAFEPATH"] = "1"  # likewise for `python -m` and Dask's workers
+    if PREFECT_API_URL.value() or not PREFECT_SERVER_ALLOW_EPHEMERAL_MODE.value():
+        return
+    with tempfile.TemporaryDirectory(prefix="mavi-prefect-") as empty, contextlib.chdir(empty):
+        SubprocessASGIServer().start(SERVER_STARTUP_S)
+
+
+async def _final_state(job: Job, **options: bool) -> "State[Any]":
+    state: Any = await label_media(job, **options, return_state=True)
     return state  # type: ignore[no-any-return]

@@ -1,13 +1,14 @@
 """Serve the deployments of prefect.yaml from this process: schedules on one machine, without a work pool.
 
-    python -m mavi_tasks.flows.serve [prefect.yaml]       # needs a Prefect API: prefect server start
+    python -P -m mavi_tasks.flows.serve [prefect.yaml]    # needs a Prefect API: prefect server start
 
 An entrypoint is mavi_tasks.flows.label.label_media, or a flow of your own: flows/label.py:label_media.
-Runs are processes of their own, in this folder; Ctrl-C pauses the schedules and stops.
+Runs are processes of their own, in this folder; Ctrl-C pauses the schedules and stops. With -P, no module of
+this folder is run by chance.
 """
 
-import argparse
 import importlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,24 +21,43 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 
+from mavi_tasks.common.regular_file import read_text
+from mavi_tasks.common.screen import Parser, log_to_stderr, say
 from mavi_tasks.errors import InputError, MaviError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until stopped; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m mavi_tasks.flows.serve", description=__doc__.partition("\n")[0]
-    )
+    parser = Parser(prog="python -P -m mavi_tasks.flows.serve", description=__doc__.partition("\n")[0])
     parser.add_argument("file", nargs="?", type=Path, default=Path("prefect.yaml"), metavar="prefect.yaml")
     parser.add_argument("--only", action="append", metavar="NAME", help="of these deployments; repeat")
     args = parser.parse_args(argv)
+    log_to_stderr()
+    here = str(Path.cwd())
+    if not {"", here} & set(sys.path):
+        sys.path.append(here)  # for flows of the user's own; behind all that is installed
     try:
         served = deployments(args.file, args.only)
     except MaviError as error:
-        print(f"mavi: {error}", file=sys.stderr)
+        say(f"mavi: {error}", stderr=True)
         return error.exit_status
+    keep_this_folder_out_of_runs(served)
     serve(*served)
     return 0
+
+
+def keep_this_folder_out_of_runs(served: Sequence[RunnerDeployment]) -> None:
+    """Have the processes of flow runs take no module from this folder, unless it holds one of the flows.
+
+    Prefect starts them by `python -m`, with the key in their environment: a `base64.py` here would be run.
+    """
+    if not any(map(_is_of_this_folder, served)):
+        os.environ["PYTHONSAFEPATH"] = "1"
+
+
+def _is_of_this_folder(deployment: RunnerDeployment) -> bool:
+    module = sys.modules[str(deployment.entrypoint).rpartition(".")[0]]
+    return Path(module.__file__ or "").resolve().is_relative_to(Path.cwd().resolve())
 
 
 def deployments(file: Path, only: Sequence[str] | None = None) -> list[RunnerDeployment]:
@@ -52,7 +72,7 @@ def deployments(file: Path, only: Sequence[str] | None = None) -> list[RunnerDep
 
 def _read(file: Path) -> list[dict[str, Any]]:
     try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        found = yaml.safe_load(read_text(file))
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:

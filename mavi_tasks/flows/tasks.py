@@ -5,13 +5,12 @@ stays in this process, in `_RUNS`; parameters hold names only, because Prefect s
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.parse import parse_qsl, urlsplit
 
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
@@ -24,9 +23,9 @@ from mavi_tasks.execution.run import RequestFilter, Run
 from mavi_tasks.execution.run_report import RunReport
 from mavi_tasks.flows.environment import environment
 from mavi_tasks.gateway import embedded_sandbox
-from mavi_tasks.job import Job, load_job
+from mavi_tasks.job import Job, load_job, trusted_modules
 from mavi_tasks.job.endpoint import resolve_endpoint
-from mavi_tasks.media.urls import without_signature
+from mavi_tasks.media.url_secrets import secrets_in
 from mavi_tasks.planning import spool
 from mavi_tasks.planning.context import RunContext, open_context
 from mavi_tasks.planning.forecast import Forecaster
@@ -63,7 +62,28 @@ def publish_report(report: RunReport) -> RunReport:
 
 
 def _load(value: Any) -> Any:
-    return load_job(Path(value)) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return load_job(Path(value))
+    if isinstance(value, Mapping):
+        _refuse_code(value)
+    return value
+
+
+def _refuse_code(fields: Mapping[str, Any]) -> None:
+    """Raise InputError when a parameter would have this machine import Python code.
+
+    Whoever can start a flow run by Prefect's API gives its parameters.
+    """
+    schema = fields.get("answer_schema")
+    if isinstance(schema, str) and trusted_modules.names_a_class(schema):
+        raise InputError(
+            f"answer_schema {schema!r}: a flow's parameter cannot name a Python class, because importing it "
+            "runs its code: give the JSON Schema, a file that holds it, or the path of a job file"
+        )
+    if fields.get("source") is not None:
+        raise InputError(
+            "source: cannot be given in a flow's parameter: give the path of the job file, not its fields"
+        )
 
 
 # A job as a flow's parameter: its fields (Prefect's UI makes a form of them), or the path of a job file.
@@ -78,22 +98,14 @@ def refuse_secrets(job: Job) -> None:
         "gateway.base_url": job.gateway.base_url,
         "media.base_url": job.media.base_url,
     }
-    found = [name for name, url in urls.items() if url is not None and _is_signed(url)]
+    found = [name for name, url in urls.items() if url is not None and "://" in url and secrets_in(url)]
     if found:
         raise InputError(
-            f"{name}: holds a signature, token or password, and Prefect stores the parameters of a flow in "
+            f"{name}: may hold a signature, token or password, and Prefect stores a flow's parameters in "
             "plain text; give s3://, a public URL or a local path (credentials belong in the environment), "
             "or run it without Prefect: mavi run --no-prefect"
             for name in found
         )
-
-
-def _is_signed(url: str) -> bool:
-    if "://" not in url:
-        return False
-    whole, bare = urlsplit(url), urlsplit(without_signature(url))
-    names = [[name for name, _ in parse_qsl(one.query, keep_blank_values=True)] for one in (whole, bare)]
-    return whole.netloc != bare.netloc or names[0] != names[1]
 
 
 # -- the run
@@ -146,10 +158,10 @@ def _finish_early(run: Run | None) -> None:
 
 
 @task(name="plan", task_run_name="plan")
-async def plan(run_id: str, retry_invalid: bool = False) -> dict[str, Any]:
+async def plan(run_id: str, retry_invalid: bool = False, pay_again: bool = False) -> dict[str, Any]:
     """Read and check the whole input; returns what `mavi plan --json` prints."""
     flow_run = _RUNS[run_id]
-    forecaster = Forecaster(flow_run.context, retry_invalid=retry_invalid)
+    forecaster = Forecaster(flow_run.context, retry_invalid=retry_invalid, pay_again=pay_again)
     run = await asyncio.to_thread(Run.prepare, flow_run.context, forecaster.plan)
     forecast = await asyncio.to_thread(forecaster.forecast, run.plan)
     run.forecast_json = forecast.for_run_row()

@@ -13,17 +13,19 @@
 Whether an attempt was billed is a separate question: `in_doubt` when a reply may have been lost (a timeout or
 a reset after sending, a gateway error, a body that cannot be read), and when a reply neither holds an answer
 nor reports an error or usage. The contract has no idempotency key, so such an attempt may have cost money.
+A whole answer is kept under every status but an error's (400 to 599), also 206 or 999: it is paid for.
 """
 
 import email.utils
 import json
-import re
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import orjson
+
+from mavi_tasks.gateway.redaction import NOTHING_SECRET, WINDOW, Redaction
 
 Action = Literal["ok", "throttled", "again", "refetch", "final", "stop_model", "stop_run"]
 Outcome = Literal["answered", "throttled", "rejected", "failed", "in_doubt"]
@@ -126,6 +128,14 @@ _PHRASES: Final[tuple[tuple[tuple[str, ...], tuple[Action, Outcome, str]], ...]]
     (("network is abnormal",), ("again", "failed", "transient")),
 )  # fmt: skip
 
+# What this module itself calls it; every other code is the gateway's own text.
+_OWN_CODES: Final = frozenset(
+    (
+        *(code for _, _, code in (*_STATUS.values(), *_CODES.values())),
+        *(meaning[2] for _, meaning in _PHRASES),
+    )
+) | {"unreadable", "empty_answer"}
+
 FATAL_HINTS: Final[Mapping[str, str]] = {
     "unauthorized": "the key was refused: check MAVI_API_KEY (sent raw, without 'Bearer'), or the variable "
     "that the job's gateway.api_key_env names",
@@ -134,12 +144,34 @@ FATAL_HINTS: Final[Mapping[str, str]] = {
 }
 
 
-def read_reply(status: int, headers: Mapping[str, str], raw: bytes | None, latency_s: float) -> Reply:
-    """Classify a reply by its status and body. Source: mavi-contract, sections 6.1 to 6.6."""
-    payload = _unwrapped(_json_object(raw))
-    if status == 200 and payload is not None and _plainly_good(payload):
+def read_reply(
+    status: int,
+    headers: Mapping[str, str],
+    raw: bytes | None,
+    latency_s: float,
+    redaction: Redaction = NOTHING_SECRET,
+    urls: Sequence[str] = (),
+) -> Reply:
+    """Classify a reply by its status and body. Source: mavi-contract, sections 6.1 to 6.6.
+
+    urls: those that were sent; what they and the key hold of secrets is taken out of all that the reply says.
+    """
+    payload: Mapping[str, Any] | None = _unwrapped(_json_object(raw))
+    if payload is not None and raw is not None:
+        payload = redaction.payload(payload, raw, urls)
+    if not _is_error(status) and payload is not None and _plainly_good(payload):
         return Reply(OK, status, payload, latency_s)
-    return Reply(decide(status, headers, payload, raw), status, payload, latency_s)
+    decision = decide(status, headers, payload, raw)
+    message = redaction.message(decision.message or "", urls, MAX_MESSAGE_CHARS)
+    code = decision.code or ""
+    if code not in _OWN_CODES:
+        code = redaction.message(code, urls, MAX_CODE_CHARS)
+    return Reply(replace(decision, code=code, message=message), status, payload, latency_s)
+
+
+def _is_error(status: int) -> bool:
+    """Whether the status alone says that there is no answer; others that HTTP does not know say nothing."""
+    return 400 <= status < 600
 
 
 def _unwrapped(payload: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -193,16 +225,16 @@ def _plainly_good(payload: Mapping[str, Any]) -> bool:
 def decide(
     status: int, headers: Mapping[str, str], payload: Mapping[str, Any] | None, raw: bytes | None
 ) -> RetryDecision:
-    """The decision on a reply that is not plainly good."""
-    if payload is None and status < 400:
+    """The decision on a reply that is not plainly good; code and message are not yet redacted, nor cut."""
+    if payload is None and not _is_error(status):
         return RetryDecision("again", "in_doubt", "unreadable", f"the reply {_unreadable(raw)}")
-    if status < 400 and payload is not None and not _reports_error(payload):
+    if not _is_error(status) and payload is not None and not _reports_error(payload):
         return RetryDecision("refetch", "in_doubt", "empty_answer", "the reply holds no answer")
     code, message = _error_of(payload)
     action, outcome, name = _meaning(status, code, message)
     message = message or _snippet(raw) or f"HTTP {status}"
     retry_after_s = retry_after(headers) if action in ("throttled", "again") else None
-    return RetryDecision(action, outcome, name, _without_secrets(message)[:MAX_MESSAGE_CHARS], retry_after_s)
+    return RetryDecision(action, outcome, name, message, retry_after_s)
 
 
 def _reports_error(payload: Mapping[str, Any]) -> bool:
@@ -225,12 +257,12 @@ def _error_of(payload: Mapping[str, Any] | None) -> tuple[str, str]:
     message = inner.get("message") or payload.get("msg") or payload.get("message")
     if not message and isinstance(error, str):
         message = error
-    return _short(code), str(message or "")
+    return _short(code), message[:WINDOW] if isinstance(message, str) else ""
 
 
 def _short(code: object) -> str:
     """A code is a short word: never a container's text, nor megabytes of it."""
-    return str(code)[:MAX_CODE_CHARS] if isinstance(code, str | int | float) else type(code).__name__
+    return str(code)[:WINDOW] if isinstance(code, str | int | float) else type(code).__name__
 
 
 def _meaning(status: int, code: str, message: str) -> tuple[Action, Outcome, str]:
@@ -239,7 +271,7 @@ def _meaning(status: int, code: str, message: str) -> tuple[Action, Outcome, str
         named = _STATUS[429]
     if named is not None:
         return named
-    general = _STATUS.get(status) if status >= 400 else _STATUS.get(int(code) if code.isdecimal() else 0)
+    general = _STATUS.get(status) if _is_error(status) else _STATUS.get(_number(code))
     if general is None or general[0] in ("final", "again"):
         text = message.lower()
         for phrases, meaning in _PHRASES:
@@ -247,11 +279,13 @@ def _meaning(status: int, code: str, message: str) -> tuple[Action, Outcome, str
                 return meaning
     if general is not None:
         return general
-    if status >= 500:
-        return _STATUS[500]
-    if status >= 400:
-        return _STATUS[400]
+    if _is_error(status):
+        return _STATUS[500 if status >= 500 else 400]
     return ("final", "failed", code.lower() or "errored")
+
+
+def _number(code: str) -> int:
+    return int(code) if code.isdecimal() and len(code) < 5 else 0
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -277,16 +311,6 @@ def _unreadable(raw: bytes | None) -> str:
     return f"is not a JSON object: {_snippet(raw)}"
 
 
-_QUERY: Final = re.compile(r"""(https?://[^\s?#"'<>]*)[?#][^\s"'<>)\]]*""", re.IGNORECASE)
-_USER: Final = re.compile(r"(https?://)[^\s/@\"'<>]*@", re.IGNORECASE)
-
-
-def _without_secrets(message: str) -> str:
-    """A message whose URLs have lost query and user: gateways quote the URL they could not fetch."""
-    return _USER.sub(r"\1", _QUERY.sub(r"\1?...", message))
-
-
 def _snippet(raw: bytes | None) -> str:
-    """The start of a body that is not JSON, or of an error's, printable, for an error message."""
-    text = _without_secrets((raw or b"")[:2000].decode("utf-8", "replace"))[:200]
-    return "".join(c if c.isprintable() else " " for c in text).strip()
+    """The start of a body that is not JSON, or of an error's without a message, on one line."""
+    return " ".join((raw or b"")[:2000].decode("utf-8", "replace").split())

@@ -3,7 +3,7 @@
 import asyncio
 import time
 import zlib
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Final, cast
 
 import aiohttp
@@ -11,6 +11,7 @@ import httpx
 import httpx_aiohttp
 
 from mavi_tasks.gateway.classify import MAX_MESSAGE_CHARS, Reply, RetryDecision, read_reply
+from mavi_tasks.gateway.redaction import Redaction
 
 MAX_REPLY_BYTES: Final = 32 << 20
 KEEP_ALIVE_S: Final = 30.0
@@ -33,7 +34,7 @@ class Gateway:
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._headers = {"content-type": "application/json", "accept": "application/json"}
-        self._secret = (api_key or "").removeprefix("Bearer ")
+        self._redaction = Redaction((api_key or "").removeprefix("Bearer "))
         if api_key:
             self._headers["authorization"] = api_key
         self._connections, self._timeout_s = connections, connect_timeout_s + read_timeout_s
@@ -55,8 +56,11 @@ class Gateway:
         await self._transport.aclose()
         await asyncio.sleep(0)  # lets aiohttp's connections see that they are closed
 
-    async def post(self, path: str, body: bytes) -> Reply:
-        """Send one body and read its reply; every end of it is a Reply, none raises (but cancellation)."""
+    async def post(self, path: str, body: bytes, urls: Sequence[str] = ()) -> Reply:
+        """Send one body and read its reply; every end of it is a Reply, none raises (but cancellation).
+
+        urls: those in the body; neither their secrets nor the key are left in what the reply says.
+        """
         url = self._urls.get(path)
         if url is None:
             url = self._urls.setdefault(path, httpx.URL(self.base_url + path))
@@ -65,12 +69,12 @@ class Gateway:
         began = time.perf_counter()
         try:
             async with asyncio.timeout(self._timeout_s):  # a server may send a byte a second
-                return await self._exchange(request, began)
+                return await self._exchange(request, began, urls)
         except TimeoutError:
             decision = RetryDecision("again", "in_doubt", "timeout", "no whole reply in time")
             return Reply(decision, None, None, time.perf_counter() - began)
 
-    async def _exchange(self, request: httpx.Request, began: float) -> Reply:
+    async def _exchange(self, request: httpx.Request, began: float, urls: Sequence[str]) -> Reply:
         try:
             # The transport itself: httpx's client adds redirects, cookies and hooks, which a gateway must not
             # use, and doubles the CPU of a call.
@@ -86,16 +90,8 @@ class Gateway:
             return Reply(decision, response.status_code, None, time.perf_counter() - began)
         finally:
             await response.aclose()
-        reply = read_reply(response.status_code, response.headers, raw, time.perf_counter() - began)
-        return reply if reply.decision.message is None else self._without_key(reply)
-
-    def _without_key(self, reply: Reply) -> Reply:
-        """The reply with its key hidden: an error message that quotes the key is stored and shown."""
-        message = reply.decision.message or ""
-        if not self._secret or self._secret not in message:
-            return reply
-        decision = replace(reply.decision, message=message.replace(self._secret, "[the key]"))
-        return replace(reply, decision=decision)
+        latency_s = time.perf_counter() - began
+        return read_reply(response.status_code, response.headers, raw, latency_s, self._redaction, urls)
 
 
 async def _body(response: httpx.Response) -> bytes | None:

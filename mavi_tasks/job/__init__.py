@@ -8,6 +8,7 @@ job = job_of(manifest="pets.csv", models=["gemini:gemini-2.5-flash"], prompt="Wh
     validators       checks that need more than one value
     error_messages   each problem in one line
     endpoint         which gateway answers, and with which key; trusted_hosts: which hosts may get it
+    trusted_modules  which modules a job may import; trust_file: where the user says so
 """
 
 from mavi_tasks.job.job import BY_PREFECT, Job, job_of, load_job

@@ -86,7 +86,7 @@ class Job(StrictModel):
     answer_schema: Annotated[
         dict[str, Any] | None,
         BeforeValidator(lambda value: value, json_schema_input_type=dict[str, Any] | str | None),
-    ] = Field(default=None, description="JSON Schema: inline, a file, or module:Class of a pydantic model")
+    ] = Field(default=None, description="JSON Schema: inline, a file, or module:Class of a trusted module")
     gateway: Annotated[Gateway, BeforeValidator(_gateway, json_schema_input_type=str | Gateway)] = Field(
         default_factory=lambda: Gateway(), description="mavi, sandbox, a base URL, or a mapping"
     )

@@ -15,12 +15,13 @@ http.
 import ipaddress
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from mavi_tasks.errors import InputError
+from mavi_tasks.job import trust_file
 
+FILE: Final = "trusted_hosts"
 TRUSTED_HOSTS: Final = "MAVI_TRUSTED_HOSTS"
 MAVI_KEY_NAME: Final = re.compile(r"(MAVI|MEMORIES)(_\w+)?_API_KEY")
 _ENTRY: Final = re.compile(r"(?P<host>[A-Za-z0-9.:_\[\]-]+)(=(?P<variable>[A-Za-z_][A-Za-z0-9_]*_API_KEY))?")
@@ -60,14 +61,7 @@ def trust(entry: str, env: Mapping[str, str]) -> None:
     Raises InputError when it is neither, or cannot be stored.
     """
     _parse(entry, "--trust-host")
-    path = _path(env)
-    try:
-        known = path.read_text("utf-8").splitlines() if path.is_file() else []
-        if entry not in known:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path.write_text("".join(f"{line}\n" for line in [*known, entry]), "utf-8")
-    except OSError as error:
-        raise InputError(f"--trust-host: {path} cannot be written ({error.strerror})") from error
+    trust_file.add(FILE, entry, "--trust-host", env)
 
 
 def is_loopback(host: str) -> bool:
@@ -84,17 +78,10 @@ def _host(url: str) -> str:
 
 def _trusted(env: Mapping[str, str]) -> dict[str, set[str]]:
     """The variables that each host may get."""
-    path = _path(env)
-    try:
-        lines = path.read_text("utf-8").splitlines() if path.is_file() else []
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     found: dict[str, set[str]] = {}
-    given = [(TRUSTED_HOSTS, entry) for entry in env.get(TRUSTED_HOSTS, "").split(",")]
-    for where, entry in [*((str(path), line) for line in lines), *given]:
-        if entry.strip():
-            host, variable = _parse(entry.strip(), where)
-            found.setdefault(host, set()).add(variable)
+    for where, entry in trust_file.entries(FILE, TRUSTED_HOSTS, env):
+        host, variable = _parse(entry, where)
+        found.setdefault(host, set()).add(variable)
     return found
 
 
@@ -106,8 +93,3 @@ def _parse(entry: str, where: str) -> tuple[str, str]:
             "(api.example.com=EXAMPLE_API_KEY)"
         )
     return match["host"].lower(), match["variable"] or _MAVI
-
-
-def _path(env: Mapping[str, str]) -> Path:
-    folder = env.get("XDG_CONFIG_HOME")
-    return (Path(folder) if folder else Path.home() / ".config") / "mavi" / "trusted_hosts"

@@ -1,10 +1,9 @@
 """Checks of a job that need more than one value: files on disk, families, schemas, templates."""
 
 import glob
-import importlib
 import json
+import os
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -15,8 +14,10 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from mavi_tasks import providers
 from mavi_tasks.common.field_types import wrong
+from mavi_tasks.common.regular_file import read_text
 from mavi_tasks.common.suggest import nearest
 from mavi_tasks.errors import InputError
+from mavi_tasks.job import trusted_modules
 from mavi_tasks.manifest.columns import Columns
 from mavi_tasks.prompts.templates import template_problems
 from mavi_tasks.providers import schema_dialects
@@ -24,7 +25,6 @@ from mavi_tasks.providers import schema_dialects
 MAX_SCHEMA_BYTES: Final = 1_000_000
 REMOTE: Final = ("s3://", "gs://", "https://", "http://")
 
-_CLASS: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 # The only families of a dialect. All others speak the MAVI contract.
 _DIALECT_FAMILIES: Final[Mapping[str, frozenset[str]]] = {"openai": frozenset({"openai"})}
 _DIALECT_ONLY: Final = frozenset().union(*_DIALECT_FAMILIES.values())
@@ -155,7 +155,9 @@ def schema(value: Any, base: Path) -> dict[str, Any] | None:
     if value is None:
         return None
     if isinstance(value, str):
-        found = _class_schema(value, base) if _CLASS.fullmatch(value) else _file_schema(value, base)
+        found = (
+            _class_schema(value, base) if trusted_modules.names_a_class(value) else _file_schema(value, base)
+        )
     else:
         found = value
     if not isinstance(found, Mapping):
@@ -167,17 +169,10 @@ def schema(value: Any, base: Path) -> dict[str, Any] | None:
 
 
 def _valid(found: Mapping[str, Any]) -> None:
-    from jsonschema import Draft202012Validator, SchemaError
+    from mavi_tasks.labels import schema_problem  # loads jsonschema
 
-    try:
-        Draft202012Validator.check_schema(found)
-    except SchemaError as problem:
-        where = ".".join(str(step) for step in problem.absolute_path)
-        raise wrong(
-            f"is not a valid JSON Schema: {where + ': ' if where else ''}{problem.message[:200]}"
-        ) from None
-    except RecursionError:
-        raise wrong("is nested too deeply") from None
+    if problem := schema_problem(found):
+        raise wrong(problem)
     if problems := schema_dialects.problems(found):
         raise wrong(": " + "; ".join(text.removeprefix("answer_schema: ") for text in problems))
     if not schema_dialects.is_object(found):
@@ -189,7 +184,7 @@ def _file_schema(text: str, base: Path) -> Any:
     try:
         if file.stat().st_size > MAX_SCHEMA_BYTES:
             raise wrong("is too large for a schema")
-        return json.loads(file.read_text("utf-8-sig"))
+        return json.loads(read_text(file, "utf-8-sig"))
     except FileNotFoundError:
         raise wrong(_not_found(file)) from None
     except OSError as problem:
@@ -206,13 +201,7 @@ def _class_schema(text: str, base: Path) -> Any:
     from pydantic import BaseModel
 
     module_name, _, class_name = text.partition(":")
-    sys.path.insert(0, str(base))  # a module beside the job file is found, as for a script
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as problem:  # the user's own module may raise anything
-        raise wrong(f"cannot be imported: {type(problem).__name__}: {problem}") from problem
-    finally:
-        sys.path.remove(str(base))
+    module = trusted_modules.imported(module_name, base, os.environ)
     found = getattr(module, class_name, None)
     if not isinstance(found, type) or not issubclass(found, BaseModel):
         raise wrong(f"must name a pydantic class; {module_name} has " + _models_of(module, BaseModel))

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import yaml
 
+from mavi_tasks.common.regular_file import read_bytes
 from mavi_tasks.errors import InputError
 
 MAX_BYTES: Final = 4_000_000  # a job is a page of text; more is a manifest given by mistake
@@ -123,7 +124,7 @@ def _text(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path}: is too large for a job file; is it the manifest?")
-        data = path.read_bytes()
+        data = read_bytes(path)
     except FileNotFoundError:
         raise InputError(f"job file not found: {path}") from None
     except IsADirectoryError:

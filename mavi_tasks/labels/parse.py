@@ -6,10 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mavi_tasks.labels.bounded_validator import TooMuchWork, Work
 from mavi_tasks.labels.extract_json import Found, encodable, find, unfence, whole
-from mavi_tasks.labels.validate import Checker, checker
+from mavi_tasks.labels.validate import TOO_MUCH, Checker, checker
 
-MAX_ANSWER_CHARS = 8_000_000  # no model writes that much; an answer beyond it is not read
+MAX_ANSWER_CHARS = 1_000_000  # no model writes that much; an answer beyond it is not read
+MAX_WORK_US = 1_000_000  # for one answer, all its values together
+AT_ONCE_CHARS = 50_000
+AT_ONCE_US = 20_000  # what an event loop may be kept waiting
 MAX_VALUES = 16  # values in one answer that are tried against the schema
 NEAR = 0.95  # of max_tokens: the answer most likely ran into it
 
@@ -29,11 +33,28 @@ class Checked:
 
 
 def read_answer(text: str | None, schema: Mapping[str, Any] | None) -> Checked:
-    """Find the JSON in an answer and check it; never raises, whatever the text.
+    """Find the JSON in an answer and check it; never raises, whatever the text. Takes about a second at most.
 
     The first value that fits the schema counts, whatever prose or fences stand around it. Without a schema
     the first object or list counts.
     """
+    try:
+        return _read(text, schema, Work(MAX_WORK_US))
+    except TooMuchWork:
+        return Checked(None, None, TOO_MUCH)
+
+
+def read_at_once(text: str | None, schema: Mapping[str, Any] | None) -> Checked | None:
+    """What `read_answer` returns, or None when it may take more than a moment: then read it in a thread."""
+    if text is not None and len(text) > AT_ONCE_CHARS:
+        return None
+    try:
+        return _read(text, schema, Work(AT_ONCE_US))
+    except TooMuchWork:
+        return None
+
+
+def _read(text: str | None, schema: Mapping[str, Any] | None, work: Work) -> Checked:
     if not text or not text.strip():
         return Checked(None, None, "the answer is empty; JSON is wanted")
     if len(text) > MAX_ANSWER_CHARS:
@@ -42,11 +63,11 @@ def read_answer(text: str | None, schema: Mapping[str, Any] | None) -> Checked:
     plain = unfence(encodable(text))
     value = whole(plain)
     if value is not None:
-        return _judge(value, compiled)
-    return _best(find(plain, compiled.openers if compiled else "{["), compiled)
+        return _judge(value, compiled, work)
+    return _best(find(plain, compiled.openers if compiled else "{["), compiled, work)
 
 
-def _best(values: Iterable[Found], compiled: Checker | None) -> Checked:
+def _best(values: Iterable[Found], compiled: Checker | None, work: Work) -> Checked:
     """The first value that fits, else the first that parsed with its error, else why none parsed."""
     misfit: Checked | None = None
     failed: Found | None = None
@@ -57,7 +78,7 @@ def _best(values: Iterable[Found], compiled: Checker | None) -> Checked:
         if found.error is not None:
             failed = failed or found
             continue
-        checked = _judge(found, compiled)
+        checked = _judge(found, compiled, work)
         if checked.error is None:
             return checked
         misfit = misfit or checked
@@ -68,8 +89,8 @@ def _best(values: Iterable[Found], compiled: Checker | None) -> Checked:
     return misfit or Checked(None, None, why)
 
 
-def _judge(found: Found, compiled: Checker | None) -> Checked:
-    problem = compiled.problem(found.value) if compiled else None
+def _judge(found: Found, compiled: Checker | None, work: Work) -> Checked:
+    problem = compiled.problem(found.value, work) if compiled else None
     if problem is not None:
         return Checked(None, None, problem)
     json_text = json.dumps(found.value, ensure_ascii=False, separators=(",", ":"))

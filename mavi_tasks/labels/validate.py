@@ -3,38 +3,40 @@
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any
+from typing import Any, Final
 
-import jsonschema
-from referencing import Registry
 from referencing.exceptions import Unresolvable
 
+from mavi_tasks.labels.bounded_validator import TooMuchWork, Work, errors, validator
+from mavi_tasks.labels.schema_checks import MAX_WORDS, cleaned
+
 MAX_ERRORS = 3
-MAX_WORDS = 300
+TOO_MUCH: Final = "the answer takes too much work to check against answer_schema"
 
 
 @dataclass(frozen=True, slots=True)
 class Checker:
-    """A compiled schema. `problem(value)` is None, or what is wanted and where, in one line."""
+    """A compiled schema. `problem(value, work)` is None, or what is wanted and where, in one line."""
 
     is_surely_valid: Callable[[Any], bool]
     validator: Any
     openers: str  # the brackets with which an answer may begin
 
-    def problem(self, value: Any) -> str | None:
+    def problem(self, value: Any, work: Work) -> str | None:
+        """Raises TooMuchWork."""
         if self.is_surely_valid(value):
             return None
         try:
-            errors = list(islice(self.validator.iter_errors(value), MAX_ERRORS + 1))
+            found = errors(self.validator, value, work, MAX_ERRORS)
+        except TooMuchWork:
+            raise
         except RecursionError:
             return "$: nested too deeply for the schema"
         except Unresolvable as error:
             return f"answer_schema: $ref {str(error.ref)[:80]!r} leads nowhere"
-        # A schema that is no schema is found when the job is read; here it must not stop the run.
-        except (jsonschema.exceptions.UnknownType, TypeError, ValueError, AttributeError) as error:
+        except Exception as error:  # jsonschema raises of many kinds; a paid answer must not end the run
             return f"answer_schema cannot be applied: {type(error).__name__}"
-        return "; ".join(_describe(error) for error in errors[:MAX_ERRORS])[:MAX_WORDS] if errors else None
+        return "; ".join(_describe(error) for error in found)[:MAX_WORDS] if found else None
 
 
 def checker(schema: Mapping[str, Any]) -> Checker:
@@ -53,25 +55,10 @@ _CACHE: OrderedDict[int, tuple[Mapping[str, Any], Checker]] = OrderedDict()
 _CACHE_SIZE = 32
 
 
-def schema_problem(schema: Any) -> str | None:
-    """What is wrong with a schema itself, None when it is a JSON Schema of draft 2020-12."""
-    if not isinstance(schema, Mapping):
-        return "answer_schema must be a JSON object"
-    try:
-        jsonschema.Draft202012Validator.check_schema(dict(schema))
-    except jsonschema.exceptions.SchemaError as error:
-        return f"answer_schema at {error.json_path}: {error.message[:MAX_WORDS]}"
-    except RecursionError:
-        return "answer_schema is nested too deeply"
-    return None
-
-
 def _compile(schema: Mapping[str, Any]) -> Checker:
-    # An empty registry: a schema's $ref never makes the validator fetch something from the network.
-    registry: Registry[Any] = Registry()
     return Checker(
         is_surely_valid=_quick(schema) or _never,
-        validator=jsonschema.Draft202012Validator(dict(schema), registry=registry),
+        validator=validator(cleaned(schema)),
         openers=_openers(schema),
     )
 
@@ -209,7 +196,6 @@ _SAY: Mapping[str, Callable[[Any], str]] = {
     "enum": lambda error: f"must be one of {_short(error.validator_value)}",
     "const": lambda error: f"must be {_short(error.validator_value)}",
     "additionalProperties": lambda error: "has keys that the schema does not allow",
-    "unevaluatedProperties": lambda error: "has keys that the schema does not allow",
     "pattern": lambda error: f"must match the pattern {_short(error.validator_value)}",
     "minimum": lambda error: f"must be at least {error.validator_value}",
     "maximum": lambda error: f"must be at most {error.validator_value}",

@@ -6,6 +6,12 @@ All amounts are whole pico-dollars (int, 1 USD = 10**12).
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from typing import Final
+
+FIRST_CALLS: Final = 4
+"""Calls of a model in flight before any cost is known; each known cost lets one more in."""
+KNOWN_AFTER: Final = 60
+"""Known costs after which a model's calls are no longer counted."""
 
 
 @dataclass(slots=True, eq=False)
@@ -16,7 +22,20 @@ class Reservation:
     """What the call may cost at most, by the caller's estimate."""
     reserved_pico: int
     """What was set aside: `max_cost_pico`, more once calls have cost more than their worst."""
+    model: str | None = None
     settled: bool = False
+
+
+@dataclass(slots=True)
+class _Trial:
+    """The first calls of a model: how many are in flight, and of how many the cost is known."""
+
+    in_flight: int = 0
+    known: int = 0
+
+    @property
+    def full(self) -> bool:
+        return self.known < KNOWN_AFTER and self.in_flight >= FIRST_CALLS + self.known
 
 
 class Budget:
@@ -30,6 +49,9 @@ class Budget:
 
     A call that cost more than its worst case shows in `overrun_pico`; from then on every reservation is
     raised by the worst ratio seen, so that the estimate's error cannot repeat itself through the limit.
+
+    The first calls of a model go few at a time, until what they really cost is known: a gateway that bills by
+    another rule than the estimate's is found out by four calls, not by all that could be in flight.
 
     One event loop, no threads.
     """
@@ -49,7 +71,8 @@ class Budget:
         """Reservations that are not settled."""
         self._ratio = (1, 1)
         self._least_pico = 0
-        self._waiters: deque[tuple[asyncio.Future[Reservation | None], int]] = deque()
+        self._waiters: deque[tuple[asyncio.Future[Reservation | None], int, str | None]] = deque()
+        self._trials: dict[str, _Trial] = {}
 
     @property
     def remaining_pico(self) -> int | None:
@@ -59,28 +82,39 @@ class Budget:
         return self.limit_pico - self.spent_pico - self.exposure_pico - self.reserved_pico
 
     @property
+    def left_pico(self) -> int | None:
+        """What a call could still cost, 0 at least; None is no limit."""
+        remaining = self.remaining_pico
+        return None if remaining is None else max(0, remaining)
+
+    @property
     def exhausted(self) -> bool:
         """True once a request was refused."""
         return self.refused_pico is not None
 
-    def try_reserve(self, max_cost_pico: int) -> Reservation | None:
+    def try_reserve(self, max_cost_pico: int, model: str | None = None) -> Reservation | None:
         """The reservation when it fits now and nobody waits; on None call `reserve`, which may wait."""
         if max_cost_pico < 0:
             raise ValueError(f"a call cannot cost {max_cost_pico} pico-dollars")
         if self.limit_pico is None:
-            return self._set_aside(max_cost_pico, max_cost_pico)
+            return self._set_aside(max_cost_pico, max_cost_pico, None)
         if self._waiters:
             return None
         amount = self.scaled_pico(max_cost_pico)
-        return self._set_aside(max_cost_pico, amount) if self._fits(amount) else None
+        if not self._fits(amount) or self.on_trial(model, amount):
+            return None
+        return self._set_aside(max_cost_pico, amount, model)
 
-    async def reserve(self, max_cost_pico: int) -> Reservation | None:
-        """Money for a call that costs at most `max_cost_pico`, or None when the budget cannot pay it."""
-        reservation = self.try_reserve(max_cost_pico)
+    async def reserve(self, max_cost_pico: int, model: str | None = None) -> Reservation | None:
+        """Money for a call that costs at most `max_cost_pico`, or None when the budget cannot pay it.
+
+        model: whose first calls go few at a time; None = let it in whenever there is money.
+        """
+        reservation = self.try_reserve(max_cost_pico, model)
         if reservation is not None:
             return reservation
         waiter: asyncio.Future[Reservation | None] = asyncio.get_running_loop().create_future()
-        self._waiters.append((waiter, max_cost_pico))
+        self._waiters.append((waiter, max_cost_pico, model))
         self._serve()
         try:
             return await waiter
@@ -104,6 +138,10 @@ class Budget:
             self.overrun_pico += cost - reservation.reserved_pico
         if cost > reservation.max_cost_pico:
             self._learn(cost, reservation.max_cost_pico)
+        if reservation.model is not None:
+            trial = self._trials[reservation.model]
+            trial.in_flight -= 1
+            trial.known = 0 if cost > reservation.max_cost_pico else trial.known + (cost > 0)
         if self._waiters:
             self._serve()
 
@@ -137,28 +175,43 @@ class Budget:
 
     def _serve(self) -> None:
         """Grant or refuse from the head of the queue; stop at the first that has to wait."""
-        waiters = self._waiters
-        while waiters:
-            waiter, max_cost_pico = waiters[0]
+        on_trial = []  # the others do not wait behind these
+        while self._waiters:
+            waiter, max_cost_pico, model = entry = self._waiters[0]
             if not waiter.done():
                 amount = self.scaled_pico(max_cost_pico)
-                if self._fits(amount):
-                    waiter.set_result(self._set_aside(max_cost_pico, amount))
-                elif self.in_flight:
-                    return
-                else:
+                if not self._fits(amount):
+                    if self.in_flight:
+                        break
                     self.refuse(max_cost_pico)
                     waiter.set_result(None)
-            waiters.popleft()
+                elif self.on_trial(model, amount):
+                    on_trial.append(entry)
+                else:
+                    waiter.set_result(self._set_aside(max_cost_pico, amount, model))
+            self._waiters.popleft()
+        self._waiters.extendleft(reversed(on_trial))
+
+    def on_trial(self, model: str | None, amount_pico: int) -> bool:
+        """As many first calls of this model are in flight as may be; free ones always may."""
+        if model is None or not amount_pico:
+            return False
+        trial = self._trials.get(model)
+        return trial is not None and trial.full
 
     def _fits(self, amount: int) -> bool:
         remaining = self.remaining_pico
         return remaining is None or amount <= remaining
 
-    def _set_aside(self, max_cost_pico: int, amount: int) -> Reservation:
+    def _set_aside(self, max_cost_pico: int, amount: int, model: str | None) -> Reservation:
         self.reserved_pico += amount
         self.in_flight += 1
-        return Reservation(max_cost_pico, amount)
+        if model is not None:
+            trial = self._trials.get(model)
+            if trial is None:
+                trial = self._trials[model] = _Trial()
+            trial.in_flight += 1
+        return Reservation(max_cost_pico, amount, model)
 
     def _learn(self, cost: int, max_cost_pico: int) -> None:
         """Remember the worst ratio of cost to estimate; of an estimate of 0 the cost, as a floor."""

@@ -13,6 +13,7 @@ from mavi_tasks.manifest.columns import Columns
 from mavi_tasks.manifest.problems import SHOWN, Problems
 from mavi_tasks.manifest.resolve import PLAIN_URL, BadReference, name_of
 from mavi_tasks.manifest.rows import Batch, Rows
+from mavi_tasks.media.url_secrets import hidden
 from mavi_tasks.media.urls import shown
 
 MAX_ID_CHARS: Final = 1000
@@ -135,8 +136,10 @@ class ItemBuilder:
             media, first = self._media(table, row)
         if table.id is not None:
             name = _id(row[table.id], table.id_name)
+            if "://" in name:  # the media's own column, most likely
+                name = hidden(name)
         else:
-            name = f"row-{line}" if first is None else name_of(first)
+            name = f"row-{line}" if first is None else name_of(first, media[0])
         prompt = None if table.prompt is None else _prompt(row[table.prompt], self._columns.prompt)
         truth = None if table.truth is None else _truth(row[table.truth])
         return Item(name, media, prompt, truth, table.variables(row), f"{self._place}{line}")

@@ -8,7 +8,8 @@ from hashlib import sha256
 from typing import Final
 from urllib.parse import unquote, urljoin, urlsplit
 
-from mavi_tasks.media.urls import scheme_of, shown, without_signature
+from mavi_tasks.media.url_secrets import hidden
+from mavi_tasks.media.urls import scheme_of, shown, stored
 
 WANTED: Final = "must be http(s), s3, gs or a local path"
 
@@ -117,8 +118,10 @@ def _check_host(ref: str) -> None:
         raise BadReference("holds a character that is not printable")
 
 
-def name_of(ref: str) -> str:
-    """The item id that a reference gives when the manifest has none."""
+def name_of(ref: str, absolute: str = "") -> str:
+    """The item id that a reference gives when the manifest has none; `absolute` is what it resolves to."""
     if ref[:5].lower() == "data:":
         return "data:" + sha256(ref.encode()).hexdigest()[:16]
-    return without_signature(ref)
+    if "://" in absolute and "://" not in ref:
+        return hidden("/" + ref)[1:]
+    return stored(ref)

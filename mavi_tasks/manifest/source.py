@@ -7,9 +7,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO, Final, TextIO, cast
 
+from mavi_tasks.common.regular_file import open_binary
 from mavi_tasks.errors import InputError
 from mavi_tasks.manifest.bounds import MAX_ROW_BYTES
 from mavi_tasks.manifest.resolve import Base
@@ -86,7 +86,7 @@ class Source:
     @contextmanager
     def _raw(self) -> Iterator[BinaryIO]:
         if not self.remote:
-            with Path(self.path).open("rb") as file:
+            with open_binary(self.path) as file:
                 yield file
             return
         fs, path = file_system(self.path)

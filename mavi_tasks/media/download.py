@@ -1,15 +1,17 @@
 """Remote media read here: downloads that stay within their limits, bucket objects, presigned URLs.
 
 A download connects only to an address that was checked: each name, also of each redirect, is resolved once,
-addresses in private, loopback and link-local networks are left out (unless allowed), and the connection goes
-to the address that passed. A name that changes its address meanwhile gains nothing (DNS rebinding).
-Not covered: proxies of the environment are not used; resolving a name has no time limit but the system's;
-an address that is public but routed inside (carrier or cloud services with public addresses) is not seen.
+addresses in private, loopback and link-local networks are left out (unless allowed; addresses.py), and the
+connection goes to the address that passed. A name that changes its address meanwhile gains nothing (DNS
+rebinding). One deadline, `media.download_timeout_s`, ends the whole of it: looking up names, connecting, TLS,
+every header and byte, and all redirects.
+Not covered: proxies of the environment are not used; a read of a bucket object ends by the store's own
+timeouts; an address that is public but routed inside (carrier or cloud services) is not seen.
 """
 
 import base64
-import ipaddress
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -22,11 +24,12 @@ from urllib.parse import unquote
 import httpcore
 import httpx
 
+from mavi_tasks.media.addresses import is_public_address
 from mavi_tasks.media.local_files import RefusedError, size_text
 from mavi_tasks.media.options import MediaOptions
 from mavi_tasks.media.sniff import HEAD_BYTES, described, kind_of, mime_of
 from mavi_tasks.media.types import Kind, Media
-from mavi_tasks.media.urls import is_public
+from mavi_tasks.media.urls import stored
 
 _CONNECT_TIMEOUT_S: Final = 10.0
 _REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
@@ -36,11 +39,6 @@ _EXTRAS: Final = {"s3": "pip install 'mavi-tasks[s3]'", "gs": "pip install gcsfs
 
 Clock = Callable[[], float]
 Allowed = Callable[[str], bool]
-
-
-def is_public_address(address: str) -> bool:
-    """Whether an address is out on the internet: downloads visit no others, unless allowed."""
-    return is_public(ipaddress.ip_address(address))
 
 
 def fetched(
@@ -70,7 +68,8 @@ def presigned_url(ref: str, options: MediaOptions) -> str:
         return str(files.sign(ref, expiration=options.sign_ttl_s))
     except Exception as error:  # every store has errors of its own
         raise RefusedError(
-            "sign_failed", f"no presigned URL for {ref}: {type(error).__name__}; check the credentials"
+            "sign_failed",
+            f"no presigned URL for {stored(ref)}: {type(error).__name__}; check the credentials",
         ) from error
 
 
@@ -164,20 +163,11 @@ def _take_body(answer: httpcore.Response, sink: _Sink) -> None:
 @contextmanager
 def _answer(url: httpx.URL, origin: httpx.URL, sink: _Sink, allowed: Allowed) -> Iterator[Any]:
     """One reply, its body not yet read; every error of the connection becomes a RefusedError."""
-    left_s = sink.left_s()
-    timeout = {
-        "connect": min(left_s, _CONNECT_TIMEOUT_S),
-        "read": left_s,
-        "write": left_s,
-        "pool": left_s,
-    }
     target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
     try:
         with (
             httpcore.ConnectionPool(ssl_context=_tls(), network_backend=_Guarded(allowed, sink)) as pool,
-            pool.stream(
-                "GET", target, headers=_headers(url, origin), extensions={"timeout": timeout}
-            ) as answer,
+            pool.stream("GET", target, headers=_headers(url, origin)) as answer,
         ):
             yield answer
     except (httpcore.TimeoutException, TimeoutError) as error:
@@ -193,7 +183,7 @@ def _answer(url: httpx.URL, origin: httpx.URL, sink: _Sink, allowed: Allowed) ->
 
 
 class _Guarded(httpcore.NetworkBackend):
-    """Connects by address, and only to addresses that may be visited."""
+    """Connects by address, only to addresses that may be visited, and within the deadline of the download."""
 
     def __init__(self, allowed: Allowed, sink: _Sink) -> None:
         self._allowed, self._sink = allowed, sink
@@ -207,26 +197,76 @@ class _Guarded(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        allowed = [address for address in _resolved(host, port) if self._allowed(address)]
+        found = _resolved(host, port, self._sink.left_s())
+        allowed = [address for address in found if self._allowed(address)]
         if not allowed:
             raise self._sink.refused(
                 "download_private", f"points to {host}, in a private network: set media.allow_private: true"
             )
-        return self._first(allowed, port, timeout, local_address, socket_options)
+        return _Timed(self._first(allowed, port, local_address, socket_options), self._sink)
 
     def _first(self, addresses: list[str], port: int, *how: Any) -> httpcore.NetworkStream:
         for address in addresses[:-1]:
             try:
-                return self._inner.connect_tcp(address, port, *how)
+                return self._connected(address, port, *how)
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue
-        return self._inner.connect_tcp(addresses[-1], port, *how)
+        return self._connected(addresses[-1], port, *how)
+
+    def _connected(self, address: str, port: int, *how: Any) -> httpcore.NetworkStream:
+        timeout_s = min(self._sink.left_s(), _CONNECT_TIMEOUT_S)
+        return self._inner.connect_tcp(address, port, timeout_s, *how)
 
 
-def _resolved(host: str, port: int) -> list[str]:
-    """Addresses of a name, in the system's order, without zone suffixes."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found))
+class _Timed(httpcore.NetworkStream):
+    """A connection whose every read and write ends at the deadline of the download.
+
+    A timeout for each read alone would let a server that sends a byte a second go on for ever.
+    """
+
+    def __init__(self, inner: httpcore.NetworkStream, sink: _Sink) -> None:
+        self._inner, self._sink = inner, sink
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._inner.read(max_bytes, self._sink.left_s())
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._inner.write(buffer, self._sink.left_s())
+
+    def start_tls(
+        self, ssl_context: SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        left_s = self._sink.left_s()
+        return _Timed(self._inner.start_tls(ssl_context, server_hostname, left_s), self._sink)
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+def _resolved(host: str, port: int, timeout_s: float) -> list[str]:
+    """Addresses of a name, in the system's order, without zone suffixes. Raises OSError, TimeoutError.
+
+    In a thread, because the system's resolver cannot be given a time limit.
+    """
+    found: list[Any] = []
+
+    def resolve() -> None:
+        try:
+            found.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            found.append(error)
+
+    thread = threading.Thread(target=resolve, daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    if not found:
+        raise TimeoutError
+    if isinstance(found[0], Exception):
+        raise found[0]
+    return list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found[0]))
 
 
 def _check_scheme(url: httpx.URL, sink: _Sink, options: MediaOptions) -> None:

@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import BinaryIO, Final
 
+from mavi_tasks.common import regular_file
 from mavi_tasks.media.sniff import HEAD_BYTES
 from mavi_tasks.media.types import MB, Refusal
 
 _CHUNK_BYTES: Final = 1 << 20
-# Without O_NONBLOCK the open of a FIFO that took the file's place would wait for ever.
-_FLAGS: Final = (
-    os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-)
 
 
 class RefusedError(Exception):
@@ -44,11 +41,11 @@ def opened(path: str, max_bytes: int) -> Iterator[tuple[BinaryIO, Stamp]]:
     """A regular file, open for reading, symbolic links followed. Raises RefusedError as `stamp` does."""
     stamp(path, max_bytes)
     try:
-        number = os.open(path, _FLAGS)
+        file = regular_file.open_binary(path, buffering=0)
     except OSError as error:
         raise _unreadable(path, error) from error
-    with os.fdopen(number, "rb", buffering=0) as file:
-        yield file, _checked(os.fstat(number), path, max_bytes)
+    with file:
+        yield file, _checked(os.fstat(file.fileno()), path, max_bytes)
 
 
 def hashed(file: BinaryIO, mark: Stamp, path: str) -> tuple[bytes, str]:

@@ -48,19 +48,20 @@ class MediaOptions(StrictModel):
         default=8000,  # nova takes no more, the others shrink it themselves
         description="Longest side; larger images are shrunk",
     )
+    max_url_image_px: PositiveInt = Field(
+        default=8000, description="Longest side of an image behind a URL, as a budget assumes it"
+    )
     default_frames: PositiveInt = Field(
         default=8, description="Of a video, when equalise asks for frames and no model sets a number"
     )
     frame_px: PositiveInt = Field(default=1024, description="Longest side of a frame")
     max_frames: PositiveInt = Field(default=64, description="The most that fps may ask of one video")
-    max_video_s: Seconds = 3 * 3600.0
+    max_video_s: Seconds = Field(
+        default=3 * 3600.0,
+        description="Longer videos are refused; a budget assumes this length of one behind a URL",
+    )
     decode_timeout_s: Seconds = Field(default=30.0, description="For one media")
     sign_ttl_s: PositiveInt = Field(default=3600, description="How long a presigned URL lasts")
-
-    @property
-    def configured_max_video_s(self) -> float | None:
-        """The longest video when the user set it; None = the default, which says nothing about the media."""
-        return self.max_video_s if "max_video_s" in self.model_fields_set else None
 
     @model_validator(mode="before")
     @classmethod

@@ -9,7 +9,9 @@ hash is built on opening, 12 bytes a row. A file counts as unchanged while its s
 time are the same, as for rsync and make.
 
 Tables are immutable: written under a hidden name, then renamed; small ones are merged into one, the newest
-row of a path counts. The folder can be deleted at any time: the next run then reads every file again.
+row of a path counts. A table's name ends in its sha256, because a flipped bit in a digest would have a medium
+paid for again; one that does not fit its name is renamed to `.damaged`, and its media are read again. The
+folder can be deleted at any time: the next run then reads every file again.
 """
 
 import contextlib
@@ -21,7 +23,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -53,6 +55,8 @@ _SCHEMA: Final = pa.schema(
     ]
 )
 
+DIGEST_CHARS: Final = 32
+
 Stamp = tuple[int, int]  # size, mtime_ns
 Columns = Mapping[str, Any]  # numpy arrays by the names of the schema; mime as codes
 
@@ -65,7 +69,7 @@ class ProbeIndex:
         self._now_ns = now_ns
         self._lock = threading.Lock()
         self._new: dict[str, tuple[int, int, Probe]] = {}
-        self._tables = [table for path in _paths(folder) if (table := _read(path)) is not None]
+        self._tables = [table for path in _paths(folder) if (table := _whole(path, keep)) is not None]
         self._save_at = time.monotonic() + SAVE_AFTER_S
         self._read_only = not keep
 
@@ -244,21 +248,57 @@ def _merged(tables: Sequence[_Table]) -> _Table:
 
 def _paths(folder: Path) -> list[Path]:
     """The tables, the newest first: their names begin with when they were written."""
-    return sorted((path for path in folder.glob("*.arrow") if path.name[0] != "."), reverse=True)
+    return sorted(
+        (path for path in folder.glob("*.arrow") if path.name[0] != "." and path.is_file()), reverse=True
+    )
+
+
+def damaged(folder: Path) -> list[Path]:
+    """The tables of an index that cannot be trusted; those that were found and renamed earlier, too."""
+    found = sorted(folder.glob("*.damaged"))
+    for path in _paths(folder):
+        try:
+            _read(path)
+        except DamagedError:
+            found.append(path)
+    return found
+
+
+class DamagedError(Exception):
+    """A table that cannot be read, or does not fit its name."""
+
+
+def _whole(path: Path, keep: bool) -> _Table | None:
+    """A table; None when it is gone or damaged, which is said."""
+    try:
+        return _read(path)
+    except DamagedError as error:
+        log.warning("%s cannot be read (%s): its media are read again", path, error)
+        if keep:
+            with contextlib.suppress(OSError):
+                path.rename(path.with_suffix(".damaged"))
+        return None
 
 
 def _read(path: Path) -> _Table | None:
-    """A table, mapped into memory; None when another process merged it away, or it is damaged."""
+    """A table, mapped into memory; None when another process merged it away, or it is of another version.
+
+    Raises DamagedError.
+    """
     try:
         with path.open("rb") as file:
             mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        _, _, digest = path.stem.partition("-")
+        if len(digest) == DIGEST_CHARS and digest != _digest(mapping):  # of older versions: a random word
+            raise DamagedError("its bytes do not match its name")
         with pa.ipc.open_file(pa.py_buffer(mapping)) as reader:
             batch = reader.get_batch(0) if reader.schema == _SCHEMA and reader.num_record_batches else None
+            if batch is not None:
+                batch.validate(full=True)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:  # ValueError: pyarrow's, or the file is empty
-        log.warning("%s cannot be read (%s): its media are read again", path, error)
-        return None
+    except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: the file is empty
+        raise DamagedError(str(error)) from error
     if batch is None:
         return None  # of another version
     digests, mime = batch["sha256"].buffers()[1], batch["mime"]
@@ -268,17 +308,21 @@ def _read(path: Path) -> _Table | None:
     return _Table(columns, mime.dictionary.to_pylist(), path, mapping)
 
 
+def _digest(content: Any) -> str:
+    return sha256(content).hexdigest()[:DIGEST_CHARS]
+
+
 def _written(folder: Path, table: _Table) -> _Table:
     """Write a table and map it. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    name = f"{time.time_ns():020d}-{secrets.token_hex(4)}.arrow"
-    hidden, path = folder / f".{name}", folder / name
+    hidden = folder / f".{secrets.token_hex(8)}.arrow"
     try:
         with hidden.open("wb") as file:
             with pa.ipc.new_file(file, _SCHEMA) as writer:
                 writer.write_batch(_batch(table))
             file.flush()
             os.fsync(file.fileno())
+        path = folder / f"{time.time_ns():020d}-{_digest(hidden.read_bytes())}.arrow"
         hidden.replace(path)
     finally:
         hidden.unlink(missing_ok=True)

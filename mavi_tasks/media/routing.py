@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Final
 from urllib.parse import quote
 
+from mavi_tasks.media.addresses import is_private_host
 from mavi_tasks.media.local_files import size_text
 from mavi_tasks.media.optional import has_heif, has_pyav
 from mavi_tasks.media.options import DEFAULTS, MediaOptions
@@ -20,7 +21,7 @@ from mavi_tasks.media.types import (
     Refusal,
     Unit,
 )
-from mavi_tasks.media.urls import host_of, is_private_host
+from mavi_tasks.media.urls import host_of
 from mavi_tasks.providers.base import Route
 
 

@@ -30,8 +30,9 @@ class Refusal:
 class Media(NamedTuple):
     """One media, known without sending it.
 
-    uri: the form that is stored, without user, password and signature. source: what is opened or sent.
-    identity: "sha256:<hex>" of the content, or for remote media the URL without its signature.
+    uri: the form that is stored, without user and password, with what may be a signature hidden.
+    source: what is opened or sent. identity: "sha256:<hex>" of the content, or for remote media the URL
+    without its known signatures.
     bytes, sha256, width, height, duration_s: None = not known (remote media are not read).
     """
 

@@ -1,19 +1,20 @@
 """What a media reference is: a URL, a bucket object, a data URL or a path; and its form without secrets."""
 
-import ipaddress
 import re
-import socket
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, unquote_plus, urlencode, urlsplit, urlunsplit
 
+from mavi_tasks.media import url_secrets
 from mavi_tasks.media.sniff import SUFFIXES, mime_of_name, mime_said
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")  # two letters at least: C:\ is a path
 
 _SHOWN: Final = 100  # characters of a reference in a message
+
+_MARKS: Final = re.compile("[?@#]").search
 
 _NOT_PLAIN: Final = re.compile(r"[^!$-;=A-Z_a-z~]")  # anything that needs a second look
 
@@ -65,7 +66,6 @@ _NAME_KEYS: Final = frozenset(
     ("format", "fm", "ext", "file", "filename", "name", "response-content-disposition")
 )
 _YOUTUBE: Final = frozenset(("youtube.com", "www.youtube.com", "m.youtube.com", "youtu.be"))
-_PRIVATE_SUFFIXES: Final = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,53 +85,64 @@ def scheme_of(ref: str) -> str | None:
 
 
 def plain_mime(ref: str) -> str | None:
-    """The MIME type by suffix of a simple URL, None for every other."""
+    """The MIME type by suffix of a simple URL without anything to hide, None for every other."""
     host = ref.find("//") + 2
-    if _NOT_PLAIN.search(ref) or ref[host : host + 1] in "/:":
+    if _NOT_PLAIN.search(ref) or ref[host : host + 1] in "/:" or url_secrets.suspicious(ref, host):
         return None
     return mime_of_path(ref)
 
 
 def remote(ref: str) -> Remote:
-    """Take a URL apart. Raises ValueError for a URL that has no host or cannot be read."""
+    """Take a URL apart. Raises ValueError for a URL that has no host or cannot be read.
+
+    The identity decides request keys, so that it keeps every part but the known signatures, also those that
+    the stored form hides. Only its hash is stored.
+    """
+    if url_secrets.MARKED(ref):
+        raise ValueError("parts of it were hidden when it was stored; take the URL from its manifest")
     ref = quote(ref.strip(), safe="%/:=&?~#+!$,;'@()*[]")
     split = urlsplit(ref)
     if not split.hostname:
         raise ValueError("it has no host")
+    if not url_secrets.has_port(split.netloc):
+        raise ValueError("its port is not a number (in a password, write / ? # as %2F %3F %23)")
     host = split.netloc.rpartition("@")[2]
     pairs = parse_qsl(split.query, keep_blank_values=True)
-    kept, tokens = _without_secrets(pairs)
-    # A query without secrets stays as it was written: encoding it anew could change it.
+    kept, tokens = _without_signature(pairs)
+    # A query without signature stays as it was written: encoding it anew could change it.
     query = split.query if len(kept) == len(pairs) else urlencode(kept)
-    uri = urlunsplit((split.scheme, host, split.path, query, split.fragment))
+    bare = urlunsplit((split.scheme, host, split.path, query, split.fragment))
     mime = mime_of_path(split.path) or _mime_of_query(pairs) or _mime_of_host(split.hostname)
-    return Remote(uri, uri + _token_mark(tokens, split.path), ref, mime)
+    return Remote(url_secrets.hidden(bare), bare + _token_mark(tokens, split.path), ref, mime)
 
 
 def shown(ref: str) -> str:
     """A reference short enough for one line, without its query, user and password: any may be a secret."""
     if ref[:5].lower() == "data:":
         return ref[:30] + "..."
-    text = ref
+    text, scheme = ref, scheme_of(ref)
     if "://" in ref:
-        scheme, _, rest = ref.partition("?")[0].partition("#")[0].partition("://")
-        host, slash, path = rest.partition("/")
-        text = f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+        text = url_secrets.hidden(re.split("[?#]", ref, maxsplit=1)[0])
+    elif scheme is not None and re.search("[?#@]", ref):
+        return f"{scheme}:..."
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
-def without_signature(ref: str) -> str:
-    """A URL without user, password and signature; whatever else identifies the media stays in it."""
-    if "://" not in ref or not ("?" in ref or "@" in ref or "#" in ref):
+def stored(ref: str) -> str:
+    """A URL as it is stored: without user, password and signature, and with what may be a secret hidden.
+
+    Other references are returned as they are.
+    """
+    if "://" not in ref or not (_MARKS(ref) or url_secrets.suspicious(ref, ref.find("://") + 3)):
         return ref
     try:
         return remote(ref).uri
     except ValueError:
-        return ref.partition("?")[0].partition("#")[0].rpartition("@")[2]
+        return url_secrets.hidden(ref)
 
 
-def _without_secrets(pairs: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[str]]:
-    """The harmless pairs, and the values of the tokens among the others."""
+def _without_signature(pairs: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[str]]:
+    """The pairs that identify the media, and the values of the tokens among the others."""
     names = {name.lower() for name, _ in pairs}
     secret = _SIGNATURES | _TOKENS | (_AZURE if "sig" in names else frozenset())
     kept = [
@@ -189,46 +200,6 @@ def _host_of_netloc(netloc: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0].lower()
-
-
-@lru_cache(maxsize=4096)
-def is_private_host(host: str) -> bool:
-    """Whether a host, by its name alone, cannot be reached from outside: loopback, private, without dots.
-
-    Numbers are read as resolvers read them: 127.1, 0x7f000001 and 2130706433 are loopback. Names are not
-    looked up here; downloads check the address they connect to.
-    """
-    name = host.rstrip(".").lower()
-    address = _address(name)
-    if address is not None:
-        return not is_public(address)
-    return "." not in name or name.endswith(_PRIVATE_SUFFIXES)
-
-
-def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(name.partition("%")[0])
-    except ValueError:
-        pass
-    try:
-        return ipaddress.IPv4Address(socket.inet_aton(name))
-    except (OSError, UnicodeError):
-        return None
-
-
-def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Whether an address is out on the internet, seen through IPv4-in-IPv6 forms (mapped, 6to4, NAT64)."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or _nat64(address)
-        if inner is not None:
-            return is_public(inner)
-    return address.is_global and not address.is_multicast
-
-
-def _nat64(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    if address in ipaddress.IPv6Network("64:ff9b::/96"):
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return None
 
 
 def path_of(ref: str) -> str:

@@ -2,7 +2,6 @@
 
 import platform
 import secrets
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,10 @@ from mavi_tasks.storage.s3 import folder, mirror_of
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """A run's fixed facts. Instants are microseconds since the epoch. `dry`: only to plan."""
+    """A run's fixed facts. Instants are microseconds since the epoch.
+
+    scratch: a private folder for the plan of a run that is not sent; None = the plan lies in the dataset.
+    """
 
     job: Job
     endpoint: Endpoint
@@ -38,12 +40,12 @@ class RunContext:
     clock: Clock
     wall_us: Callable[[], int]
     started_us: int
-    dry: bool = False
+    scratch: Path | None = None
 
     @property
     def plan_folder(self) -> Path:
         """Where the plan's requests are spooled."""
-        return (Path(tempfile.gettempdir()) if self.dry else self.dataset.root / "_plan") / self.run_id
+        return (self.scratch or self.dataset.root / "_plan") / self.run_id
 
     @property
     def budget_pico(self) -> int | None:
@@ -86,11 +88,13 @@ def open_context(
     options: MediaOptions | None = None,
     clock: Clock | None = None,
     dry: bool = False,
+    scratch: Path | None = None,
 ) -> RunContext:
     """A run on a dataset folder that can be written, with what dead runs left behind published.
 
-    dry: only to plan; the dataset is left as it is, or absent. run_id, started_us: of a run that another
-    process began; None = a new run. Raises InputError (no price for a budget) or StorageError.
+    dry: the dataset is left as it is, or absent; scratch: where the plan is spooled then. run_id, started_us:
+    of a run that another process began; None = a new run. Raises InputError (no price for a
+    budget) or StorageError.
     """
     wall_us = wall_clock()
     began_us = wall_us() if started_us is None else started_us
@@ -110,7 +114,7 @@ def open_context(
         clock=clock or MonotonicClock(),
         wall_us=wall_us,
         started_us=began_us,
-        dry=dry,
+        scratch=scratch,
     )
 
 

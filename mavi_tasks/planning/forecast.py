@@ -5,9 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from mavi_tasks.common.format import usd as usd_text
+from mavi_tasks.common.money import usd
 from mavi_tasks.estimate import (
     Estimate,
     Estimator,
@@ -20,7 +23,6 @@ from mavi_tasks.estimate import (
 )
 from mavi_tasks.estimate.budget_advice import Accuracy, Advice, cheaper, explain, plan_accuracy
 from mavi_tasks.estimate.intervals import RateLimits
-from mavi_tasks.estimate.token_formulas import DURATION_S
 from mavi_tasks.job import Job
 from mavi_tasks.planning import spool
 from mavi_tasks.planning.context import RunContext
@@ -118,15 +120,18 @@ class Forecaster:
         context: RunContext,
         *,
         retry_invalid: bool = False,
+        pay_again: bool = False,
         on_progress: OnProgress | None = None,
     ) -> None:
         self._context, self._retry_invalid, self._on_progress = context, retry_invalid, on_progress
+        self._pay_again = pay_again
         self._sums = _Sums(context, with_others=context.job.budget_usd is not None)
 
     def plan(self) -> Plan:
         return make_plan(
             self._context,
             retry_invalid=self._retry_invalid,
+            pay_again=self._pay_again,
             on_request=self._sums.add,
             on_progress=self._on_progress,
         )
@@ -157,16 +162,16 @@ class _Sums:
 
     def __init__(self, context: RunContext, *, with_others: bool) -> None:
         self._context, self._with_others = context, with_others
-        self.unknown_videos = 0  # sent by URL, so that their length is not known
+        self.unknown_media = 0  # requests with media behind URLs, so that their size or length is not known
+        self.dearest_pico = 0  # the most that one request may cost
         self._estimator: Estimator | None = None
         self._others: _Others | None = None
 
     def add(self, target: ModelTarget, request: Request) -> None:
         estimator = self._estimator or self._start()
         chars = text_chars(request.prompt)
-        self.unknown_videos += target.frames is None and any(
-            media.kind == "video" and media.duration_s is None for media in request.media_items
-        )
+        self.unknown_media += any(media.width is None for media in request.media_items)
+        self.dearest_pico = max(self.dearest_pico, target.max_cost_pico(request.max_input_tokens) or 0)
         estimator.add(target.model, request.media_items, chars, request.prompt_id)
         others = self._others
         if others is not None and target.model == others.first:
@@ -247,8 +252,11 @@ def _forecast(context: RunContext, plan: Plan, sums: _Sums) -> Forecast:
         estimate=estimate,
         accuracy=plan_accuracy(runs),
         advice=cheaper(estimate, budget, sums.swaps()) if budget is not None else None,
-        warnings=(*_warnings(context), *_length_warning(context.job, sums.unknown_videos)),
+        warnings=(*_warnings(context), *_dearest_warning(context, sums)),
     )
+
+
+MUCH_OF_A_BUDGET: Final = Fraction(1, 20)
 
 
 def history_of(root: Path, gateway: str) -> History | None:
@@ -260,14 +268,24 @@ def history_of(root: Path, gateway: str) -> History | None:
     )
 
 
-def _length_warning(job: Job, videos: int) -> list[str]:
-    """A budget can hold back only for a length that is known."""
-    if not videos or job.budget_usd is None or job.media.configured_max_video_s is not None:
+def _dearest_warning(context: RunContext, sums: _Sums) -> list[str]:
+    """What a budget holds back for one call, when that is much of it: so much may stay unused."""
+    budget_pico, dearest_pico = context.budget_pico, sums.dearest_pico
+    if budget_pico is None or dearest_pico <= budget_pico * MUCH_OF_A_BUDGET:
         return []
-    return [
-        f"{videos:,} requests with videos whose length is not known are held to {DURATION_S:.0f} s for "
-        "budget_usd, and may cost more: set media.max_video_s to the longest there may be"
-    ]
+    so_much = f"one call may cost up to {usd_text(usd(dearest_pico))}"
+    effect = (
+        "more than budget_usd: none like it is sent"
+        if dearest_pico > budget_pico
+        else "and so much of budget_usd may stay unused"
+    )
+    hint = (
+        "; media behind URLs count as the largest there may be: set media.max_url_image_px and "
+        "media.max_video_s to what yours are"
+        if sums.unknown_media
+        else "; a smaller max_tokens lowers it"
+    )
+    return [f"{so_much}, {effect}{hint}"]
 
 
 def _warnings(context: RunContext) -> list[str]:

@@ -21,12 +21,14 @@ from mavi_tasks.manifest import Item
 from mavi_tasks.media import Media, MediaOptions, ProbeCache, Refusal, Unit, identify, known
 from mavi_tasks.media.probe_index import ProbeIndex
 from mavi_tasks.media.types import Kind
+from mavi_tasks.media.urls import stored
 from mavi_tasks.planning import spool
 from mavi_tasks.planning.context import RunContext
 from mavi_tasks.planning.request import Request, copy_key
 from mavi_tasks.planning.spool import Plan, SpoolWriter
 from mavi_tasks.planning.target import ModelTarget
 from mavi_tasks.prompts.templates import MediaView, Prompts
+from mavi_tasks.storage import damage
 from mavi_tasks.storage.answered_index import AnsweredIndex, AnswerState, RepeatedKeys, row_fingerprint
 
 READERS: Final = 4  # threads that hash and probe local media
@@ -47,15 +49,19 @@ def make_plan(
     context: RunContext,
     *,
     retry_invalid: bool = False,
+    pay_again: bool = False,
     probes: ProbeCache | None = None,
     on_request: OnRequest | None = None,
     on_progress: OnProgress | None = None,
 ) -> Plan:
     """Plan a run. Raises InputError with every problem of the manifest, its prompts and templates at once.
 
-    Nothing is sent. The index of media that were read is kept in the dataset, when that is there.
+    Raises StorageError when paid answers are lost to damage, unless `pay_again`: then the damaged files are
+    set aside, and what they held is asked again. Nothing is sent. The index of media that were read is kept
+    in the dataset, when that is there.
     """
     root = context.dataset.root
+    _look_at_damage(context, pay_again=pay_again)
     with ProbeIndex(root / "_library", keep=root.is_dir()) as index:
         plan = Plan.empty(context.plan_folder, context.targets)
         plan.held = spool.hold(plan.folder)
@@ -68,6 +74,16 @@ def make_plan(
                 raise full from error
             raise
     return plan
+
+
+def _look_at_damage(context: RunContext, *, pay_again: bool) -> None:
+    root = context.dataset.root
+    if context.scratch is not None:  # only a plan
+        damage.report(root)
+    elif pay_again:
+        damage.settle(root)
+    else:
+        damage.require_settled(root)
 
 
 class _Planner:
@@ -167,7 +183,7 @@ def _kind(item: Item) -> Kind | None:
 def _view(item: Item, units: Sequence[Unit]) -> MediaView:
     first = units[0] if units else None
     kind = first.kind if isinstance(first, Media) else "media"
-    uri = first.uri if isinstance(first, Media) else (item.media[0] if item.media else "")
+    uri = first.uri if isinstance(first, Media) else (stored(item.media[0])[:500] if item.media else "")
     return MediaView(kind=kind if units else "text", name=uri.rsplit("/", 1)[-1], uri=uri, count=len(units))
 
 
@@ -191,7 +207,6 @@ class ModelPlanner:
         self.on_request = on_request
         most = job.max_cost_per_item_usd
         self.most_pico = pico(most) if most is not None else None
-        self.unknown_s = job.media.configured_max_video_s
         self._repeated = RepeatedKeys()
         self._spool = SpoolWriter(plan, target, job.shard_size)
         plan.to_send[target.model] = 0
@@ -247,7 +262,12 @@ class ModelPlanner:
         target = self.target
         chars = estimate.text_chars(text, target.system) + target.schema_chars
         return estimate.request_tokens(
-            target.model, media_items, chars, sampling=target.sampling, unknown_s=self.unknown_s
+            target.model,
+            media_items,
+            chars,
+            text_bytes=estimate.text_bytes(text) + target.wrapping_bytes,
+            sampling=target.sampling,
+            unknown=target.unknown,
         )
 
     def _send(self, request: Request) -> None:

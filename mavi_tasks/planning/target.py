@@ -9,13 +9,15 @@ from typing import Any
 
 import orjson
 
-from mavi_tasks.estimate import FrameSampling
+from mavi_tasks import estimate
+from mavi_tasks.estimate import FrameSampling, UnknownMedia
 from mavi_tasks.job import Job, ModelSpec
 from mavi_tasks.media import DeliveryPlan, Media, MediaOptions, Unit, equal_frames, route_for
 from mavi_tasks.media.types import Refusal
 from mavi_tasks.pricing.book import Price, PriceBook
 from mavi_tasks.providers import Family, Part, PromptRequest, WireOptions, family_of
 
+FIXED_BYTES = 256  # what families add to a prompt: roles, "Answer with JSON only ..."
 KEY_VERSION = 1  # raise it when a change alters what is sent to models
 
 
@@ -36,14 +38,15 @@ class ModelTarget:
     price: Price | None
     gateway: str
     schema_chars: int  # the answer schema counts as input
+    wrapping_bytes: (
+        int  # all that goes with a prompt in any request, at most: schema, parameters, fixed texts
+    )
     _key_start: Any = field(repr=False, compare=False)
 
     @property
     def max_tokens(self) -> int:
         """The most output tokens one call can bill: of all its choices, thinking included."""
-        given = self.params
-        per_choice = int(given.get("max_tokens") or self.family.defaults["max_tokens"])
-        return per_choice * int(given.get("n") or 1) + max(0, int(given.get("thinking_budget") or 0))
+        return self.family.most_output(self.params)
 
     @cached_property
     def sampling(self) -> FrameSampling:
@@ -53,7 +56,12 @@ class ModelTarget:
             frames = self.options.default_frames
         image = self.family.routes.get("image")
         max_images = image.max_items if image is not None else None
-        return FrameSampling(frames, self.fps, self.options.max_frames, max_images)
+        return FrameSampling(frames, self.fps, self.options.max_frames, max_images, self.options.frame_px)
+
+    @cached_property
+    def unknown(self) -> UnknownMedia:
+        """What a budget assumes for media behind a URL."""
+        return UnknownMedia(self.options.max_url_image_px, self.options.max_video_s)
 
     def key(self, prompt: str, media_items: Iterable[Media]) -> str:
         """The request key: sha256 over all that decides the answer; a media's identity for its URL."""
@@ -102,6 +110,7 @@ def _target(
     shared_frames: int | None,
 ) -> ModelTarget:
     params = job.effective_params(spec)
+    schema_chars = len(orjson.dumps(job.answer_schema)) if job.answer_schema is not None else 0
     frames = spec.frames if spec.frames is not None or spec.fps is not None else shared_frames
     start = {
         "v": KEY_VERSION,
@@ -128,6 +137,10 @@ def _target(
         spelling=WireOptions(base64=job.gateway.base64, nova_url=job.gateway.nova_url),
         price=book.price(spec.model, on),
         gateway=gateway,
-        schema_chars=len(orjson.dumps(job.answer_schema)) if job.answer_schema is not None else 0,
+        schema_chars=schema_chars,
+        wrapping_bytes=FIXED_BYTES
+        + estimate.text_bytes(job.system)
+        + schema_chars
+        + len(orjson.dumps(params)),
         _key_start=sha256(orjson.dumps(start, option=orjson.OPT_SORT_KEYS) + b"\0"),
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from mavi_tasks.common.money import PriceError, whole_units
+from mavi_tasks.common.regular_file import read_text
 from mavi_tasks.pricing.price import Price, Tier
 
 MTOK: Final = 6  # prices are per 10**6 tokens
@@ -70,7 +71,7 @@ def prices_of(extra: Mapping[str, Any] | Path | str) -> list[Price]:
 
 def _toml_file(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(read_text(path))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise PriceError(f"{path}: cannot be read as TOML prices: {error}") from error
 

@@ -17,7 +17,9 @@ from mavi_tasks.errors import InputError
 from mavi_tasks.manifest.columns import Columns
 from mavi_tasks.manifest.items import Item
 from mavi_tasks.manifest.problems import Problems
-from mavi_tasks.prompts.sandboxed_jinja import MAX_CHARS, MAX_STEPS, STEPS, Nothing, Sandbox, printed
+from mavi_tasks.prompts import render_budget
+from mavi_tasks.prompts.render_budget import MAX_CHARS
+from mavi_tasks.prompts.sandboxed_jinja import Nothing, Sandbox, printed
 
 ROW: Final = "row"  # the prompt_id of an item's own prompt
 
@@ -154,7 +156,7 @@ def template_problems(prompts: Mapping[str, str], columns: Columns | None = None
         except TemplateSyntaxError as problem:
             found.append((name, f"line {problem.lineno}: {problem.message}"))
             continue
-        except (SecurityError, TemplateError, RecursionError) as problem:
+        except (SecurityError, TemplateError) as problem:
             found.append((name, str(problem) or type(problem).__name__))
             continue
         found += [(name, text) for text in _leaks(tree, columns)]
@@ -208,7 +210,8 @@ def _guarded(tree: nodes.Template) -> set[str]:
 def _by_jinja(template: Template, alias: str) -> Callable[[Item, MediaView], str]:
     def render(item: Item, media: MediaView) -> str:
         values = {"row": item.variables, **item.variables, "media": media, alias: item.item_id}
-        values["item_id"], values[STEPS] = item.item_id, [MAX_STEPS]
+        values["item_id"] = item.item_id
+        render_budget.begin()
         texts, chars = [], 0
         for text in template.root_render_func(template.new_context(values)):
             chars += len(text)

@@ -108,6 +108,10 @@ class Family(Protocol):
         """
         ...
 
+    def most_output(self, params: Mapping[str, Any]) -> int:
+        """The most output tokens one call can bill: of all its choices, thinking included."""
+        ...
+
     def body(self, request: PromptRequest) -> dict[str, Any]:
         """The JSON body of one request."""
         ...

@@ -53,6 +53,11 @@ class Gemini:
     ) -> list[str]:
         return rules.problems(self.name, RULES, params, schema, known, own="responseSchema")
 
+    def most_output(self, params: Mapping[str, Any]) -> int:
+        # -1 lets the model decide, within max_tokens.
+        thinking = max(0, int(params.get("thinking_budget") or 0))
+        return rules.most_output(params, self.defaults, thinking)
+
     def body(self, request: PromptRequest) -> dict[str, Any]:
         given = rules.given(request.params)
         metadata = _metadata(given, request.schema)

@@ -53,6 +53,9 @@ class Gpt:
     ) -> list[str]:
         return rules.problems(self.name, RULES, params, schema, known)
 
+    def most_output(self, params: Mapping[str, Any]) -> int:
+        return rules.most_output(params, self.defaults)
+
     def body(self, request: PromptRequest) -> dict[str, Any]:
         top = rules.given(request.params)
         text = request.prompt

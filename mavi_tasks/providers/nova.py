@@ -102,6 +102,9 @@ class Nova:
             found += _tool_problems(schema, own_tools)
         return found
 
+    def most_output(self, params: Mapping[str, Any]) -> int:
+        return rules.most_output(params, self.defaults)
+
     def body(self, request: PromptRequest) -> dict[str, Any]:
         given = rules.given(request.params)
         structured = given.pop("structured", "prompt")

@@ -75,6 +75,12 @@ class OpenAI:
             ]
         return found
 
+    def most_output(self, params: Mapping[str, Any]) -> int:
+        extra = params.get("extra_body")
+        newer = extra.get("max_completion_tokens") if isinstance(extra, Mapping) else None
+        given = {**params, "max_tokens": newer} if type(newer) is int else params
+        return rules.most_output(given, self.defaults)
+
     def body(self, request: PromptRequest) -> dict[str, Any]:
         top = rules.given(request.params)
         extra = top.pop("extra_body", {})

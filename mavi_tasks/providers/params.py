@@ -105,6 +105,12 @@ def given(params: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in params.items() if value is not None}
 
 
+def most_output(params: Mapping[str, Any], defaults: Mapping[str, Any], thinking: int = 0) -> int:
+    """The most output tokens one call can bill: of all its choices, each with so much thinking besides."""
+    per_choice = int(params.get("max_tokens") or defaults["max_tokens"]) + thinking
+    return per_choice * int(params.get("n") or 1)
+
+
 def problems(
     family: str,
     rules: Mapping[str, Rule],

@@ -57,6 +57,12 @@ class Qwen:
     ) -> list[str]:
         return rules.problems(self.name, RULES, params, schema, known, own="response_format")
 
+    def most_output(self, params: Mapping[str, Any]) -> int:
+        thinking = int(params.get("thinking_budget") or 0)
+        if params.get("enable_thinking") and not thinking:
+            thinking = MAX_THINKING_TOKENS
+        return rules.most_output(params, self.defaults, thinking)
+
     def body(self, request: PromptRequest) -> dict[str, Any]:
         given = rules.given(request.params)
         metadata = {name: given.pop(name) for name in METADATA if name in given}

@@ -11,6 +11,8 @@ from typing import Any
 from mavi_tasks.providers.base import Answer, Usage
 
 MAX_TOKENS = 10**9  # no context window is near it; more is a fault of the counter, not a count
+MAX_NAME_CHARS = 200  # of an id or a model's name; a reply may hold 32 MB of it
+MAX_REASON_CHARS = 64
 NO_USAGE = Usage()
 
 _TEXT_TYPES = (None, "text", "output_text")
@@ -41,8 +43,8 @@ def answer(payload: Mapping[str, Any]) -> Answer:
         tuple(texts),
         finish,
         usage(payload.get("usage")),
-        identity if isinstance(identity, str) else None,
-        named if isinstance(named, str) else None,
+        identity[:MAX_NAME_CHARS] if isinstance(identity, str) else None,
+        named[:MAX_NAME_CHARS] if isinstance(named, str) else None,
     )
 
 
@@ -97,7 +99,7 @@ def _finish(choice: dict[str, Any], text: str | None) -> str | None:
         if isinstance(message, dict) and isinstance(message.get("refusal"), str):
             return "refusal"
     reason = choice.get("finish_reason")
-    return reason if isinstance(reason, str) else None
+    return reason[:MAX_REASON_CHARS] if isinstance(reason, str) else None
 
 
 def _message_text(message: Any) -> str | None:

@@ -4,11 +4,19 @@ The pages print their tables from templates: their cells carry values to sort by
 which the other two have no place for.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import rich.table
 from rich.text import Text
+
+from mavi_tasks.common.screen import printable
+
+# Each may begin markup; `:` and `.` would make links of addresses (https://, www.).
+_MARKUP: Final = re.compile(r"[\\`*_{}\[\]()<>#|~&!$^=]|(?<=www)\.|:(?=/)|(?<=\w)@|^[-+]")
+_NUMBERED: Final = re.compile(r"^(\d+)\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +53,24 @@ def markdown_rows(rows: Sequence[Mapping[str, object]]) -> str:
     if not rows:
         return ""
     names = list(rows[0])
-    head: list[Sequence[object]] = [names, ["---"] * len(names)]
-    lines = [*head, *([row.get(name) for name in names] for row in rows)]
-    return "".join("| " + " | ".join(map(_cell, line)) + " |\n" for line in lines)
+    lines = [map(_cell, names), ["---"] * len(names)]
+    lines += [map(_cell, map(row.get, names)) for row in rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def markdown_text(value: object) -> str:
+    """A text as markdown that shows it as it is, on one line: no markup, link or HTML is read from it."""
+    text = _MARKUP.sub(r"\\\g<0>", printable(" ".join(str(value).split())))
+    return _NUMBERED.sub(r"\1\\.", text)
+
+
+def markdown_code(value: object) -> str:
+    """A text as code, which shows it as it is; its fence is longer than any in it."""
+    text = printable(" ".join(str(value).split()))
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    space = " " if "`" in text else ""
+    return f"{fence}{space}{text}{space}{fence}"
 
 
 def _cell(value: object) -> str:
-    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
+    return "" if value is None else markdown_text(value)

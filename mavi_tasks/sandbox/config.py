@@ -36,7 +36,8 @@ class SandboxConfig:
 
     latency_s: None = 30 to 150 ms by model; one number for all models; or a mapping of model globs.
     api_key: a key accepted in addition to all keys that start with `sk-`.
-    default_*: the assumed size of media at URLs that the sandbox does not serve, so cannot measure.
+    default_*: the assumed size of media at URLs that the sandbox does not serve, so cannot measure. Such a
+    URL may state its own: /4000x3000/ pixels, /90s/ seconds.
     mark: the prefix of every prose answer, so that nobody mistakes it for a model's answer.
     """
 

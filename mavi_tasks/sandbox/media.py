@@ -132,13 +132,25 @@ def _resolve_url(ref: MediaRef, rules: MediaRules, sources: MediaSources) -> Med
     path = sources.local(ref.value)
     if path is not None:
         return _resolve_file(ref, path, rules)
-    width, height = sources.default_image_px if ref.kind == "image" else sources.default_video_px
-    duration_s = sources.default_video_s if ref.kind == "video" else None
+    width, height, length_s = _stated(parts.path, sources, ref.kind)
+    duration_s = length_s if ref.kind == "video" else None
     # Without the query: it changes with each signature, the media does not.
     identity = f"{parts.scheme}://{parts.netloc}{parts.path}"
     return MediaInput(
         ref.field, ref.kind, ref.mime, "url", identity, width, height, duration_s, shape=ref.shape
     )
+
+
+STATED_PX = re.compile(r"/(\d{1,5})x(\d{1,5})(?=[/.])")
+STATED_S = re.compile(r"/(\d{1,6})s(?=[/.])")
+
+
+def _stated(path: str, sources: MediaSources, kind: Kind) -> tuple[int, int, float]:
+    """The true size of a foreign media, if its URL states it (`/4000x3000/`, `/90s/`); else the defaults."""
+    size, length = STATED_PX.search(path), STATED_S.search(path)
+    default = sources.default_image_px if kind == "image" else sources.default_video_px
+    width, height = (int(size[1]), int(size[2])) if size else default
+    return max(1, width), max(1, height), float(length[1]) if length else sources.default_video_s
 
 
 def _split(ref: MediaRef) -> SplitResult:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
 from mavi_tasks.schema import TABLES, ResultStatus
-from mavi_tasks.storage import tables
+from mavi_tasks.storage import parts, tables
 
 Words = npt.NDArray[np.uint64]
 
@@ -82,13 +82,14 @@ class AnsweredIndex:
 
     @classmethod
     def of_parts(cls, paths: Sequence[Path]) -> "AnsweredIndex":
-        """Index some parts of results."""
+        """Index some parts of results. Raises StorageError when one is broken."""
+        parts.require_whole(paths)
         files = [str(path) for path in paths]
-        return cls._of(list(_part_blocks(pads.dataset(files, schema=TABLES["results"], format="parquet"))))
+        return cls._of(list(_part_blocks(pads.dataset(files, schema=TABLES["results"], format=parts.FORMAT))))
 
     @classmethod
     def _of(cls, blocks: list[tuple[Words, Words, Any, Any]]) -> "AnsweredIndex":
-        columns = [np.concatenate(parts) for parts in zip(*(blocks or [_block([])]), strict=True)]
+        columns = [np.concatenate(column) for column in zip(*(blocks or [_block([])]), strict=True)]
         blocks.clear()
         pa.default_memory_pool().release_unused()
         return cls(*columns)

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mavi_tasks.common.spreadsheet import text_cell
 from mavi_tasks.errors import InputError, StorageError
 from mavi_tasks.schema import TABLES
 from mavi_tasks.storage import tables
@@ -64,7 +65,7 @@ def _csv(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> in
     rows = 0
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(schema.names)
+        writer.writerow(map(text_cell, schema.names))
         for row in _rows(batches):
             writer.writerow([_cell(value) for value in row.values()])
             rows += 1
@@ -86,11 +87,11 @@ def _rows(batches: Iterable[pa.RecordBatch]) -> Iterator[dict[str, Any]]:
 
 
 def _cell(value: object) -> object:
-    """A cell that a spreadsheet will not run: answers are untrusted, and `=...` is a formula there."""
+    """A cell that a spreadsheet does not run."""
     if isinstance(value, list):
         value = json.dumps(value, ensure_ascii=False)
     if isinstance(value, str):
-        return "'" + value if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+        return text_cell(value)
     return "" if value is None else _text(value)
 
 

@@ -8,10 +8,12 @@ A writer (one per process) owns a lock file and a row of segments, `_journal/<wr
              nothing; fdatasync every second or 256 lines, so that a power loss loses no more than that
     intent:  {"t": "i", "a": [...]} before a request is sent
     outcome: {"t": "o", "a": [...], "r": [...] | null} after; one line, so both rows or neither are kept
+    end:     {"t": "e", "n": records} as the last line of a sealed segment, so that a cut is seen
     sealed:  renamed to `.sealed`; a dead writer's segments seal themselves, because its lock is free
 
-The rows are lists in the order that the segment's header names; they are read as `Row`, by name. A torn last
-line is cut; any other damaged line is reported, and the rest is read. Measured: two writes a request, 2 us
+The header stands there twice, because all others depend on it. The rows are lists in the order that it names;
+they are read as `Row`, by name. A torn last line is cut; any other damaged line is reported, and the rest is
+read. Measured: two writes a request, 2 us
 each.
 """
 
@@ -88,6 +90,7 @@ class Journal:
             "results": columns.results,
             "attempts": columns.attempts,
             "intents": columns.intents,
+            "ends": True,  # when it is sealed, its last line says how many records there were
         }
         self._durability = durability
         self._roll_bytes = roll_bytes
@@ -144,8 +147,9 @@ class Journal:
             self._opened = time.monotonic()
             return
         with self._guard, storage_errors(self.folder, "write to"):
-            old_fd, old_path = self._fd, self._path
+            old_fd, old_path, ending = self._fd, self._path, self._ending()
             self._open_segment()  # names the intents it carries over, before the old one can be published
+            os.write(old_fd, ending)
             os.fdatasync(old_fd)
             os.close(old_fd)
             old_path.rename(old_path.with_suffix(".sealed"))
@@ -158,18 +162,36 @@ class Journal:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
+        self._ballast.unlink(missing_ok=True)
         with self._guard, storage_errors(self.folder, "write to"):
             try:
+                removed = self._removed()
                 if not self._trouble:
+                    os.write(self._fd, self._ending())
                     os.fdatasync(self._fd)
             finally:
                 os.close(self._fd)
-        with contextlib.suppress(OSError):  # a full disk may refuse even this; the free lock seals it as well
-            self._path.rename(self._path.with_suffix(".sealed"))
-        self._ballast.unlink(missing_ok=True)
+        if not self._trouble:  # else the free lock seals it
+            with contextlib.suppress(OSError):  # a full disk may refuse even this
+                self._path.rename(self._path.with_suffix(".sealed"))
         self._lock.release()
         with contextlib.suppress(OSError):
             (self.folder / f"{self.writer}.lock").unlink()
+        if removed is not None:
+            raise StorageError(removed)
+
+    def _ending(self) -> bytes:
+        """The last line of a sealed segment: how many records there were, so that a cut is seen."""
+        return line({"t": "e", "n": self._lines})
+
+    def _removed(self) -> str | None:
+        """What to say when somebody has removed the segment while it is written."""
+        if os.fstat(self._fd).st_nlink:
+            return None
+        return (
+            f"{self._path}: was removed during the run; the answers of which it was the only record are lost "
+            "(they were paid for, and the next run would pay for them again)"
+        )
 
     def _write(self, record: Mapping[str, Any], *, spend_ballast: bool) -> None:
         raw = line(record)
@@ -214,7 +236,7 @@ class Journal:
         fd = os.open(new, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o644)
         carried = list(self._open_intents.values())
         head = {**self._header, "t": "h", "seq": seq, "date": today(), "carried": carried}
-        raw = line(head)
+        raw = 2 * line(head)  # either copy will do
         try:
             if os.write(fd, raw) != len(raw):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -238,6 +260,9 @@ class Journal:
         while not self._closed:
             self._wake.wait(SYNC_EVERY_S)
             self._wake.clear()
+            with self._guard:
+                if not self._closed and self._trouble is None:
+                    self._trouble = self._removed()
             if self._unsynced == 0:
                 continue
             with self._guard:
@@ -245,7 +270,10 @@ class Journal:
                 try:
                     os.fdatasync(self._fd)
                 except OSError as error:  # the next send is refused and says why
-                    self._trouble = f"{self.folder}: the disk fails ({error.strerror}); {_SAFE}"
+                    self._trouble = (
+                        f"{self.folder}: the disk fails ({error.strerror}); what was recorded in the last "
+                        "second may be lost"
+                    )
 
 
 def today() -> str:

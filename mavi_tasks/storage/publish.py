@@ -21,7 +21,6 @@ import os
 import shutil
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,27 +31,24 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from mavi_tasks.common.money import pico_name, usd_name
+from mavi_tasks.errors import StorageError
 from mavi_tasks.labels import label_columns, label_rows
-from mavi_tasks.schema import ATTEMPTS, RESULTS, SCHEMA_VERSION, TABLES, AttemptOutcome
-from mavi_tasks.storage import segments
+from mavi_tasks.schema import SCHEMA_VERSION, TABLES, AttemptOutcome
+from mavi_tasks.storage import parts, segments
 from mavi_tasks.storage.arrow import table_of
 from mavi_tasks.storage.filesystem import lock_is_free, storage_errors, sync_folder
+from mavi_tasks.storage.parts import ROWS_PER_GROUP, PartWriter, damage_log, write_part
 from mavi_tasks.storage.run_totals import run_row_totals
 from mavi_tasks.storage.s3 import mirror_of
+from mavi_tasks.storage.segments import HEADER_COLUMNS
+from mavi_tasks.storage.tables import part_paths
 
 log = logging.getLogger("mavi")
 
-ROWS_PER_GROUP = 10_000
 MANY_SEGMENTS = 1000  # a few seconds' work
 SEGMENTS_AT_ONCE = 256  # published between two syncs of the folders
+READERS_WAIT_S = 5.0
 HALF_WRITTEN_ROW_S = 3600  # older than this, nobody is writing it any more
-HEADER_COLUMNS = ("run_id", "job", "gateway")  # the same for a whole segment
-
-COLUMNS = segments.Columns(
-    results=tuple(n for n in RESULTS.names if n not in (*HEADER_COLUMNS, "schema_version")),
-    attempts=tuple(n for n in ATTEMPTS.names if n not in ("run_id", "schema_version")),
-    intents=("attempt_id", "request_key", "model", "started_at", "exposure_usd"),
-)
 
 
 def segment_header(run: Mapping[str, Any], answer_schema: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -90,6 +86,13 @@ class Dataset:
         with storage_errors(self.root, "publish in"), contextlib.suppress(Timeout), lock:
             return self._publish_locked()
         return 0
+
+    def publish_if_possible(self) -> None:
+        """For who only reads: publish what dead runs left, unless this folder cannot be written to."""
+        try:
+            self.publish(wait_s=READERS_WAIT_S)
+        except StorageError as error:
+            log.info("%s", error)
 
     def _publish_locked(self) -> int:
         self._clear_staging()
@@ -145,17 +148,18 @@ class Dataset:
             carried = _carried_over(path)
             with segments.reading(path) as reader:
                 if reader is None:
-                    self._quarantine(path)
+                    if path.exists():
+                        damage_log.warning("%s: is of a newer version of mavi; left alone", path)
                     continue
-                parts = _Parts(self.root, path, reader)
-                damaged = parts.take(carried)
+                new = _Parts(self.root, path, reader)
+                damaged = new.take(carried)
                 published.append((path, reader.header))
-            folders |= parts.finish()
+            folders |= new.finish()
             if damaged:
                 self._quarantine(path)
         for folder in folders:
             sync_folder(folder)
-        for path in paths:
+        for path, _ in published:
             path.unlink(missing_ok=True)
         sync_folder(self.journal)
         return published
@@ -164,10 +168,7 @@ class Dataset:
         folder = self.root / "_quarantine"
         folder.mkdir(exist_ok=True)
         shutil.copy2(path, folder / path.name)
-
-    def quarantined(self) -> list[Path]:
-        """Segments with damaged lines; every line that could be read was published."""
-        return sorted((self.root / "_quarantine").glob("*"))
+        damage_log.warning("%s: has damaged lines; the others are published, it is kept in %s", path, folder)
 
     # -- runs
 
@@ -179,7 +180,7 @@ class Dataset:
         staged = self.root / "_staging" / f"{row['run_id']}.run"
         with storage_errors(self.root, "write to"):
             staged.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(table, staged, compression="zstd", store_decimal_as_integer=True)
+            write_part(staged, table)
             final = self.root / "runs" / f"run_date={date}" / name
             mirror = mirror_of(self.root)
             if mirror is not None:
@@ -204,8 +205,7 @@ class _Parts:
     def __init__(self, root: Path, segment: Path, reader: segments.Reader) -> None:
         header = reader.header
         self._root, self._name, self._reader, self._header = root, part_name(segment), reader, header
-        self._writers: dict[str, pq.ParquetWriter] = {}
-        self._written: Counter[str] = Counter()
+        self._writers: dict[str, PartWriter] = {}
         answer_schema = header.get("answer_schema")
         self._labels = label_columns(answer_schema, _newest_labels(root)) if answer_schema else None
         self._rows: dict[str, list[segments.Row]] = {"results": [], "attempts": []}
@@ -254,11 +254,8 @@ class _Parts:
         if rows.num_rows == 0:
             return
         if table not in self._writers:
-            self._writers[table] = pq.ParquetWriter(
-                self._staged(table), rows.schema, compression="zstd", store_decimal_as_integer=True
-            )
-        self._writers[table].write_table(rows)
-        self._written[table] += rows.num_rows
+            self._writers[table] = PartWriter(self._staged(table), rows.schema)
+        self._writers[table].write(rows)
 
     def finish(self) -> set[Path]:
         """Put the parts in place; returns the folders that must be synced before the segment may go."""
@@ -270,7 +267,7 @@ class _Parts:
             writer.close()
             final = self._root / table / f"run_date={date}" / self._name
             if mirror is not None:
-                mirror.ship(self._staged(table), final, self._written[table])
+                mirror.ship(self._staged(table), final, writer.rows)
             _put_in_place(self._staged(table), final)
         return {self._root / table / f"run_date={date}" for table in self._writers}
 
@@ -285,10 +282,8 @@ def part_name(segment: Path) -> str:
 
 def _newest_labels(root: Path) -> pa.Schema | None:
     """The schema of the last labels part: it has every column that any part before it had."""
-    mirror = mirror_of(root)
-    if mirror is not None:
-        mirror.refresh("labels")
-    newest = max((root / "labels").rglob("*.parquet"), key=lambda path: path.stat().st_mtime_ns, default=None)
+    whole = parts.whole(part_paths(root, "labels"))
+    newest = max(whole, key=lambda path: path.stat().st_mtime_ns, default=None)
     return pq.read_schema(newest) if newest is not None else None
 
 

@@ -13,11 +13,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from mavi_tasks.schema import PAID
 from mavi_tasks.storage import segments
 from mavi_tasks.storage.filesystem import storage_errors
+from mavi_tasks.storage.parts import read_columns
 
 TICK_NS = 50_000_000  # longer than one tick of any file system's clock
 
@@ -136,11 +135,13 @@ class SegmentFollower:
             for raw in file:
                 if not raw.endswith(b"\n"):
                     return
-                if self._offset == 0:
-                    header = segments.parse_header(raw[:-1])
-                    self._decode = segments.Decoder(header) if header is not None else None
-                elif self._decode is not None:
-                    _take(self._decode(raw[:-1]), answered)
+                if self._decode is None:
+                    with segments.reading(self._path) as reader:
+                        if reader is None:
+                            return
+                        self._decode = reader.decode
+                for record in self._decode(raw[:-1]):
+                    _take(record, answered)
                 self._offset += len(raw)
 
     def _moved_on(self, answered: set[str]) -> bool:
@@ -161,7 +162,7 @@ def _take(record: segments.Intent | segments.Outcome | None, answered: set[str])
 
 
 def _read_part(part: Path, answered: set[str]) -> None:
-    table = pq.read_table(part, columns=["request_key", "status"], partitioning=None)
+    table = read_columns(part, ["request_key", "status"])
     for key, status in zip(table["request_key"].to_pylist(), table["status"].to_pylist(), strict=True):
         if status in PAID:
             answered.add(key)

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mavi_tasks.common.money import exact_text
 from mavi_tasks.common.money_columns import pico_sum
 from mavi_tasks.schema import AttemptOutcome, ResultStatus
-from mavi_tasks.storage import publish, segments, tables
+from mavi_tasks.storage import damage, publish, segments, tables
+from mavi_tasks.storage.recency import RANK, plausible_us
 from mavi_tasks.storage.run_totals import attempt_totals
 
 
@@ -31,6 +33,7 @@ class Status:
     )
     runs: list[dict[str, Any]] = field(default_factory=list)
     quarantined: int = 0
+    broken: list[str] = field(default_factory=list)  # files that are not counted, or not as a whole
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -46,38 +49,41 @@ class Status:
             "runs": len(self.runs),
             "run_rows": self.runs,
             "quarantined": self.quarantined,
+            "broken": self.broken,
         }
 
 
 def of(root: Path) -> Status:
     """Read a dataset's state. Raises InputError when the folder is not a dataset."""
-    found = Status(root, quarantined=len(publish.Dataset(root).quarantined()))
-    latest: dict[str, tuple[int, str]] = {}
+    found = Status(root, quarantined=len(damage.quarantined(root)))
+    latest: dict[str, tuple[int, int, str]] = {}
     # The journal first: a segment that is published meanwhile was counted, and its part is left out.
     counted = _add_journal(root, found, latest)
     _add_results(root, found, latest, counted)
     _add_attempts(root, found, counted)
-    found.statuses.update(status for _, status in latest.values())
+    found.statuses.update(status for *_, status in latest.values())
     found.runs = _runs(root)
+    found.broken = [str(one.path) for one in damage.verify(root)]
     return found
 
 
 def _add_results(
-    root: Path, found: Status, latest: dict[str, tuple[int, str]], counted: Collection[str]
+    root: Path, found: Status, latest: dict[str, tuple[int, int, str]], counted: Collection[str]
 ) -> None:
     columns = ["request_key", "status", "finished_at", "cost_usd"]
     for batch in tables.open_table(root, "results", without=counted).to_batches(columns=columns):
         found.answers_pico += pico_sum(batch["cost_usd"])
-        times = batch["finished_at"].cast(pa.int64()).to_pylist()
+        times = plausible_us(pc.fill_null(batch["finished_at"].cast(pa.int64()), 0).to_numpy()).tolist()
         statuses = batch["status"].cast(pa.string()).to_pylist()
         for key, finished_at, status in zip(batch["request_key"].to_pylist(), times, statuses, strict=True):
-            _keep_latest(latest, key, finished_at or 0, status)
+            _keep_latest(latest, key, finished_at, status)
 
 
-def _keep_latest(latest: dict[str, tuple[int, str]], key: str, finished_at: int, status: str) -> None:
+def _keep_latest(latest: dict[str, tuple[int, int, str]], key: str, finished_us: int, status: str) -> None:
+    this = (RANK.get(status, 0), finished_us, status)
     before = latest.get(key)
-    if before is None or finished_at >= before[0]:
-        latest[key] = (finished_at, status)
+    if before is None or this[:2] >= before[:2]:
+        latest[key] = this
 
 
 def _add_attempts(root: Path, found: Status, counted: Collection[str]) -> None:
@@ -88,7 +94,7 @@ def _add_attempts(root: Path, found: Status, counted: Collection[str]) -> None:
     found.unpriced += totals.unpriced
 
 
-def _add_journal(root: Path, found: Status, latest: dict[str, tuple[int, str]]) -> set[str]:
+def _add_journal(root: Path, found: Status, latest: dict[str, tuple[int, int, str]]) -> set[str]:
     """What no part holds yet, of runs that go on or died; the names that its parts will have."""
     open_intents: dict[str, int] = {}
     counted = set()
@@ -112,7 +118,7 @@ def _add_journal(root: Path, found: Status, latest: dict[str, tuple[int, str]]) 
 def _add_outcome(
     found: Status,
     outcome: segments.Outcome,
-    latest: dict[str, tuple[int, str]],
+    latest: dict[str, tuple[int, int, str]],
     open_intents: dict[str, int],
 ) -> None:
     attempt, result = outcome.attempt, outcome.result
@@ -124,7 +130,7 @@ def _add_outcome(
         found.unpriced += attempt.outcome == AttemptOutcome.ANSWERED and attempt.cost_pico is None
     if result is not None:
         found.answers_pico += result.cost_pico or 0
-        _keep_latest(latest, result.request_key, result.finished_at or 0, result.status)
+        _keep_latest(latest, result.request_key, plausible_us(result.finished_at or 0), result.status)
 
 
 def _runs(root: Path) -> list[dict[str, Any]]:

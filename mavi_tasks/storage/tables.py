@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from mavi_tasks.errors import InputError, StorageError
 from mavi_tasks.schema import LABEL_KEYS, RESULTS, TABLES, ResultStatus
-from mavi_tasks.storage import segments
+from mavi_tasks.storage import parts, segments
+from mavi_tasks.storage.recency import RANK, plausible_us
 from mavi_tasks.storage.s3 import mirror_of
 
 TABLE_NAMES: Final = (*TABLES, "labels")
@@ -25,18 +26,17 @@ def open_table(
     """One of results, attempts, runs, labels as a pyarrow dataset with all columns and `run_date` as a date.
 
     Labels have every column that any of their parts has, null where a part lacks one; they are empty when no
-    run had an answer schema. names, without: a glob on the files' names, and names to leave out.
+    run had an answer schema. Broken parts are left out and named in a warning (parts.py). names, without: a
+    glob on the files' names, and names to leave out.
     Raises InputError when the folder is no dataset, StorageError when labels contradict each other.
     """
-    mirror = mirror_of(root)
-    if mirror is not None:
-        mirror.refresh(table)
     folder = root / table
+    found = part_paths(root, table, names)
     if not folder.is_dir() and not (table == "labels" and (root / "results").is_dir()):
         raise InputError(
             f"{root}: is not a dataset (it has no {table}/ folder); give the folder of a run's --out"
         )
-    paths = sorted(path for path in folder.rglob(names) if path.name not in without)
+    paths = parts.whole((path for path in found if path.name not in without), TABLES.get(table))
     columns = TABLES[table] if table in TABLES else _unified(paths)
     schema = columns.append(pa.field("run_date", pa.date32()))
     if not paths:
@@ -44,19 +44,33 @@ def open_table(
     return pads.dataset(
         [str(path) for path in paths],
         schema=schema,
-        format="parquet",
+        format=parts.FORMAT,
         partitioning=pads.partitioning(PARTITION, flavor="hive"),
         partition_base_dir=str(folder),
     )
 
 
+def part_paths(root: Path, table: str, names: str = "*.parquet") -> list[Path]:
+    """The files of a table, broken ones included; of a bucket's, once they are here."""
+    mirror = mirror_of(root)
+    if mirror is not None:
+        mirror.refresh(table)
+    paths = sorted((root / table).rglob(names))
+    if mirror is not None:
+        mirror.fetch_again([one.path for one in parts.broken(paths, TABLES.get(table))])
+    return paths
+
+
 def latest(root: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Results, one row per request: the one that finished last."""
-    wanted = list(dict.fromkeys([*(columns or TABLES["results"].names), "request_key", "finished_at"]))
+    """Results, one row per request: the one that counts (recency.py)."""
+    needed = ("request_key", "status", "finished_at")
+    wanted = list(dict.fromkeys([*(columns or TABLES["results"].names), *needed]))
     table = open_table(root, "results").to_table(columns=wanted)
     if table.num_rows == 0:
         return table
-    order = np.argsort(table["finished_at"].to_numpy(), kind="stable")
+    rank = np.fromiter((RANK.get(word, 0) for word in table["status"].cast("string").to_pylist()), np.int8)
+    instant_us = plausible_us(pc.fill_null(table["finished_at"].cast(pa.int64()), 0).to_numpy())
+    order = np.lexsort((instant_us, rank))
     keys = table["request_key"].combine_chunks().to_numpy(zero_copy_only=False)[order]
     _, last = np.unique(keys[::-1], return_index=True)
     chosen = np.sort(order[len(order) - 1 - last])

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
-import pyarrow.parquet as pq
 
 from mavi_tasks.schema import ATTEMPTS, RESULTS, RUNS, TABLES, USD
+from mavi_tasks.storage.parts import write_part
 
 MODELS = {  # pico-dollars per input and output token, without tiers
     "gemini:gemini-2.5-flash": (300_000, 2_500_000),
@@ -65,9 +65,7 @@ def table_of(schema, rows, columns):
 def write(folder, table, name, day):
     folder = folder / f"run_date={day}"
     folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(
-        table, folder / name, compression="zstd", store_decimal_as_integer=True, row_group_size=10_000
-    )
+    write_part(folder / name, table)
 
 
 def make_run(root, number, rows, random):

@@ -21,10 +21,10 @@ import time
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from mavi_tasks.schema import RESULTS
+from mavi_tasks.storage import parts
 
 PER_FOLDER = 1000
 ROWS_PER_PART = 100_000
@@ -163,8 +163,7 @@ def write_part(out: Path, rows: list[tuple[str, str, str]], number: int) -> None
     }
     folder = out / "results" / "run_date=2026-11-21"
     folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table(columns, RESULTS), folder / f"part-{number}.parquet", compression="zstd",
-                   row_group_size=10_000, store_decimal_as_integer=True)  # fmt: skip
+    parts.write_part(folder / f"part-{number}.parquet", pa.table(columns, RESULTS))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pytest
 from tests.support.gateways import ALL_FAMILIES, mavi, one, remote_sandbox, rows, says, spent, url_job
 
 RUN = ("run", "--json", "--quiet")
+SMALL = {"max_url_image_px": 1024}  # as the sandbox bills them
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,15 @@ def test_a_budget_is_never_exceeded_and_a_larger_one_goes_on_where_it_stopped(
     tmp_path, gateway, concurrency, budget
 ):
     limits = {"*": {"concurrency": concurrency}}
-    job = url_job(tmp_path, 120, gateway.base_url, models=ALL_FAMILIES[::3], limits=limits, budget_usd=budget)
+    job = url_job(
+        tmp_path,
+        120,
+        gateway.base_url,
+        models=ALL_FAMILIES[::3],
+        limits=limits,
+        budget_usd=budget,
+        media=SMALL,
+    )
     done = mavi("run", job, "--json")
     assert done.code == 4, done.err
     assert done.json["status"] == "stopped"
@@ -55,7 +64,8 @@ def test_a_budget_holds_when_replies_are_lost_or_do_not_say_what_they_cost(tmp_p
     gateway.faults(
         probabilities={"reset_after": 0.15, "truncated": 0.1, "no_usage": 0.15, "http_503": 0.1}, seed=3
     )
-    job = url_job(tmp_path, 200, gateway.base_url, budget_usd="0.03", limits={"*": {"concurrency": 16}})
+    limits = {"*": {"concurrency": 16}}
+    job = url_job(tmp_path, 200, gateway.base_url, budget_usd="0.03", limits=limits, media=SMALL)
     done = mavi(*RUN, job)
     assert done.code == 4, done.err
     assert Decimal(gateway.bill()["total_usd"]) <= Decimal("0.03")
@@ -67,12 +77,48 @@ def test_a_budget_holds_when_replies_are_lost_or_do_not_say_what_they_cost(tmp_p
 def test_a_budget_holds_when_a_gateway_bills_replies_that_say_nothing(tmp_path, gateway, probability):
     kinds = {"empty_text_billed": probability / 2, "empty_choices_billed": probability / 2}
     gateway.faults(probabilities=kinds, seed=5)
-    job = url_job(tmp_path, 150, gateway.base_url, budget_usd="0.02", limits={"*": {"concurrency": 16}})
+    limits = {"*": {"concurrency": 16}}
+    job = url_job(tmp_path, 150, gateway.base_url, budget_usd="0.02", limits=limits, media=SMALL)
     done = mavi(*RUN, job)
     assert done.code == 4, done.err
     known = Decimal(done.json["cost_usd"]) + Decimal(done.json["exposure_usd"])
     assert 0 < Decimal(gateway.bill()["total_usd"]) <= known <= Decimal("0.02")
     assert one(tmp_path / "out", "attempts", "sum(exposure_usd)", "error_code = 'empty_answer'") > 0
+
+
+def test_pictures_larger_than_expected_do_not_exceed_a_budget(tmp_path, gateway):
+    (tmp_path / "big.csv").write_text(
+        "item_id,media_url\n" + "".join(f"i{n},https://media.example/7900x5200/{n}.jpg\n" for n in range(300))
+    )
+    job = url_job(
+        tmp_path, 1, gateway.base_url, manifest=str(tmp_path / "big.csv"), budget_usd="0.2",
+        limits={"*": {"concurrency": 200}},
+    )  # fmt: skip
+    done = mavi(*RUN, job)
+    assert done.code == 4, done.err
+    assert Decimal("0.15") < Decimal(gateway.bill()["total_usd"]) <= Decimal("0.2")
+
+
+def test_a_budget_that_stops_a_run_says_what_the_next_call_may_cost_and_what_is_left(tmp_path, gateway):
+    job = url_job(tmp_path, 5, gateway.base_url, params={}, budget_usd="0.001")
+    done = mavi("run", job, "--no-prefect")
+    # 121 tiles of 258 tokens and 300 for the text at $0.30/M, an answer of 1,000 at $2.50/M
+    assert "may cost $0.0119 (max_tokens 1000, up to 31,4" in one_line(done.out + done.err)
+    assert "$0.001 is left: raise budget_usd, or set a lower max_tokens, or set media.max_url_image_px" in (
+        one_line(done.out + done.err)
+    )
+    assert gateway.bill()["calls"] == 0
+
+
+def test_thinking_of_each_of_several_choices_is_held_back_for(tmp_path, gateway):
+    job = url_job(
+        tmp_path, 60, gateway.base_url, models=["qwen:qwen3-vl-flash"], budget_usd="0.006",
+        params={"max_tokens": 5, "n": 4, "enable_thinking": True, "thinking_budget": 200},
+        limits={"*": {"concurrency": 64}},
+    )  # fmt: skip
+    done = mavi(*RUN, job)
+    assert done.code == 4, done.err
+    assert 0 < Decimal(gateway.bill()["total_usd"]) <= Decimal("0.006")
 
 
 def test_a_budget_without_a_price_is_refused_before_anything_is_sent(tmp_path, gateway):
@@ -164,6 +210,29 @@ def test_a_copy_that_comes_later_shares_the_answer_of_an_earlier_run(tmp_path, g
     )
 
 
+@pytest.mark.parametrize("status", [201, 206, 302, 999])
+def test_a_whole_answer_under_a_strange_status_is_kept_and_never_paid_again(tmp_path, status):
+    usage = {"prompt_tokens": 1000, "completion_tokens": 10}
+    good = json.dumps({"choices": [{"message": {"content": "a cat"}}], "usage": usage}).encode()
+    with says(good, status) as base_url:
+        done = mavi(*RUN, url_job(tmp_path, 1, base_url, gateway={"base_url": base_url}))
+    assert (done.code, done.json["answered"]) == (0, 1), done.err
+    (row,) = rows(tmp_path / "out")
+    assert (row["answer"], row["attempts"]) == ("a cat", 1)
+    assert row["cost_usd"] == spent(tmp_path / "out", "attempts") == Decimal("0.000325")
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_whole_answer_under_an_error_is_paid_for_every_time_it_comes(tmp_path, status):
+    usage = {"prompt_tokens": 1000, "completion_tokens": 10}
+    good = json.dumps({"choices": [{"message": {"content": "a cat"}}], "usage": usage}).encode()
+    with says(good, status, then=(good, 200)) as base_url:
+        done = mavi(*RUN, url_job(tmp_path, 1, base_url, gateway={"base_url": base_url}))
+    assert (done.code, done.json["answered"]) == (0, 1), done.err
+    assert one(tmp_path / "out", "results", "attempts") == 2
+    assert spent(tmp_path / "out", "attempts") == Decimal("0.000650")  # twice 1000*0.30/1e6 + 10*2.50/1e6
+
+
 # -- schemas
 
 PET = {
@@ -229,3 +298,37 @@ def test_an_answer_is_kept_when_the_run_stops_before_its_repair(tmp_path):
     assert (done.code, done.json["invalid"], done.json["unsent"]) == (4, 1, 0), done.err
     (row,) = rows(tmp_path / "out")
     assert (row["answer"], row["cost_usd"]) == ("a cat", Decimal("0.000325"))
+
+
+# -- costs beyond the columns
+
+HUGE = {"gemini:gemini-2.5-flash": {"input_usd_per_mtok": 6000, "output_usd_per_mtok": 6000}}
+
+
+@pytest.mark.parametrize(("budget", "max_tokens"), [(None, 2_000_000_000), ("999999", 100)])
+def test_a_cost_beyond_what_a_column_holds_is_unknown_and_told_and_the_answer_is_kept(
+    tmp_path, budget, max_tokens
+):
+    usage = {"prompt_tokens": 10**9, "completion_tokens": 10**9}
+    body = json.dumps({"choices": [{"message": {"content": "a cat"}}], "usage": usage}).encode()
+    small = {"prompt_tokens": 1000, "completion_tokens": 10}
+    modest = json.dumps({"choices": [{"message": {"content": "a dog"}}], "usage": small}).encode()
+    with says(body, then=(modest, 200)) as base_url:
+        job = url_job(
+            tmp_path, 3, base_url, prices=HUGE, gateway={"base_url": base_url}, budget_usd=budget,
+            params={"max_tokens": max_tokens}, limits={"*": {"concurrency": 1}},
+        )  # fmt: skip
+        done = mavi(*RUN, job)
+        again = mavi(*RUN, job)
+    out = tmp_path / "out"
+    assert "Traceback" not in done.err + again.err
+    assert again.code == 0, again.err
+    assert done.json["answered"] + again.json["answered"] == 3
+    found = rows(out, where="answer = 'a cat'")
+    assert [(row["cost_usd"], row["input_tokens"]) for row in found] == [(None, 10**9)]
+    assert "12,000,000" in json.loads(found[0]["extra"])["cost_beyond_column"]
+    assert {row["cost_usd"] for row in rows(out, where="answer = 'a dog'")} == {Decimal("6.06")}
+    for table in ("attempts", "runs", "results"):
+        assert rows(out, table)
+    assert mavi("status", out, "--json").code == mavi("costs", out, "--json").code == 0
+    assert not list((out / "_journal").glob("*.sealed"))

@@ -157,7 +157,7 @@ def test_the_examples_can_be_run_as_they_are(name, tmp_path, capsys):
 
 def test_a_narrow_terminal_shows_models_and_costs(job, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "mavi_tasks.reports.terminal.run.console", lambda **_: Console(width=80, color_system=None)
+        "mavi_tasks.reports.terminal.console.open_console", lambda **_: Console(width=80, color_system=None)
     )
     assert main(["run", str(job), "--out", str(tmp_path / "x"), "--quiet", "--limit", "2"]) == 0
     assert main(["run", str(job), "--out", str(tmp_path / "x"), "--limit", "2"]) == 0
@@ -184,12 +184,16 @@ def test_a_disk_that_fills_up_while_planning_is_told_in_words(job, capsys, tmp_p
     assert "no room for the plan" in capsys.readouterr().err
 
 
-def test_a_budget_says_what_it_cannot_know_of_videos_behind_urls(tmp_path, capsys):
+def test_a_plan_says_when_one_call_may_take_much_of_the_budget(tmp_path, capsys):
     (tmp_path / "films.txt").write_text("https://media.example/a.mp4\n")
     arguments = ["plan", str(tmp_path / "films.txt"), "--model", "gemini:gemini-2.5-flash", "--prompt", "?"]
     assert main([*arguments, "--budget-usd", "1"]) == 0
-    assert "set media.max_video_s" in " ".join(capsys.readouterr().out.split())
-    assert main(arguments) == 0
+    assert "media.max_video_s to what" in " ".join(capsys.readouterr().out.split())
+    assert main([*arguments, "--budget-usd", "0.1"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    # 1,048,576 tokens at $0.30/M and an answer of 1,000 at $2.50/M
+    assert "one call may cost up to $0.317, more than budget_usd: none like it is sent" in told
+    assert main([*arguments, "--budget-usd", "100"]) == 0
     assert "max_video_s" not in capsys.readouterr().out
 
 

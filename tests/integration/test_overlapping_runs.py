@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import time
 from types import SimpleNamespace
@@ -273,7 +274,7 @@ def test_a_torn_line_and_foreign_files_do_not_stop_the_next_run(tmp_path, gatewa
     assert (out / "_journal" / "foreign.jsonl").exists()
 
 
-def test_a_damaged_line_in_the_middle_costs_that_line_only_and_is_kept_aside(tmp_path, gateway):
+def test_a_damaged_line_costs_that_line_only_and_nothing_is_paid_again_unasked(tmp_path, gateway):
     job, out = job_of(tmp_path, gateway, 200), tmp_path / "out"
     victim = start(*RUN, job)
     wait_for(lambda: gateway.bill()["calls"] > 60)
@@ -283,11 +284,45 @@ def test_a_damaged_line_in_the_middle_costs_that_line_only_and_is_kept_aside(tmp
     at = next(i for i, line in enumerate(lines) if b'"t":"o"' in line)
     lines[at] = lines[at].replace(b"answered", b"answerEd", 1)
     segment.write_bytes(b"".join(lines))
-    done = mavi(*RUN, job)
+    calls = gateway.bill()["calls"]
+    for _ in range(2):
+        refused = mavi(*RUN, job)
+        assert refused.code == 4, refused.err
+        assert segment.stem in refused.err
+        assert "--pay-again" in refused.err
+    assert gateway.bill()["calls"] == calls
+    status = mavi("status", out, "--json")
+    assert (status.json["quarantined"], len(status.json["broken"])) == (1, 1)
+    assert mavi("plan", job).code == 3
+    done = mavi(*RUN, job, "--pay-again")
     assert done.code == 0, done.err
     assert len(answered(out)) == 200
-    status = mavi("status", out, "--json")
-    assert status.json["quarantined"] == 1
+    assert mavi(*RUN, job).code == 0
+
+
+def test_a_broken_part_is_not_paid_again_unasked_and_stays_in_quarantine(tmp_path, gateway):
+    job, out = job_of(tmp_path, gateway, 20), tmp_path / "out"
+    assert mavi(*RUN, job).code == 0
+    (part,) = (out / "results").rglob("*.parquet")
+    part.write_bytes(part.read_bytes()[:-200])
+    refused = mavi(*RUN, job)
+    assert (refused.code, gateway.bill()["calls"]) == (4, 20)
+    assert str(part.relative_to(tmp_path)) in refused.err
+    assert mavi(*RUN, job, "--pay-again").code == 0
+    assert (len(answered(out)), gateway.bill()["calls"]) == (20, 40)
+    assert (out / "_quarantine" / "settled" / part.relative_to(out)).exists()
+
+
+def test_a_folder_removed_during_a_run_is_not_said_to_lose_nothing(tmp_path, gateway):
+    job, out = job_of(tmp_path, gateway, 500), tmp_path / "out"
+    running = start(*RUN, job)
+    wait_for(lambda: gateway.bill()["calls"] > 60)
+    shutil.rmtree(out, ignore_errors=True)
+    done = ended(running)
+    assert done.code == 4, done.err
+    assert "lost" in done.err
+    assert "nothing is lost" not in done.out + done.err
+    assert "Traceback" not in done.err
 
 
 def test_hundreds_of_segments_are_published_whole(tmp_path):

@@ -11,6 +11,7 @@ from mavi_tasks.errors import InputError, StorageError
 from mavi_tasks.execution.distributed.slice_leases import SliceLeases
 from mavi_tasks.planning.request import key_start
 from mavi_tasks.planning.spool import SLICES, SlicePartitioner, slice_of, slices_of
+from mavi_tasks.storage import damage
 from mavi_tasks.storage import s3 as objects
 from mavi_tasks.storage.answered_index import AnsweredIndex, AnswerState, row_fingerprint
 from mavi_tasks.storage.publish import Dataset
@@ -226,6 +227,40 @@ def test_reading_where_no_dataset_lies_is_refused(url):
         objects.existing(url + "/nothing")
 
 
+def flipped(path):
+    raw = bytearray(path.read_bytes())
+    raw[500] ^= 1
+    path.write_bytes(raw)
+    return path
+
+
+def test_a_broken_copy_of_a_part_is_fetched_again(url):
+    dataset = machine_of(url)
+    written(dataset, 2)
+    dataset.publish()
+    flipped(next((dataset.root / "results").rglob("*.parquet")))
+    assert latest(dataset.root).num_rows == 2
+    assert damage.verify(dataset.root) == []
+
+
+def test_a_part_that_is_broken_in_the_bucket_is_named_and_can_be_settled(url):
+    dataset = machine_of(url)
+    written(dataset, 2)
+    dataset.publish()
+    part = flipped(next((dataset.root / "results").rglob("*.parquet")))
+    mirror = objects.mirror_of(dataset.root)
+    part_key = part.relative_to(dataset.root).as_posix()
+    mirror.bucket.put(part_key, part)
+    assert [one.path for one in damage.verify(dataset.root)] == [part]
+    with pytest.raises(StorageError, match="nothing was sent"):
+        damage.require_settled(dataset.root)
+    damage.settle(dataset.root)
+    mirror.forget()
+    damage.require_settled(dataset.root)
+    assert mirror.bucket.get(part_key) is None
+    assert mirror.bucket.get(f"_quarantine/settled/{part_key}") is not None
+
+
 # -- leases
 
 
@@ -286,6 +321,23 @@ def test_a_dead_runs_slices_go_to_another_when_its_lease_is_out(leases):
     assert b.take([{"m/01"}], 1).groups == ()
     assert wait_for(lambda: b.take([{"m/01"}], 1).groups, 10) == (0,)
     assert [one.key for one in b._bucket.list("_claims/run-")] == ["_claims/run-b.json"]
+
+
+def test_a_live_run_whose_heartbeat_was_deleted_is_not_dead(leases):
+    a, b = leases("a"), leases("b")
+    a.take([{"m/01"}], 1)
+    a._bucket.delete("_claims/run-a.json")
+    assert b.take([{"m/01"}], 1).groups == ()
+
+
+def test_a_run_whose_heartbeat_stays_away_is_dead_when_its_lease_is_out(leases):
+    a, b = leases("a", ttl_s=1.0), leases("b", ttl_s=1.0)
+    a.take([{"m/01"}], 1)
+    a._ended.set()
+    a._thread.join()
+    a._bucket.delete("_claims/run-a.json")
+    assert b.take([{"m/01"}], 1).groups == ()
+    assert wait_for(lambda: b.take([{"m/01"}], 1).groups, 10) == (0,)
 
 
 def test_a_run_that_could_not_renew_its_leases_sends_nothing_more(leases):

@@ -223,7 +223,8 @@ def test_workers_together_stay_within_a_configured_concurrency_and_rate(tmp_path
 
 def test_workers_together_never_spend_more_than_the_budget(tmp_path, gateway):
     gateway.reset()
-    job = job_of(tmp_path, gateway, 120, budget_usd="0.008", workers=3)
+    small = {"max_url_image_px": 1024}
+    job = job_of(tmp_path, gateway, 120, budget_usd="0.008", workers=3, media=small)
     stopped = mavi("run", job, "--json", "--quiet")
     assert stopped.code == 4, stopped.err
     assert stopped.json["stop_reason"] == "budget"
@@ -258,8 +259,9 @@ def test_a_remote_cluster_needs_a_store_that_its_machines_share(tmp_path, gatewa
 
     monkeypatch.setenv("MAVI_DASK_ADDRESS", "tcp://10.0.0.7:8786")
     job = load_job(job_of(tmp_path, gateway, runner="dask"))
-    with pytest.raises(InputError, match="shared_limits: file is for one machine"):
-        task_runners.task_runner(job, 2)
+    runner = task_runners.task_runner(job, 2)
+    with pytest.raises(InputError, match="shared_limits: file is for one machine"), runner:
+        pass
 
 
 # -- a shard in a worker of a cluster

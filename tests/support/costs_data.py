@@ -5,9 +5,9 @@ from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mavi_tasks.schema import TABLES
+from mavi_tasks.storage.parts import write_part
 
 FLASH = "gemini:gemini-2.5-flash"
 MINI = "gpt:gpt-4o-mini"
@@ -84,7 +84,7 @@ class Ledger:
                 if few:
                     table = pa.Table.from_pylist(few, schema=TABLES[name])
                     path = folder / f"part-{self.parts}-{number}.parquet"
-                    pq.write_table(table, path, compression="zstd", store_decimal_as_integer=True)
+                    write_part(path, table)
             rows.clear()
         self.parts += 1
         return str(self.folder)

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mavi_tasks.schema import ATTEMPTS, RESULTS
+from mavi_tasks.storage.parts import write_part
 
 PARTS = 3
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -106,7 +106,7 @@ def _part(folder: Path, schema: pa.Schema, rows: Sequence[Mapping[str, Any]], da
     place = folder / f"run_date={day}"
     place.mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_arrays(arrays, schema=schema)
-    pq.write_table(table, place / f"part-{part}.parquet", compression="zstd", store_decimal_as_integer=True)
+    write_part(place / f"part-{part}.parquet", table)
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

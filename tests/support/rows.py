@@ -4,7 +4,7 @@ from hashlib import sha256
 
 from mavi_tasks.common.money import pico_name
 from mavi_tasks.storage.journal import Journal
-from mavi_tasks.storage.publish import COLUMNS
+from mavi_tasks.storage.segments import COLUMNS
 
 HEADER = {
     "run_id": "run",

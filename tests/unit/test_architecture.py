@@ -289,6 +289,49 @@ def test_no_family_is_known_outside_providers():
     assert found == []
 
 
+# -- the screen
+
+SCREEN = {"mavi_tasks/common/screen.py"}
+CONSOLE = {"mavi_tasks/reports/terminal/console.py"}
+STREAMS = {  # neither prints a text
+    "mavi_tasks/cli/main.py": {"stdout"},  # gives stdout away when its reader has gone
+    "mavi_tasks/execution/distributed/worker_main.py": {"stdout", "stderr"},  # the pipe to the parent
+}
+
+
+PRINTS = re.compile(
+    r"(print|input|warnings\.warn|logging\.(basicConfig|StreamHandler)"
+    r"|(.*\.)?(Console|ArgumentParser|print_exc|print_exception))"
+).fullmatch
+
+
+def printing(path):
+    """What a module calls or takes to write to the screen by itself."""
+    allowed = STREAMS.get(path.relative_to(REPOSITORY).as_posix(), ())
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call) and PRINTS(ast.unparse(node.func)):
+            yield ast.unparse(node.func)
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in ("sys.stdout", "sys.stderr"):
+            yield from {node.attr} - set(allowed)
+
+
+def test_no_module_prints_but_through_the_screen():
+    """What others wrote could steer the terminal; the screen and its console clean every text."""
+    found = {path.relative_to(REPOSITORY).as_posix(): set(printing(path)) for path in SOURCES}
+    assert {name for name, used in found.items() if used} == SCREEN, found
+
+
+def test_only_the_clean_console_is_a_console():
+    """Others take the class for their annotations, and make none."""
+    subclass = {
+        path.relative_to(REPOSITORY).as_posix()
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef) and any("Console" in ast.unparse(base) for base in node.bases)
+    }
+    assert subclass == CONSOLE
+
+
 # -- what is loaded
 
 

@@ -9,7 +9,8 @@ of request keys; every run of every machine cuts them alike, whatever its manife
 * A run sends only what lies in slices it holds, and releases a slice only after all its answers are in the
   bucket. `releases` counts what was given back; when it has moved since the run planned, the run looks again
   at what is answered before it sends (leased_shards.py).
-* A run whose heartbeat is older than the lease time is dead, and its slices are free. Both ages are the
+* A run whose heartbeat is older than the lease time, or was missing for as long, is dead, and its slices are
+  free. A live run writes its heartbeat again when somebody has deleted it. Both ages are the
   store's own times (LastModified of its heartbeat and of ours): the machines' clocks are never compared and
   may differ by any amount. A dead run of this very machine, since it was started, is known at once by its
   lock.
@@ -76,6 +77,7 @@ class SliceLeases:
         self.seen_releases = 0  # what had been given back when this run last looked at what is answered
         self._good_until = 0.0
         self._held: set[str] = set()
+        self._missing_since: dict[str, float] = {}  # runs without a heartbeat, by this machine's clock
         self._guard = threading.Lock()  # one change of the table at a time in this process
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat_on, name="lease", daemon=True)
@@ -208,8 +210,11 @@ class SliceLeases:
 
         def is_dead(run_id: str) -> bool:
             theirs = beats.get(_beat_key(run_id))
-            if theirs is None or mine is None:
-                return theirs is None
+            if theirs is None:
+                return _now_s() - self._missing_since.setdefault(run_id, _now_s()) > self.ttl_s
+            self._missing_since.pop(run_id, None)
+            if mine is None:
+                return False
             if (mine - theirs).total_seconds() > self.ttl_s:
                 return True
             return run_id in in_the_way and self._died_here(run_id)

@@ -20,8 +20,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from mavi_tasks.common.counters import ModelCounters
 from mavi_tasks.common.event_loop import fast_loop
 from mavi_tasks.errors import MaviError
@@ -39,6 +37,7 @@ from mavi_tasks.planning import spool
 from mavi_tasks.planning.context import RunContext, open_context
 from mavi_tasks.planning.request import Request
 from mavi_tasks.storage import tables
+from mavi_tasks.storage.parts import read_columns
 from mavi_tasks.storage.request_locks import RequestLocks
 
 log = logging.getLogger("mavi")
@@ -164,7 +163,7 @@ class _RecordedResults:
     def _keys(self, path: Path, *, answered: bool) -> set[str]:
         """The keys of a part, which never changes: read once."""
         if path not in self._seen:
-            table = pq.read_table(path, columns=["request_key", "status"], partitioning=None)
+            table = read_columns(path, ["request_key", "status"])
             rows = zip(table["request_key"].to_pylist(), table["status"].to_pylist(), strict=True)
             self._seen[path] = {key for key, status in rows if not answered or status == "answered"}
         return self._seen[path]

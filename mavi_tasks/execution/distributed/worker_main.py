@@ -20,6 +20,7 @@ import orjson
 
 from mavi_tasks.common.counters import ModelCounters
 from mavi_tasks.common.event_loop import fast_loop, tune_gc
+from mavi_tasks.common.screen import log_to_stderr
 from mavi_tasks.errors import MaviError
 from mavi_tasks.execution.distributed.coordination import LOOK_EVERY_S, WorkerConfig
 from mavi_tasks.execution.distributed.counter_snapshot import CounterSnapshot
@@ -103,6 +104,7 @@ def _single(errors: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
 def main() -> None:
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print must not mix with the reports
+    log_to_stderr()
     tune_gc()
     with asyncio.Runner(loop_factory=fast_loop()) as runner:
         runner.run(_main(sys.argv[1], out))

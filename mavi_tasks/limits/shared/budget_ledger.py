@@ -17,6 +17,7 @@ class BudgetGrant(NamedTuple):
 
     granted_pico: int
     others: bool
+    left_pico: int
 
 
 class Ledger(Protocol):
@@ -27,12 +28,13 @@ class Ledger(Protocol):
         ...
 
     async def exchange(
-        self, holder: str, *, back_pico: int, least_pico: int, parts: int, last: bool
+        self, holder: str, *, back_pico: int, least_pico: int, parts: int, last: bool, number: int
     ) -> BudgetGrant:
         """Give back, then take at least `least_pico` (0: nothing), or nothing when there is less.
 
         What is taken is a `parts`-th of what is left when that is more. last: the holder has nothing
-        more to give back, unless it gets something now.
+        more to give back, unless it gets something now. number: counts the holder's exchanges; the same
+        number again, after a reply that was lost, changes nothing and returns the same result.
         """
         ...
 
@@ -56,6 +58,7 @@ class State:
     left: int
     granted: dict[str, int] = field(default_factory=dict)
     open: list[str] = field(default_factory=list)
+    latest: dict[str, list[int]] = field(default_factory=dict)  # by holder: number and result of its exchange
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "State":
@@ -67,6 +70,7 @@ class State:
     def reclaim(self, holder: str, spent_pico: int) -> None:
         if holder in self.open:
             self.open.remove(holder)
+            self.latest.pop(holder, None)
             self.left += self.granted[holder] - spent_pico
             self.granted[holder] = spent_pico
 
@@ -77,9 +81,19 @@ def opened(left_pico: int) -> State:
 
 
 def exchange(
-    state: State, holder: str, back_pico: int, least_pico: int, parts: int, *, last: bool = False
+    state: State,
+    holder: str,
+    back_pico: int,
+    least_pico: int,
+    parts: int,
+    number: int,
+    *,
+    last: bool = False,
 ) -> BudgetGrant:
     """Change `state` as `Ledger.exchange` says."""
+    if holder in state.latest and state.latest[holder][0] == number:
+        _, granted, others, left = state.latest[holder]
+        return BudgetGrant(granted, bool(others), left)
     if holder not in state.open:
         state.open.append(holder)
         state.granted.setdefault(holder, 0)
@@ -92,4 +106,6 @@ def exchange(
         state.granted[holder] += granted
     if last and not granted:
         state.open.remove(holder)
-    return BudgetGrant(granted, any(other != holder for other in state.open))
+    others = any(other != holder for other in state.open)
+    state.latest[holder] = [number, granted, int(others), state.left]
+    return BudgetGrant(granted, others, state.left)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from mavi_tasks.errors import InputError
 from mavi_tasks.limits.shared.budget_ledger import Ledger
-from mavi_tasks.limits.shared.file_store import FileLedger, FileRateLeases
+from mavi_tasks.limits.shared.file_store import FileLedger, FileRateLeases, machine_folder
 from mavi_tasks.limits.shared.rate_leases import RateLeaseStore
 
 REDIS_URL: Final = "MAVI_REDIS_URL"  # from the environment: it may hold a password
@@ -51,7 +51,7 @@ def _prefect_leases(_: Mapping[str, str]) -> RateLeaseStore:
 
 
 _STORES: Final[Mapping[str, Callable[[Mapping[str, str]], RateLeaseStore]]] = {
-    "file": lambda _: FileRateLeases(),
+    "file": lambda env: FileRateLeases(machine_folder(env)),
     "redis": _redis_leases,
     "prefect": _prefect_leases,
 }

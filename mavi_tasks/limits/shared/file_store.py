@@ -1,21 +1,24 @@
 """Leases and dollars in files, for the processes of one machine: no server, no set-up.
 
-One small file for each limit, under a lock; its number is an instant of the monotonic clock, which all
-processes of a machine have in common. After a restart the clock is younger: an instant further ahead than a
-lease can be is ignored.
+One small file for each limit, under a lock, in a folder of this user and machine: `<boot> <instant>`. The
+instant is one of the monotonic clock, which all processes of a machine have in common until it is started
+anew: one of another boot is ignored, and so is one further ahead than a lease can be.
 """
 
 import asyncio
-import getpass
 import json
-import os
-import tempfile
+import platform
+import re
 import time
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
+from mavi_tasks.common.user_folders import private_state, read_private, write_private
+from mavi_tasks.errors import InputError
 from mavi_tasks.limits.shared.budget_ledger import BudgetGrant, State, exchange, opened
 from mavi_tasks.limits.shared.rate_leases import StoreError, reserve
 
@@ -23,17 +26,20 @@ LOCK_S: Final = 10.0
 MAX_AHEAD_S: Final = 3600.0
 
 
-def machine_folder() -> Path:
-    """The folder that all runs of this user on this machine use."""
-    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
-    return Path(tempfile.gettempdir()) / f"mavi-limits-{user}"
+def machine_folder(env: Mapping[str, str]) -> Path:
+    """The folder that all runs of this user on this machine use; machines may share a home.
+
+    Raises InputError when others could change it.
+    """
+    machine = re.sub(r"[^A-Za-z0-9.-]", "-", platform.node()).lstrip(".") or "machine"
+    return private_state(env, "limits", machine)
 
 
 class FileRateLeases:
     """Leases for the processes of one machine."""
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder or machine_folder()
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
     async def lease(self, limit: str, spacing_s: float) -> float:
         return await asyncio.to_thread(self._lease, limit, spacing_s)
@@ -44,24 +50,35 @@ class FileRateLeases:
     def _lease(self, limit: str, spacing_s: float) -> float:
         path = self._folder / limit
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._folder.mkdir(mode=0o700, exist_ok=True)
             with FileLock(f"{path}.lock", timeout=LOCK_S):
                 now_s = time.monotonic()
                 free_at_s = _number(path)
                 if free_at_s - now_s > MAX_AHEAD_S:
                     free_at_s = now_s
                 start_s, free_at_s = reserve(free_at_s, now_s, spacing_s)
-                path.write_text(repr(free_at_s))
-        except (OSError, Timeout) as error:
+                write_private(path, f"{_boot()} {free_at_s!r}".encode())
+        except (InputError, OSError, Timeout) as error:
             raise StoreError(f"{path}: {error}") from error
         return start_s - now_s
 
 
 def _number(path: Path) -> float:
+    """The instant in a file; 0 when there is none of this boot."""
+    boot, _, instant = (read_private(path) or "").partition(" ")
     try:
-        return float(path.read_text())
-    except (FileNotFoundError, ValueError):  # never taken, or cut short by a loss of power
+        return float(instant) if boot == _boot() else 0.0
+    except ValueError:  # cut short by a loss of power
         return 0.0
+
+
+@cache
+def _boot() -> str:
+    """What changes when the machine is started anew; the same for ever where the system does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "-"
 
 
 class FileLedger:
@@ -74,10 +91,10 @@ class FileLedger:
         await asyncio.to_thread(self._change, lambda _: opened(left_pico))
 
     async def exchange(
-        self, holder: str, *, back_pico: int, least_pico: int, parts: int, last: bool
+        self, holder: str, *, back_pico: int, least_pico: int, parts: int, last: bool, number: int
     ) -> BudgetGrant:
         def change(state: State) -> BudgetGrant:
-            return exchange(state, holder, back_pico, least_pico, parts, last=last)
+            return exchange(state, holder, back_pico, least_pico, parts, number, last=last)
 
         return await asyncio.to_thread(self._change, change)
 

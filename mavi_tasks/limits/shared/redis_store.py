@@ -65,10 +65,12 @@ class RedisLedger:
         await _reply(self._client.set(self._key, json.dumps(opened(left_pico).values()), ex=LEDGER_KEPT_S))
 
     async def exchange(
-        self, holder: str, *, back_pico: int, least_pico: int, parts: int, last: bool
+        self, holder: str, *, back_pico: int, least_pico: int, parts: int, last: bool, number: int
     ) -> BudgetGrant:
         return await _reply(
-            self._change(lambda state: exchange(state, holder, back_pico, least_pico, parts, last=last))
+            self._change(
+                lambda state: exchange(state, holder, back_pico, least_pico, parts, number, last=last)
+            )
         )
 
     async def reclaim(self, holder: str, spent_pico: int) -> None:

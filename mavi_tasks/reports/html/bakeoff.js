@@ -91,12 +91,11 @@ mavi.data.then((data) => {
   }
 
   function recall() {
-    const [, query] = decodeURI(location.hash).split("?");
+    const query = location.hash.split("?")[1];
     if (!query) return;
-    for (const part of query.split("&")) {
-      const [name, value] = part.split("=");
+    for (const [name, value] of new URLSearchParams(query)) { // reads any text, also half an escape
       const field = Object.hasOwn(fields, name) ? fields[name] : null;
-      if (field) field.value = decodeURIComponent(value || "");
+      if (field) field.value = value;
     }
     for (const name of ["show", "sort"]) if (!fields[name].value) fields[name].value = start[name];
     $("answers").scrollIntoView();

@@ -1,13 +1,11 @@
 """What people see on stderr while a run reads its manifest and sends its requests."""
 
 import asyncio
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
-from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -15,7 +13,9 @@ from rich.table import Table
 from mavi_tasks.common.counters import ModelCounters
 from mavi_tasks.common.format import duration, ledger_usd, spent
 from mavi_tasks.common.money import usd
+from mavi_tasks.common.screen import say
 from mavi_tasks.limits import ModelLimiter
+from mavi_tasks.reports.terminal.console import open_console
 
 if TYPE_CHECKING:
     from mavi_tasks.planning.spool import Plan
@@ -32,7 +32,7 @@ class Progress:
         self, all_counters: Sequence[ModelCounters], limiters: Mapping[str, ModelLimiter], *, quiet: bool
     ) -> None:
         self._all_counters, self._limiters, self._quiet = all_counters, limiters, quiet
-        self._console = Console(stderr=True)
+        self._console = open_console(stderr=True)
         self._began = time.monotonic()
         self._before = {counters.model: counters.finished for counters in all_counters}
 
@@ -51,7 +51,7 @@ class Progress:
         while True:
             await asyncio.sleep(PLAIN_EVERY_S)
             for counters in self._all_counters:
-                print(self._line(counters), file=sys.stderr, flush=True)
+                say(self._line(counters), stderr=True)
 
     def _line(self, counters: ModelCounters) -> str:
         rate, left = self._pace(counters)
@@ -96,7 +96,7 @@ class Progress:
 @contextmanager
 def reading(*, quiet: bool) -> "Iterator[Callable[[Plan], None]]":
     """Show a plan as it grows: on a terminal all the time, a line every ten seconds elsewhere."""
-    out = Console(stderr=True)
+    out = open_console(stderr=True)
     began = time.monotonic()
     next_s = began + (REFRESH_S if out.is_terminal else PLAIN_EVERY_S)
     with out.status(READING) if out.is_terminal and not quiet else nullcontext() as status:
@@ -111,7 +111,7 @@ def reading(*, quiet: bool) -> "Iterator[Callable[[Plan], None]]":
             if status is not None:
                 status.update(text)
             else:
-                print(text, file=sys.stderr, flush=True)
+                say(text, stderr=True)
             next_s = now + (REFRESH_S if status is not None else PLAIN_EVERY_S)
 
         yield show

@@ -34,15 +34,6 @@ ERROR_HINTS: Final[Mapping[str, str]] = {
 }
 
 
-def console(*, stderr: bool = False) -> Console:
-    """As wide as the terminal; wide enough for our tables where there is none.
-
-    What is printed is text, never markup: a job may be named "[/]" and a model "x:v:0".
-    """
-    width = None if Console(stderr=stderr).is_terminal else 160
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=width)
-
-
 def show_plan(forecast: Forecast, console: Console, *, brief: bool = True) -> None:
     """What a run will do and cost: a line when brief, with a table of models otherwise."""
     from mavi_tasks.planning.planner import REFUSALS_SHOWN  # here: `mavi models` must not wait for pyarrow
@@ -120,16 +111,9 @@ def show_pilot(measured: PilotResult, forecast: Forecast, console: Console) -> N
     for name in ("item", *models):
         table.add_column(name, overflow="fold")
     for (item_id, prompt_id), by_model in measured.answers.items():
-        cells = (Text(_printable(by_model.get(model, ""))) for model in models)
+        cells = (Text(by_model.get(model, "")[:ANSWER_CHARS]) for model in models)
         table.add_row(Text(f"{item_id} / {prompt_id}"), *cells)
     console.print(table)
-
-
-def _printable(text: str) -> str:
-    """The start of an answer without control characters: it is untrusted, and terminals obey escapes."""
-    return "".join(
-        c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text[:ANSWER_CHARS]
-    )
 
 
 def show_report(report: RunReport, console: Console) -> None:
@@ -169,7 +153,7 @@ def show_answers(answers: Sequence[Mapping[str, Any]], report: RunReport, consol
     simulated = ", simulated: no model looked at the media" if report.gateway == "sandbox" else ""
     console.print(Text(f"The first answers{simulated}:"))
     for row in answers:
-        text = " ".join(_printable(row["answer"] or "").split())
+        text = " ".join((row["answer"] or "")[:ANSWER_CHARS].split())
         console.print(Text(f"  {row['item_id']} / {row['model']}: {text}"))
 
 
@@ -221,8 +205,9 @@ def advice(report: RunReport) -> Sequence[str]:
             )
     if unsent:
         first = "raise budget_usd and " if report.stop_reason == "budget" else ""
+        kept = "" if report.stop_reason == "storage" else " nothing is lost:"  # its message says what is
         lines.append(
-            f"{unsent} requests were not sent{_rest(report)}; nothing is lost: "
+            f"{unsent} requests were not sent{_rest(report)};{kept} "
             f"{first}run the same command again to go on."
         )
     if failed:

@@ -1,7 +1,7 @@
 """Where the dataset of a location lies on this machine.
 
-A local dataset is its own folder. One in a bucket has a spool: a dataset folder under MAVI_SPOOL, else under
-$XDG_STATE_HOME/mavi or ~/.local/state/mavi, named after the bucket, the prefix and the endpoint. Its
+A local dataset is its own folder. One in a bucket has a spool: a dataset folder under MAVI_SPOOL, else in the
+user's state folder (common/user_folders.py), named after the bucket, the prefix and the endpoint. Its
 `_bucket.json` says which bucket it stands for, so that any process that opens the folder knows.
 """
 
@@ -13,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
+from mavi_tasks.common.user_folders import private_state
 from mavi_tasks.errors import InputError
 from mavi_tasks.storage.filesystem import storage_errors
 
@@ -82,8 +83,7 @@ def _spools() -> Path:
     given = os.environ.get("MAVI_SPOOL")
     if given:
         return Path(given).expanduser().resolve()
-    state = os.environ.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local" / "state") / "mavi"
+    return private_state(os.environ)
 
 
 def _name(at: str) -> str:

@@ -14,7 +14,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -44,6 +44,7 @@ class Mirror:
         self.bucket = Bucket(url)
         self._guard = threading.Lock()
         self._listed: dict[str, float] = {}
+        self._fetched_again: set[str] = set()
 
     def check(self, *, writes: bool) -> None:
         """Make sure, before anything is sent, that the bucket can be read, written, and written only if new.
@@ -91,6 +92,11 @@ class Mirror:
         _checked(staged, 1)
         self.bucket.put(self._key(final), staged)
 
+    def set_aside(self, part: Path, key: str) -> None:
+        """Give a broken part another key. Raises StorageError."""
+        self.bucket.put(key, part)
+        self.bucket.delete(self._key(part))
+
     def _key(self, final: Path) -> str:
         return final.relative_to(self.root).as_posix()
 
@@ -133,6 +139,14 @@ class Mirror:
             size = sum(one.size for one in missing) / 1e6
             log.warning("fetching %d parts of %s (%.0f MB), once", len(missing), f"{self.url}/{table}", size)
         self._fetch(missing)
+
+    def fetch_again(self, broken: Sequence[Path]) -> None:
+        """Fetch broken copies of parts anew, once each: the bucket may have them whole."""
+        for path in broken:
+            key = self._key(path)
+            if key not in self._fetched_again and _is_part(key):
+                self._fetched_again.add(key)
+                self._fetch([one for one in self.bucket.list(key) if one.key == key])
 
     def _fetch(self, missing: list[Found]) -> None:
         if not missing:

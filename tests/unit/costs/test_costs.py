@@ -312,7 +312,7 @@ def test_a_broken_part_is_an_error_and_not_a_smaller_sum(ledger):
     path = ledger.run().both("k1", "0.1").write()
     part = next((ledger.folder / "attempts").rglob("*.parquet"))
     part.write_bytes(part.read_bytes()[:-20])
-    with pytest.raises(StorageError, match="cannot be read"):
+    with pytest.raises(StorageError, match="is broken"):
         cost_report([path], now=NOW)
 
 

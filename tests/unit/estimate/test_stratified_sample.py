@@ -157,3 +157,8 @@ def test_what_is_alike_shares_a_stratum():
     assert stratum_of([image(1024, 768)], "p") != stratum_of([image(4000, 3000)], "p")
     assert stratum_of([video(30)], "p") != stratum_of([video(600)], "p")
     assert stratum_of([], "p") != stratum_of([], "q")
+
+
+def test_the_sentence_of_a_small_pilot_shows_digits_that_say_something():
+    told = pilot_projection({"a": [Decimal("0.000012"), Decimal("0.000012")]}, {"a": 20}).sentence
+    assert told.startswith("2 of 20 cost $0.000024; all of them $0.00024, most likely between $0.000")

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gzip
 import json
+import time
 import tracemalloc
 import zlib
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from mavi_tasks.gateway.classify import read_reply
 from mavi_tasks.gateway.client import Gateway
+from mavi_tasks.gateway.redaction import Redaction
 
 GOOD = {
     "status": "completed",
@@ -30,6 +32,18 @@ CASES = [
     (200, GOOD, "ok", "answered", None),
     (200, {**GOOD, "code": 200, "msg": "success"}, "ok", "answered", None),
     (200, {**GOOD, "status": None, "code": "0000"}, "ok", "answered", None),
+    (201, GOOD, "ok", "answered", None),  # a whole answer is kept under every status that is no error
+    (203, GOOD, "ok", "answered", None),
+    (206, GOOD, "ok", "answered", None),
+    (302, GOOD, "ok", "answered", None),
+    (600, GOOD, "ok", "answered", None),
+    (999, envelope("0000", "success") | {"data": GOOD}, "ok", "answered", None),
+    (206, '{"choices": [{"te', "again", "in_doubt", "unreadable"),
+    (999, "", "again", "in_doubt", "unreadable"),
+    (999, {"choices": []}, "refetch", "in_doubt", "empty_answer"),
+    (999, envelope(402, "Insufficient balance"), "stop_run", "rejected", "no_balance"),
+    (429, GOOD, "throttled", "throttled", "rate_limited"),  # its usage is still paid for, and recorded
+    (502, GOOD, "again", "in_doubt", "bad_gateway"),
     (200, envelope("0000", "success") | {"data": GOOD}, "ok", "answered", None),
     (200, envelope(429, "slow down") | {"data": GOOD}, "throttled", "throttled", "rate_limited"),
     (200, envelope("0001", "network", failed=True) | {"data": GOOD}, "again", "failed", "transient"),
@@ -285,6 +299,65 @@ def test_a_message_quotes_no_signature_of_a_url():
 def test_an_answer_that_broke_off_is_not_quoted():
     message = read_reply(200, {}, b'{"choices": [{"text": "the patient has', 0.1).decision.message
     assert message == "the reply is not a whole JSON object (38 bytes)"
+
+
+KEY = "sk-9fQ2/xL7+vB3cD8mN4pR6tW1yZ"
+SIGNED = (
+    "https://me:hUnter2hUnter@cdn.example.com/cat.jpg?w=300&label=golden_cat&auth_key=7hY3qP9wZ2eR8tU1iO6a"
+)
+
+
+def said(body, status=200, urls=(SIGNED,)):
+    """What is read of a reply to a request with this key and this URL."""
+    return read_reply(status, {}, json.dumps(body).encode(), 0.1, Redaction(KEY), urls)
+
+
+def test_a_message_is_redacted_before_it_is_cut():
+    message = said(envelope(400, "x" * 485 + " " + KEY), 400).decision.message
+    assert message == "x" * 485 + " [the key]"
+
+
+def test_a_message_holds_neither_the_secrets_of_the_urls_that_were_sent_nor_pieces_of_them():
+    told = r"cannot fetch https:\/\/cdn.example.com/cat.jpg with 7hY3qP9wZ2 as %68%55nter2hUnter"
+    message = said(envelope(400, told), 400).decision.message
+    assert message == r"cannot fetch https:\/\/cdn.example.com/cat.jpg with [hidden] as [hidden]"
+
+
+def test_an_answer_loses_the_key_and_echoes_of_the_url_but_no_word_of_it():
+    answer = f"A golden_cat, see {SIGNED} and {KEY}"
+    reply = said({**GOOD, "choices": [{"text": answer}]})
+    text = reply.payload["choices"][0]["text"]
+    assert text == (
+        "A golden_cat, see https://[hidden]cdn.example.com/cat.jpg?w=300&[hidden]&[hidden] and [the key]"
+    )
+
+
+def test_the_words_of_the_contract_are_never_taken_for_secrets():
+    url = "https://cdn.example.com/a.jpg?state=completed&kind_of=choices&t=bad_request&x=server_error"
+    assert said(GOOD, urls=(url,)).decision.action == "ok"
+    decision = said(envelope(500, f"no {url} completed"), 500, urls=(url,)).decision
+    assert (decision.action, decision.code) == ("again", "server_error")
+
+
+def test_a_plain_answer_is_the_reply_itself():
+    body = {**GOOD, "choices": [{"text": "50% a cat\n&", "finish_reason": "stop"}]}
+    assert said(body).payload == body
+
+
+def test_a_reply_of_a_million_texts_is_read_in_time():
+    body = {**GOOD, "choices": [{"text": "%41"}] * 300_000}
+    began = time.process_time()
+    reply = said(body)
+    assert time.process_time() - began < 5
+    assert reply.payload["choices"][0]["text"] == "%41"
+
+
+@pytest.mark.parametrize("message", ["x" * 30_000_000, ["x" * 30_000_000], {"a": ["b"] * 3_000_000}])
+def test_a_monstrous_message_is_cut_in_time(message):
+    began = time.process_time()
+    decision = said(envelope(400, message), 400).decision
+    assert len(decision.message) <= 500
+    assert time.process_time() - began < 5
 
 
 def test_a_refused_key_is_not_quoted():

@@ -1,13 +1,14 @@
 """What a job promises: the file is read as it is written, the command line goes before it."""
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
 from mavi_tasks.errors import InputError
-from mavi_tasks.job import Columns, Gateway, Job, MediaOptions, ModelSpec, job_of, load_job
+from mavi_tasks.job import Columns, Gateway, Job, MediaOptions, ModelSpec, job_of, load_job, trusted_modules
 from tests.support.gateways import REPOSITORY
 
 MANIFESTS = REPOSITORY / "manifests"
@@ -155,10 +156,12 @@ def test_own_price_in_tiers_is_that_of_the_same_rows_in_a_mapping(folder):
     assert job.extra_prices() == prices_of({MODEL: {"tiers": tiers}})
 
 
-def test_answer_schema_may_be_inline_or_a_pydantic_class(folder):
+def test_answer_schema_may_be_inline_or_a_pydantic_class(folder, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder))
     (folder / "pet_answers.py").write_text(
         "from pydantic import BaseModel\nclass Pet(BaseModel):\n    animal: str\n"
     )
+    trusted_modules.trust(str(folder / "pet_answers.py"), os.environ)
     job = load_job(written(folder, SMALL + "answer_schema: pet_answers:Pet\n"))
     assert job.answer_schema["properties"]["animal"]["type"] == "string"
     inline = load_job(written(folder, SMALL + "answer_schema: {type: object}\n"))

@@ -86,17 +86,25 @@ BAD = {
         "answer_schema: is not a valid JSON Schema: type",
     ),
     "answer schema of a text": ("answer_schema: {type: string}\n", "answer_schema: must describe an object"),
+    "answer schema with a pattern that has no time bound": (
+        "answer_schema: {type: object, properties: {a: {pattern: '(?=a)b'}}}\n",
+        "answer_schema: properties.a.pattern: '(?=a)b': invalid perl operator: (?=; RE2 matches it",
+    ),
+    "answer schema that doubles": (
+        "answer_schema: {type: object, allOf: " + "[{allOf: " * 4 + str([{}] * 1001) + "}]" * 4 + "}\n",
+        "checks a value more than 1,000 times",
+    ),
     "answer schema refers nowhere": (
         "answer_schema: {type: object, properties: {a: {$ref: '#/x'}}}\n",
         "#/x",
     ),
     "answer class is missing": (
         "answer_schema: no_such_module:Pet\n",
-        "cannot be imported: ModuleNotFoundError",
+        "cannot be imported: there is no module no_such_module beside the job file, and none installed",
     ),
-    "answer class is none": (
-        "answer_schema: json:JSONDecoder\n",
-        "must name a pydantic class; json has none",
+    "answer class is not trusted": (
+        "answer_schema: json.decoder:JSONDecoder\n",
+        "would run the code of json.decoder, which you have not trusted. If it may run, say so once:",
     ),
     "answer schema is empty": ("answer_schema: {}\n", "answer_schema: is empty"),
     "system as a number": ("system: 5\n", "system: 5 must be text; put it in quotes"),

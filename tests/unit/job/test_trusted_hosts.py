@@ -65,6 +65,13 @@ def test_a_trusted_host_is_remembered(env):
         key(env, "https://other.example/v2", api_key_env="THEIRS_API_KEY")
 
 
+def test_a_list_of_hosts_that_another_user_could_have_written_is_not_believed(env, tmp_path):
+    trusted_hosts.trust("other.example", env)
+    (tmp_path / "mavi" / "trusted_hosts").chmod(0o666)
+    with pytest.raises(InputError, match="can be changed by other users"):
+        key(env, "https://other.example/v2")
+
+
 @pytest.mark.parametrize("dialect", ["mavi", "openai"])
 def test_a_key_goes_only_to_the_host_it_was_named_for(env, dialect):
     given = {"api_key_env": "THEIRS_API_KEY", "dialect": dialect}

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import duckdb
+import jsonschema
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -138,9 +139,9 @@ def test_the_plain_way_agrees_with_the_validator():
         tuple_schema | {"properties": {k: v for k, v in PET["properties"].items() if k != "sure"}}
     )
     for value in (CAT, {"label": "cow"}, {"label": "cat", "age": 1}, {"label": "cat", "age": True}, [], 3):
-        assert (not quick.is_surely_valid(value)) or quick.validator.is_valid(value)
+        assert (not quick.is_surely_valid(value)) or jsonschema.Draft202012Validator(PET).is_valid(value)
     assert quick.is_surely_valid(CAT)
-    assert quick.problem({"label": "cat", "age": 1.0}) is None  # 1.0 is an integer in JSON Schema
+    assert read_answer('{"label": "cat", "age": 1.0}', PET).error is None  # 1.0 is an integer in JSON Schema
 
 
 def test_a_schema_is_compiled_once():
@@ -158,8 +159,8 @@ def test_a_schema_that_turns_in_circles_is_an_error_not_a_crash():
 
 def test_a_schema_that_is_none_is_told_when_the_job_is_read():
     assert schema_problem(PET) is None
-    assert schema_problem({"type": "cat"}).startswith("answer_schema at $.type")
-    assert schema_problem([]) == "answer_schema must be a JSON object"
+    assert schema_problem({"type": "cat"}).startswith("is not a valid JSON Schema: type: ")
+    assert schema_problem([]) == "must be a JSON object"
     assert read_answer('{"a": 1}', {"type": "cat"}).error == "answer_schema cannot be applied: UnknownType"
 
 
@@ -475,8 +476,8 @@ def test_a_part_that_contradicts_the_others_is_named(tmp_path):
         open_table(tmp_path, "labels")
 
 
-def test_a_part_that_is_no_parquet_is_named(tmp_path):
+def test_a_part_that_is_no_parquet_is_named_and_left_out(tmp_path, caplog):
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "x.parquet").write_bytes(b"nonsense")
-    with pytest.raises(StorageError, match=r"x\.parquet: cannot be read as Parquet"):
-        open_table(tmp_path, "labels")
+    assert open_table(tmp_path, "labels").count_rows() == 0
+    assert "x.parquet: is broken (cut off, or not Parquet)" in caplog.text

@@ -215,3 +215,68 @@ def test_a_wrong_worst_case_exceeds_the_limit_once_at_most(calls):
         record = max(record, Fraction(cost, worst))
     assert budget.remaining_pico == limit - budget.spent_pico
     assert budget.spent_pico <= limit + budget.overrun_pico
+
+
+# -- the first calls of a model
+
+
+def held_at_once(budget, model, worst=10, tries=500):
+    """How many calls of a model may be in flight now."""
+    found = []
+    while len(found) < tries and (one := budget.try_reserve(worst, model)) is not None:
+        found.append(one)
+    return found
+
+
+def test_the_first_calls_of_a_model_go_few_at_a_time_until_what_they_cost_is_known():
+    budget = Budget(100_000)
+    sizes = []
+    while len(flying := held_at_once(budget, "a")) < 500:
+        sizes.append(len(flying))
+        for one in flying:
+            budget.settle(one, 5)
+    assert sizes == [4, 8, 16, 32]
+    assert budget.in_flight == 500
+
+
+def test_a_model_on_trial_does_not_hold_up_another():
+    clock = FakeClock()
+
+    async def main():
+        budget = Budget(100_000)
+        flying = held_at_once(budget, "a")
+        waiting = asyncio.create_task(budget.reserve(10, "a"))
+        await clock.sleep(1)
+        other = await asyncio.wait_for(budget.reserve(10, "b"), 1)
+        assert other is not None
+        assert not waiting.done()
+        budget.settle(flying[0], 5)
+        assert await waiting is not None
+
+    clock.run(main)
+
+
+def test_calls_that_say_nothing_of_what_they_cost_teach_nothing():
+    budget = Budget(100_000)
+    for _ in range(50):
+        for one in held_at_once(budget, "a"):
+            budget.settle(one, 0)  # throttled, or failed
+    assert len(held_at_once(budget, "a")) == 4
+
+
+def test_a_gateway_that_bills_ten_times_the_worst_case_is_found_out_by_its_first_calls():
+    budget = Budget(10_000)
+    for one in held_at_once(budget, "a"):
+        budget.settle(one, 100)
+    flying = held_at_once(budget, "a")
+    assert len(flying) == 4  # on trial again, and each held at what was seen
+    while flying:
+        for one in flying:
+            budget.settle(one, 100)
+        flying = held_at_once(budget, "a")
+    assert budget.spent_pico <= 10_000
+
+
+def test_free_calls_and_runs_without_a_budget_are_not_held_up():
+    assert len(held_at_once(Budget(None), "a")) == 500
+    assert len(held_at_once(Budget(100), "a", worst=0)) == 500

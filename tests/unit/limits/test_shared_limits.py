@@ -2,8 +2,10 @@
 
 import asyncio
 import itertools
+import stat
 import subprocess
 import sys
+import time
 
 import fakeredis
 import pytest
@@ -20,7 +22,7 @@ from mavi_tasks.limits.shared import (
     limit_name,
 )
 from mavi_tasks.limits.shared.budget_ledger import exchange, opened
-from mavi_tasks.limits.shared.file_store import FileLedger, FileRateLeases
+from mavi_tasks.limits.shared.file_store import FileLedger, FileRateLeases, machine_folder
 from mavi_tasks.limits.shared.redis_store import RedisLedger, RedisRateLeases
 from tests.support.clock import FakeClock
 from tests.support.gateways import REPOSITORY, environment
@@ -229,9 +231,32 @@ def test_processes_of_one_machine_never_get_the_same_lease(tmp_path):
     assert all(b - a > 0.5 for a, b in itertools.pairwise(starts))
 
 
-def test_a_file_from_before_a_restart_of_the_machine_is_forgotten(tmp_path):
-    (tmp_path / "x").write_text("1e12")
-    assert asyncio.run(FileRateLeases(tmp_path).lease("x", 1.0)) == 0.0
+@pytest.mark.parametrize("content", ["1e12", "another-boot {soon}", "{boot} 1e12", "{boot} 1.", "{boot}", ""])
+def test_a_file_from_before_a_restart_of_the_machine_or_cut_short_is_forgotten(tmp_path, content):
+    permits = FileRateLeases(tmp_path)
+    asyncio.run(permits.lease("x", 1.0))
+    boot = (tmp_path / "x").read_text().partition(" ")[0]
+    (tmp_path / "x").write_text(content.format(boot=boot, soon=time.monotonic() + 60))
+    assert asyncio.run(permits.lease("x", 1.0)) == 0.0
+
+
+def test_leases_lie_in_a_folder_of_the_user_that_others_cannot_enter(tmp_path):
+    folder = machine_folder({"XDG_STATE_HOME": str(tmp_path)})
+    asyncio.run(FileRateLeases(folder).lease("x", 1.0))
+    assert folder.is_relative_to(tmp_path / "mavi" / "limits")
+    folders = (folder, *folder.relative_to(tmp_path).parents)
+    assert {stat.S_IMODE((tmp_path / one).stat().st_mode) for one in folders[:-1]} == {0o700}
+    assert stat.S_IMODE((folder / "x").stat().st_mode) == 0o600
+
+
+def test_a_link_in_place_of_a_lease_is_neither_read_nor_written(tmp_path):
+    (tmp_path / "other").write_text("kept")
+    permits = FileRateLeases(tmp_path / "limits")
+    (tmp_path / "limits").mkdir()
+    (tmp_path / "limits" / "x").symlink_to(tmp_path / "other")
+    with pytest.raises(StoreError, match="is a link"):
+        asyncio.run(permits.lease("x", 1.0))
+    assert (tmp_path / "other").read_text() == "kept"
 
 
 def test_a_folder_that_cannot_be_written_gives_no_lease(tmp_path):
@@ -304,10 +329,12 @@ def test_a_limits_name_tells_accounts_apart_and_nothing_of_the_key():
 @given(st.data())
 def test_what_is_left_and_what_is_granted_is_always_the_whole_budget(data):
     state, held = opened(1000), {}
-    for _ in range(data.draw(st.integers(1, 40))):
+    for number in range(data.draw(st.integers(1, 40))):
         holder = data.draw(st.sampled_from("abc"))
         back = data.draw(st.integers(0, held.get(holder, 0)))
-        told = exchange(state, holder, back, data.draw(st.integers(0, 300)), data.draw(st.integers(1, 8)))
+        told = exchange(
+            state, holder, back, data.draw(st.integers(0, 300)), data.draw(st.integers(1, 8)), number
+        )
         held[holder] = held.get(holder, 0) - back + told.granted_pico
         assert state.left >= 0
         assert state.left + sum(held.values()) == 1000
@@ -316,12 +343,12 @@ def test_what_is_left_and_what_is_granted_is_always_the_whole_budget(data):
 
 def test_a_dead_holders_portion_counts_as_spent_until_its_journal_is_read():
     state = opened(100)
-    assert exchange(state, "dead", 0, 50, 2).granted_pico == 50
-    assert exchange(state, "living", 0, 60, 2) == (0, True)
+    assert exchange(state, "dead", 0, 50, 2, 1).granted_pico == 50
+    assert exchange(state, "living", 0, 60, 2, 1) == (0, True, 50)
     state.reclaim("dead", 10)
     state.reclaim("dead", 10)  # reported twice, given back once
     assert state.left == 90
-    assert exchange(state, "living", 0, 60, 2) == (60, False)
+    assert exchange(state, "living", 0, 60, 2, 2) == (60, False, 30)
 
 
 def ledgers(tmp_path):
@@ -366,8 +393,82 @@ def test_workers_together_never_reserve_more_than_the_budget_and_waste_none(tmp_
 
 def test_a_ledger_that_is_gone_pays_nothing(tmp_path):
     async def of(ledger):
-        return await ledger.exchange("a", back_pico=0, least_pico=1, parts=1, last=False)
+        return await ledger.exchange("a", back_pico=0, least_pico=1, parts=1, last=False, number=1)
 
     assert asyncio.run(of(FileLedger(tmp_path / "absent.json"))).granted_pico == 0
     with pytest.raises(StoreError, match="not there any more"):
         asyncio.run(of(RedisLedger(fakeredis.FakeAsyncRedis(), "absent")))
+
+
+class Unsteady:
+    """A ledger whose store is out between two instants; what it did just before, it may not have told."""
+
+    def __init__(self, ledger, clock, out_from_s, out_to_s):
+        self.ledger, self.clock, self.out = ledger, clock, (clock.now() + out_from_s, clock.now() + out_to_s)
+        self.untold = 1
+
+    async def exchange(self, holder, **options):
+        if self.out[0] <= self.clock.now() < self.out[1]:
+            if self.untold:  # done, but the reply was lost
+                self.untold -= 1
+                await self.ledger.exchange(holder, **options)
+            raise StoreError("Redis: ConnectionError: out")
+        return await self.ledger.exchange(holder, **options)
+
+
+class MemoryLedger:
+    def __init__(self, left_pico):
+        self.state = opened(left_pico)
+
+    async def exchange(self, holder, *, back_pico, least_pico, parts, last, number):
+        return exchange(self.state, holder, back_pico, least_pico, parts, number, last=last)
+
+
+def spend_all(clock, ledger, cost=50, worst=70, most=10_000):
+    """One worker's calls of a second each, until the budget refuses one."""
+
+    async def main():
+        budget, spent = LeasedBudget(ledger, "a", workers=1, clock=clock), 0
+        while (reservation := await budget.reserve(worst)) is not None:
+            await clock.sleep(1.0)
+            budget.settle(reservation, cost)
+            spent += cost
+            assert spent <= most
+        await budget.close()
+        return spent
+
+    return clock.run(main)
+
+
+@pytest.mark.parametrize("out_s", [(0.0, 10.0), (3.0, 13.0), (3.0, 55.0)])
+def test_a_store_of_dollars_that_is_out_for_seconds_is_waited_for_and_nothing_is_counted_twice(out_s):
+    clock = FakeClock()
+    ledger = MemoryLedger(10_000)
+    spent = spend_all(clock, Unsteady(ledger, clock, *out_s))
+    assert 10_000 - 70 < spent <= 10_000
+    assert ledger.state.left + ledger.state.granted["a"] == 10_000
+    assert ledger.state.granted["a"] == spent
+
+
+def test_a_store_of_dollars_that_is_out_for_more_than_a_minute_stops_the_run():
+    clock = FakeClock()
+    began_s = clock.now()
+    with pytest.raises(StoreError, match="out"):
+        spend_all(clock, Unsteady(MemoryLedger(10_000), clock, 3.0, 1e9))
+    assert 150 <= clock.now() - began_s < 170  # 100 calls were paid for before, then a minute
+
+
+def test_a_stop_does_not_wait_for_a_store_that_is_out():
+    clock = FakeClock()
+    began_s = clock.now()
+
+    async def main():
+        budget = LeasedBudget(Unsteady(MemoryLedger(100), clock, 0.0, 1e9), "a", workers=1, clock=clock)
+        waiting = asyncio.create_task(budget.reserve(10))
+        await clock.sleep(2.0)
+        budget.stop()
+        with pytest.raises(StoreError):
+            await waiting
+        return clock.now() - began_s
+
+    assert clock.run(main) < 5

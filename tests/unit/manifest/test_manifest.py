@@ -184,6 +184,13 @@ def test_missing_ids_are_the_references_without_signatures_and_repeated_ones_num
     assert found[6] == "https://h.example/a.jpg"
 
 
+def test_an_id_that_is_the_signed_media_itself_holds_no_secret(tmp_path):
+    path = written(tmp_path, "t.csv", f"media_url\n{URL}a.jpg?w=3&auth_key=5ecret99\n")
+    (item,) = items(path, columns={"id": "media_url"})
+    assert item.item_id == f"{URL}a.jpg?w=3&auth_key=hidden-6edd9c807905941e"  # sha256 of 5ecret99
+    assert item.media == (f"{URL}a.jpg?w=3&auth_key=5ecret99",)
+
+
 def test_id_given_twice_names_both_lines_however_far_apart(tmp_path):
     rows = "".join(f"i{n},{URL}{n}\n" for n in range(70_000))
     path = written(tmp_path, "t.csv", "item_id,media_url\n" + rows + f"i7,{URL}x\ni69999,{URL}y\n")

@@ -2,10 +2,12 @@
 
 import base64
 import socket
-import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import fsspec
 import pytest
@@ -113,21 +115,53 @@ def test_a_body_without_a_length_is_cut_off_at_the_limit():
     assert refused(outcome) == "media_too_large"
 
 
-def test_a_server_that_drips_is_given_up_at_the_deadline(tmp_path):
-    stop = threading.Event()
+def dripped(text: bytes, before: bytes = b"") -> Callable[[Any], None]:
+    """A reply whose `text` comes a byte at a time, for a second in all; then a good photo."""
 
-    def drip(handler) -> None:
-        handler.send_response(200)
-        handler.end_headers()
-        while not stop.is_set():
-            handler.wfile.write(PHOTO[:1])
-            stop.wait(0.005)
+    def reply(handler) -> None:
+        handler.wfile.write(before)
+        with suppress(OSError):  # the client has hung up
+            for number in range(len(text)):
+                handler.wfile.write(text[number : number + 1])
+                time.sleep(1 / len(text))
+            handler.wfile.write(b"Content-Length: %d\r\n\r\n" % len(PHOTO) + PHOTO)
 
-    with served({"/a.jpg": drip}) as (base, _):
-        try:
-            outcome = inlined(base + "/a.jpg", MediaOptions(**{**_open(), "download_timeout_s": 0.05}))
-        finally:
-            stop.set()
+    return reply
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+DRIPS = {
+    "the status line": dripped(OK),
+    "a header": dripped(b"X-Long: " + b"a" * 40 + b"\r\n", OK),
+    "many headers": dripped(b"A: b\r\n" * 10, OK),
+    "a reply before the reply": dripped(b"HTTP/1.1 100 Continue\r\n\r\n", b""),
+    "the body": dripped(b"\xff" * 40, OK + b"Content-Length: 4000\r\n\r\n"),
+    "a chunked body": dripped(b"1\r\nx\r\n" * 8, OK + b"Transfer-Encoding: chunked\r\n\r\n"),
+    "the head of a redirect": dripped(b"Location: /b.jpg\r\n", b"HTTP/1.1 302 Found\r\n"),
+}
+
+
+@pytest.mark.parametrize("drip", DRIPS.values(), ids=DRIPS.keys())
+def test_a_server_that_drips_is_given_up_at_the_deadline(drip):
+    with served({"/a.jpg": drip, "/b.jpg": lambda h: h.reply(PHOTO)}) as (base, _):
+        began = time.monotonic()
+        outcome = inlined(base + "/a.jpg", MediaOptions(**{**_open(), "download_timeout_s": 0.2}))
+        took_s = time.monotonic() - began
+    assert refused(outcome) == "download_failed"
+    assert took_s < 0.7
+
+
+def test_redirects_share_one_deadline():
+    def late(target: str) -> Callable[[Any], None]:
+        def reply(handler) -> None:
+            time.sleep(0.15)
+            handler.reply(b"", 302, Location=target)
+
+        return reply
+
+    routes = {"/a.jpg": late("/b.jpg"), "/b.jpg": late("/c.jpg"), "/c.jpg": lambda h: h.reply(PHOTO)}
+    with served(routes) as (base, _):
+        outcome = inlined(base + "/a.jpg", MediaOptions(**{**_open(), "download_timeout_s": 0.2}))
     assert refused(outcome) == "download_failed"
 
 

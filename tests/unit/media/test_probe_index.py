@@ -126,6 +126,23 @@ def test_a_long_first_night_keeps_what_it_learned_along_the_way(tmp_path, monkey
     assert len(opened(tmp_path)) == 20
 
 
+def test_a_flipped_bit_costs_reading_again_and_never_gives_another_digest(tmp_path, caplog):
+    filled(tmp_path, 20)
+    (path,) = tmp_path.glob("*.arrow")
+    raw = path.read_bytes()
+    for bit in range(0, 8 * len(raw), 997):
+        changed = bytearray(raw)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        assert module.damaged(tmp_path) == [path]
+        index = ProbeIndex(tmp_path, keep=False)
+        assert index.get("/m/1.jpg", 1, 2) is None
+    with opened(tmp_path) as index:
+        index.put("/m/1.jpg", 1, 2, probe(1))
+    assert opened(tmp_path).get("/m/1.jpg", 1, 2) == probe(1)
+    assert module.damaged(tmp_path) == [path.with_suffix(".damaged")]
+
+
 @pytest.mark.parametrize("damage", [b"", b"ARROW1", b"\x00" * 4096])
 def test_a_damaged_file_only_costs_reading_again(tmp_path, damage, caplog):
     filled(tmp_path, 10)

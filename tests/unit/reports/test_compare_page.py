@@ -154,6 +154,16 @@ def test_a_shared_address_opens_the_same_view(browser, page):
 
 
 @needs_browser
+@pytest.mark.parametrize(
+    "fragment", ["#answers?%E0%A4%A", "#answers?sort=%", "#answers?__proto__=1&=&q", "#%E0%A4%A"]
+)
+def test_a_malformed_address_opens_the_page_all_the_same(browser, page, fragment):
+    with pages.opened(browser, page, fragment=fragment) as seen:
+        seen.page.wait_for_selector(".item")
+        assert seen.errors == []
+
+
+@needs_browser
 def test_everything_works_from_the_keyboard(browser, page):
     with pages.opened(browser, page) as seen:
         seen.page.wait_for_selector(".item")

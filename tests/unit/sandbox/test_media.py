@@ -128,3 +128,26 @@ def test_an_mp4_is_measured_without_a_video_library(clips):
     measured = measure_mp4(clips / "clip.mp4")
     assert measured == Measured(320, 240, pytest.approx(3.0, abs=0.11))
     assert measure_mp4(b"\0\0\0\x08free") is None
+
+
+@pytest.mark.parametrize(
+    ("body", "url", "tokens"),
+    [
+        (gemini, "https://media.example/8000x8000/1.jpg", 121 * 258),  # 11 x 11 tiles
+        (gemini, "https://media.example/300x300.jpg", 258),
+        (gemini, "https://media.example/1.jpg", 4 * 258),  # 1024 x 1024 unless stated
+    ],
+)
+def test_a_foreign_picture_is_billed_by_the_size_its_url_states(client, body, url, tokens):
+    with Sandbox(latency_s=0) as own:
+        assert send(client, own, "/vu", body(file(url))).status_code == 200
+        (bill,) = own.bill()["models"].values()
+    assert bill["input_tokens"] == tokens + 4  # "What is this?"
+
+
+def test_a_foreign_video_is_billed_by_the_length_its_url_states(client):
+    with Sandbox(latency_s=0) as own:
+        one = video("https://media.example/90s/1.mp4")
+        assert send(client, own, "/vu", nova(one)).status_code == 200
+        (bill,) = own.bill()["models"].values()
+    assert bill["input_tokens"] == 90 * 288 + 4

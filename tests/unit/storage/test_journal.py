@@ -2,8 +2,10 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -47,42 +49,112 @@ def test_what_was_recorded_reads_back_in_order(tmp_path):
     assert [r.attempt.exposure_pico for r in records if isinstance(r, Intent)] == [7] * 5
 
 
-@given(cut=st.integers(0, 10_000), count=st.integers(1, 20))
-def test_a_file_cut_anywhere_reads_back_a_prefix(tmp_path_factory, cut, count):
-    folder = tmp_path_factory.mktemp("journal")
+def outcomes(records):
+    """The numbers of the outcomes that were read."""
+    for record in records:
+        if record is not None:
+            number = int(record.attempt.attempt_id[1:])
+            assert record == Outcome([f"a{number}"], [f"key{number}"])
+            yield number
+
+
+def written(folder, count):
     book = open_journal(folder, durability="os")
     for number in range(count):
         book.record([f"a{number}"], [f"key{number}"])
     book.close()
     (path,) = segments.segments(folder)
+    return path
+
+
+@given(cut=st.integers(0, 9_999), count=st.integers(1, 20), sealed=st.booleans())
+def test_a_file_cut_anywhere_reads_back_a_prefix_and_a_sealed_one_says_so(
+    tmp_path_factory, cut, count, sealed
+):
+    path = written(tmp_path_factory.mktemp("journal"), count)
     whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) * cut // 10_000])
-    with segments.reading(path) as reader:
-        records = [] if reader is None else list(reader)
-    assert None not in records
-    assert [r.result.request_key for r in records] == [f"key{n}" for n in range(len(records))]
+    kept = whole[: len(whole) * cut // 10_000]
+    if not sealed:  # its writer died, and the power failed
+        path = path.rename(path.with_suffix(".jsonl"))
+    path.write_bytes(kept)
+    _, records = read(path)
+    assert list(outcomes(records)) == list(range(len(records) - records.count(None)))
+    missing = len(kept) < (len(whole) - 1 if sealed else whole.index(b"\n"))
+    assert (None in records) is missing
 
 
 @given(at=st.integers(0, 5_000), byte=st.integers(0, 255))
 def test_a_damaged_byte_costs_its_line_and_no_other(tmp_path_factory, at, byte):
-    folder = tmp_path_factory.mktemp("journal")
-    book = open_journal(folder, durability="os")
-    for number in range(20):
-        book.record([f"a{number}"], [f"key{number}"])
-    book.close()
-    (path,) = segments.segments(folder)
+    path = written(tmp_path_factory.mktemp("journal"), 20)
     raw = bytearray(path.read_bytes())
-    first = raw.index(b"\n") + 1
-    at = first + at % (len(raw) - first - 1)
-    if byte == ord("\n") or raw[at] == ord("\n"):
-        return  # that makes two lines out of one, or one out of two
-    raw[at] = byte
+    raw[at % len(raw)] = byte
     path.write_bytes(raw)
-    _, records = read(path)
-    assert len(records) == 20
-    for number, record in enumerate(records):
-        assert record is None or record == Outcome([f"a{number}"], [f"key{number}"])
-    assert sum(r is None for r in records) <= 1
+    header, records = read(path)
+    assert header["results"] == ["request_key"]
+    kept = list(outcomes(records))
+    assert kept == sorted(kept)
+    assert len(kept) >= 19
+    assert len(kept) == 20 or None in records
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_flipped_newline_loses_nothing(tmp_path, sealed):
+    path = written(tmp_path, 5)
+    raw = path.read_bytes()
+    if not sealed:  # its writer died: there is no last line that counts the others
+        path = path.rename(path.with_suffix(".jsonl"))
+        raw = raw[: raw.rindex(b"\n", 0, -1) + 1]
+    for at in (at for at, byte in enumerate(raw) if byte == 10):
+        path.write_bytes(raw[:at] + b"\x0b" + raw[at + 1 :])
+        assert list(outcomes(read(path)[1])) == [0, 1, 2, 3, 4]
+
+
+def test_a_header_without_any_copy_is_taken_from_another_segment_of_the_run(tmp_path):
+    book = open_journal(tmp_path)
+    for number in range(2):
+        book.record([f"a{number}"], [f"key{number}"])
+        book.roll()
+    book.close()
+    first, second, _ = segments.segments(tmp_path)
+    raw = first.read_bytes()
+    head = 2 * (raw.index(b"\n") + 1)
+    first.write_bytes(b"\0" * head + raw[head:])
+    header, records = read(first)
+    assert (header["run_id"], header["results"]) == ("run", ["request_key"])
+    assert list(outcomes(records)) == [0]
+    assert None in records
+    assert read(second)[1] == [Outcome(["a1"], ["key1"])]
+
+
+def test_no_text_in_an_answer_is_taken_for_a_record(tmp_path):
+    forged = segments.line({"t": "o", "a": ["forged"], "r": None}).decode()
+    book = open_journal(tmp_path)
+    book.record(["a0"], [f"x{forged}y"])
+    book.close()
+    (path,) = segments.segments(tmp_path)
+    raw = path.read_bytes()
+    at = raw.index(b"forged")
+    path.write_bytes(raw[:at] + b"F" + raw[at + 1 :])
+    assert read(path)[1] == [None]
+
+
+def test_answers_in_a_folder_that_was_removed_are_said_to_be_lost(tmp_path):
+    book = open_journal(tmp_path / "out", durability="os")
+    book.record(["a0"], ["key0"])
+    shutil.rmtree(tmp_path / "out")
+    with pytest.raises(StorageError, match=r"was removed during the run; the answers .* are lost"):
+        book.close()
+
+
+def test_nothing_more_is_sent_after_the_folder_was_removed(tmp_path):
+    book = open_journal(tmp_path / "out")
+    shutil.rmtree(tmp_path / "out")
+    with pytest.raises(StorageError, match="was removed"):
+        for number in range(300):
+            book.intend([f"a{number}", 7])
+            time.sleep(0.01)
+    with pytest.raises(StorageError, match="was removed"):
+        book.close()
 
 
 def test_a_rolled_segment_names_what_it_carries_over(tmp_path):
@@ -114,6 +186,7 @@ def test_kill_9_loses_nothing_that_was_recorded(tmp_path):
     """The child tells each record after it was written; the parent kills it in the middle."""
     program = f"""
 import sys
+import time
 from tests.unit.storage.test_journal import open_journal
 from pathlib import Path
 book = open_journal(Path({str(tmp_path)!r}))

@@ -10,14 +10,16 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mavi_tasks.common.money_columns import usd_array
+from mavi_tasks.costs import cost_report, to_json
 from mavi_tasks.errors import InputError
 from mavi_tasks.schema import RESULTS, ResultStatus
 from mavi_tasks.storage import segments, status, tables
 from mavi_tasks.storage.answered_index import AnsweredIndex, AnswerState, row_fingerprint
+from mavi_tasks.storage.damage import quarantined
 from mavi_tasks.storage.publish import Dataset
 from mavi_tasks.storage.request_locks import RequestLocks
 from mavi_tasks.storage.tables import open_table
@@ -167,10 +169,10 @@ def test_damaged_lines_are_kept_aside_and_the_rest_is_published(store):
     write(store, range(5)).close()
     (path,) = segments.segments(store.journal)
     lines = path.read_bytes().split(b"\n")
-    lines[4] = lines[4][:-3] + b"xyz"
+    lines[5] = lines[5][:-3] + b"xyz"
     path.write_bytes(b"\n".join(lines))
     store.publish()
-    assert [p.name for p in store.quarantined()] == [path.name]
+    assert [p.name for p in quarantined(store.root)] == [path.name]
     assert open_table(store.root, "results").count_rows() == 4
 
 
@@ -185,7 +187,32 @@ def test_a_foreign_file_in_the_journal_is_left_alone(store):
 def test_a_segment_whose_header_is_damaged_is_kept_aside(store):
     (store.journal / "run-w9.00001.sealed").write_text("not a header\n")
     store.publish()
-    assert [p.name for p in store.quarantined()] == ["run-w9.00001.sealed"]
+    assert [p.name for p in quarantined(store.root)] == ["run-w9.00001.sealed"]
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_the_answers_of_a_segment_whose_header_is_damaged_are_published(store, copies):
+    write(store, range(5)).close()
+    (path,) = segments.segments(store.journal)
+    raw = bytearray(path.read_bytes())
+    for copy in range(copies):
+        raw[copy * (raw.index(b"\n") + 1) + 20] ^= 1
+    path.write_bytes(raw)
+    store.publish()
+    rows = open_table(store.root, "results").to_table().to_pylist()
+    assert [row["request_key"] for row in rows] == [key(n) for n in range(5)]
+    assert {row["run_id"] for row in rows} == {"run"}
+    assert {row["job"] for row in rows} == ({"pets"} if copies == 1 else {None})
+    assert len(quarantined(store.root)) == copies - 1
+
+
+def test_a_segment_of_a_newer_version_is_left_alone(store, caplog):
+    header = {"t": "h", "v": 2, "anything": 1}
+    path = store.journal / "run-w9.00001.sealed"
+    path.write_bytes(segments.line(header))
+    store.publish()
+    assert path.exists()
+    assert "newer version" in caplog.text
 
 
 def test_latest_keeps_the_row_that_finished_last(store):
@@ -198,14 +225,38 @@ def test_latest_keeps_the_row_that_finished_last(store):
     assert sorted(tables.latest(store.root)["answer"].to_pylist()) == ["late", "only"]
 
 
+def test_a_run_by_a_clock_of_the_future_hides_no_later_answer(store):
+    later = 4_000_000_000_000_000  # 2096
+    book = open_journal(store.root)
+    for number, status_then in enumerate(["failed", "skipped", "invalid", "failed"]):
+        book.record(attempt(number), result(number, status=status_then, finished_at=later))
+    book.close()
+    store.publish()
+    book = open_journal(store.root, writer="next-w0", run_id="next")
+    for number, status_now in enumerate(["answered", "failed", "answered"]):
+        book.record(attempt(9 + number), result(number, status=status_now))
+    found = status.of(store.root).statuses
+    book.close()
+    store.publish()
+    want = {"answered": 2, "failed": 2}
+    assert found == status.of(store.root).statuses == want
+    words = tables.latest(store.root)["status"].to_pylist()
+    assert sorted(words) == ["answered", "answered", "failed", "failed"]
+    (group,) = to_json(cost_report([str(store.root)], by=("model",)))["groups"]
+    assert {name: group[name] for name in want} == want
+
+
 def test_a_folder_that_is_no_dataset_says_so(tmp_path):
     with pytest.raises(InputError, match="is not a dataset"):
         open_table(tmp_path, "results")
 
 
-@given(st.lists(st.one_of(st.none(), st.integers(-(10**17), 10**17)), max_size=50))
-def test_money_columns_equal_decimals_to_the_last_digit(amounts):
-    want = [None if a is None else Decimal(a).scaleb(-12) for a in amounts]
+@given(st.lists(st.one_of(st.none(), st.integers(-(10**17), 10**17), st.integers()), max_size=50))
+@example([10**18, 1])
+@example([10**19, None, 2])
+@example([-(2**63)])
+def test_money_columns_equal_decimals_to_the_last_digit_and_hold_nothing_beyond(amounts):
+    want = [None if a is None or abs(a) >= 10**18 else Decimal(a).scaleb(-12) for a in amounts]
     assert usd_array(amounts).to_pylist() == want
 
 
