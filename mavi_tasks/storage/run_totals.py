@@ -32,11 +32,16 @@ def attempt_totals(attempts: pads.Dataset) -> AttemptTotals:
     for batch in attempts.to_batches(columns=["outcome", "cost_usd", "exposure_usd"]):
         found.cost_pico += pico_sum(batch["cost_usd"])
         found.exposure_pico += pico_sum(batch["exposure_usd"])
-        outcome = _strings(batch["outcome"])
-        found.in_doubt += pc.sum(pc.equal(outcome, AttemptOutcome.IN_DOUBT)).as_py() or 0
-        answered = pc.equal(outcome, AttemptOutcome.ANSWERED)
-        found.unpriced += pc.sum(pc.and_(answered, pc.is_null(batch["cost_usd"]))).as_py() or 0
+        found.in_doubt += pc.sum(pc.equal(_strings(batch["outcome"]), AttemptOutcome.IN_DOUBT)).as_py() or 0
+        found.unpriced += _unpriced(batch)
     return found
+
+
+def _unpriced(attempts: pa.RecordBatch) -> int:
+    """How many were answered at a cost that has no known bound, because their model has no price."""
+    answered = pc.equal(_strings(attempts["outcome"]), AttemptOutcome.ANSWERED)
+    unknown = pc.and_(pc.is_null(attempts["cost_usd"]), pc.is_null(attempts["exposure_usd"]))
+    return pc.sum(pc.and_(answered, unknown)).as_py() or 0
 
 
 def all_counters(root: Path, run_id: str) -> dict[str, ModelCounters]:
@@ -65,7 +70,7 @@ def run_row_totals(root: Path, run_id: str) -> dict[str, int | None]:
 
 
 def _add_results(found: dict[str, ModelCounters], root: Path, run_id: str) -> None:
-    columns = ["model", "status", "latency_s", "extra", "cost_usd", "error_code", "error_message"]
+    columns = ["model", "status", "latency_s", "extra", "error_code", "error_message"]
     for batch in _mine(root, "results", run_id, columns):
         model = _strings(batch["model"])
         for name in pc.unique(model).to_pylist():
@@ -80,7 +85,6 @@ def _add_answers(counters: ModelCounters, rows: pa.RecordBatch) -> None:
     paid = rows.filter(pc.is_in(status, value_set=pa.array(sorted(PAID))))
     for latency_s in paid["latency_s"].drop_null().to_pylist():
         counters.latencies.add(latency_s)
-    counters.unpriced += paid["cost_usd"].null_count
     counters.truncated += (
         pc.sum(pc.match_substring(rows["extra"].cast("string"), '"truncated":true')).as_py() or 0
     )
@@ -109,6 +113,7 @@ def _add_attempts(found: dict[str, ModelCounters], root: Path, run_id: str) -> N
             counters.output_tokens += pc.sum(rows["output_tokens"]).as_py() or 0
             counters.cost_pico += pico_sum(rows["cost_usd"])
             counters.exposure_pico += pico_sum(rows["exposure_usd"])
+            counters.unpriced += _unpriced(rows)
 
 
 def _mine(root: Path, table: str, run_id: str, columns: list[str]) -> Any:

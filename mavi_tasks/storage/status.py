@@ -127,7 +127,11 @@ def _add_outcome(
         found.cost_pico += attempt.cost_pico or 0
         found.exposure_pico += attempt.exposure_pico or 0
         found.in_doubt += attempt.outcome == AttemptOutcome.IN_DOUBT
-        found.unpriced += attempt.outcome == AttemptOutcome.ANSWERED and attempt.cost_pico is None
+        found.unpriced += (
+            attempt.outcome == AttemptOutcome.ANSWERED
+            and attempt.cost_pico is None
+            and attempt.exposure_pico is None
+        )
     if result is not None:
         found.answers_pico += result.cost_pico or 0
         _keep_latest(latest, result.request_key, plausible_us(result.finished_at or 0), result.status)
