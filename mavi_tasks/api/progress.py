@@ -10,7 +10,7 @@ from html import escape
 from typing import Any, Final
 
 from mavi_tasks.common.counters import ModelCounters
-from mavi_tasks.common.format import all_digits
+from mavi_tasks.common.format import ledger_usd, spent
 from mavi_tasks.common.money import usd
 from mavi_tasks.limits import ModelLimiter
 
@@ -24,16 +24,19 @@ class Progress:
     """How far a run is, over all its models.
 
     done: requests that need no more sending in this run; total: all of its requests. failed: of those done,
-    the ones without an answer. cost_usd: spent so far, exact.
+    the ones without an answer. cost_usd: spent so far, exact, but for the `unpriced`
+    answers, whose cost is not known.
     """
 
     done: int
     total: int
     failed: int
     cost_usd: Decimal
+    unpriced: int = 0
 
     def __str__(self) -> str:
-        return f"{self.done:,}/{self.total:,} done, {self.failed:,} failed, ${all_digits(self.cost_usd)}"
+        cost = spent(self.cost_usd, self.unpriced, ledger_usd)
+        return f"{self.done:,}/{self.total:,} done, {self.failed:,} failed, {cost}"
 
 
 OnProgress = Callable[[Progress], object]
@@ -46,6 +49,7 @@ def progress_of(all_counters: Sequence[ModelCounters]) -> Progress:
         total=sum(counters.requests for counters in all_counters),
         failed=sum(counters.failed for counters in all_counters),
         cost_usd=usd(sum(counters.cost_pico for counters in all_counters)),
+        unpriced=sum(counters.unpriced for counters in all_counters),
     )
 
 

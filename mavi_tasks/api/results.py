@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mavi_tasks.common.format import all_digits
+from mavi_tasks.common.format import all_digits, ledger_usd, spent
 from mavi_tasks.common.money import usd
 from mavi_tasks.execution.run_report import RunReport
 from mavi_tasks.job import Job
@@ -44,9 +44,9 @@ class RunResult:
         return self.report.output
 
     @property
-    def cost_usd(self) -> Decimal:
-        """What this run has spent, exact; answers of earlier runs are not in it."""
-        return usd(self.report.cost_pico)
+    def cost_usd(self) -> Decimal | None:
+        """What this run has spent, exact, earlier runs left aside; None when an answer has no known price."""
+        return None if self.report.unpriced else usd(self.report.cost_pico)
 
     @cached_property
     def arrow(self) -> "pa.Table":
@@ -113,10 +113,11 @@ class RunResult:
     def _summary(self) -> str:
         counts = {name: self.report.total(name) for name in ("answered", "failed", "invalid", "unsent")}
         counts["answered"] += self.report.total("already_answered")
+        cost = spent(usd(self.report.cost_pico), self.report.unpriced, ledger_usd)
         text = ", ".join(
             f"{number:,} {name}" for name, number in counts.items() if number or name == "answered"
         )
-        return f"{self.status}: {text}; ${all_digits(self.cost_usd)}"
+        return f"{self.status}: {text}; {cost}"
 
     def _repr_html_(self) -> str:
         """For notebooks: the summary and the first rows, with small pictures of local media."""

@@ -2,11 +2,11 @@
 
 import argparse
 from collections.abc import Sequence
-from datetime import date
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mavi_tasks.cli.arguments import day
 from mavi_tasks.common.screen import print_json, say
 from mavi_tasks.errors import InputError
 
@@ -26,11 +26,11 @@ def options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--to", type=Path, metavar="FILE", help="export the groups: .csv, .parquet or .json")
     sub.add_argument("--focus", action="store_true", help="export with FOCUS columns, for FinOps tools")
     sub.add_argument("--tz", default="UTC", metavar="ZONE", help="days are cut in this time zone")
-    sub.add_argument("--since", type=date.fromisoformat, metavar="DATE")
-    sub.add_argument("--until", type=date.fromisoformat, metavar="DATE", help="the last day that counts")
+    sub.add_argument("--since", type=day, metavar="DATE")
+    sub.add_argument("--until", type=day, metavar="DATE", help="the last day that counts")
     sub.add_argument("--budget-usd", metavar="X", help="a budget per calendar month: burn and projection")
     sub.add_argument("--what-if", metavar="MODEL", help="the same usage at this model's price")
-    sub.add_argument("--as-of", type=date.fromisoformat, metavar="DATE", help="at the prices of this day")
+    sub.add_argument("--as-of", type=day, metavar="DATE", help="at the prices of this day")
     sub.add_argument("--prices", type=Path, metavar="FILE", help="prices of your own, as prices.toml")
     sub.add_argument("--invoice", type=Path, metavar="FILE", help="hold the spend against a bill (CSV)")
     sub.add_argument(

@@ -57,8 +57,8 @@ def _verify(args: argparse.Namespace) -> int:
         print_json({"damaged": [{**asdict(one), "path": str(one.path)} for one in found]})
         return EXIT_DAMAGED if found else 0
     for one in found:
-        print(f"{one.path}: {one.problem}\n    lost: {one.lost}\n    what to do: {one.advice}")
-    print(f"{len(found)} files are damaged" if found else "every file is whole")
+        say(f"{one.path}: {one.problem}\n    lost: {one.lost}\n    what to do: {one.advice}")
+    say(f"{len(found)} files are damaged" if found else "every file is whole")
     return EXIT_DAMAGED if found else 0
 
 

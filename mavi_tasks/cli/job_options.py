@@ -24,6 +24,12 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget-usd", metavar="X", help="never spend more than this")
     parser.add_argument("--max-cost-per-item", metavar="X", help="skip requests that may cost more (dollars)")
     parser.add_argument("--gateway", metavar="G", help="mavi, sandbox or a base URL")
+    parser.add_argument(
+        "--allow-unknown-model",
+        action="store_true",
+        default=None,
+        help="send models that are in no price table; their cost is unknown",
+    )
     parser.add_argument("--base-url", metavar="URL", help="where the gateway answers")
     parser.add_argument(
         "--trust-module",
@@ -60,5 +66,6 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
         "max_cost_per_item_usd": args.max_cost_per_item,
         "gateway": args.gateway,
         "base_url": args.base_url,
+        "allow_unknown_model": args.allow_unknown_model,
     }
     return {name: value for name, value in given.items() if value is not None}

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from mavi_tasks.cli import compare, costs, doctor, export, models, plan, price, run, sandbox, status
+from mavi_tasks.cli.arguments import Parser
 from mavi_tasks.common import screen
 from mavi_tasks.common.version import __version__
 from mavi_tasks.errors import InputError, MaviError
@@ -37,7 +38,15 @@ EXIT_INTERRUPTED: Final = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status. No error of ours ends in a traceback."""
-    args = parser().parse_args(sys.argv[1:] if argv is None else list(argv))
+    given = sys.argv[1:] if argv is None else list(argv)
+    if (wrong := _not_text(given)) is not None:
+        _print_errors([f"{wrong!r}: an argument that is not UTF-8; rename the file, or write it as UTF-8"])
+        return InputError.exit_status
+    whole = parser()
+    if not given:
+        whole.print_help()
+        return 0
+    args = whole.parse_args(given)
     level = logging.INFO if getattr(args, "verbose", False) else logging.WARNING
     screen.log_to_stderr(level)
     try:
@@ -61,6 +70,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _print_errors([": ".join(str(part) for part in (error.filename, error.strerror) if part)])
         return MaviError.exit_status
+
+
+def _not_text(arguments: Sequence[str]) -> str | None:
+    """The first argument that holds bytes which are no text: neither JSON nor Parquet could keep it."""
+    return next((text for text in arguments if not _is_text(text)), None)
+
+
+def _is_text(argument: str) -> bool:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -88,9 +110,9 @@ def _print_errors(messages: Sequence[str]) -> None:
         screen.say(f"mavi: {message}", stderr=True)
 
 
-def parser() -> screen.Parser:
+def parser() -> Parser:
     """The parser of the whole command line."""
-    whole = screen.Parser(
+    whole = Parser(
         prog="mavi",
         description="Label media with vision models, choose between the models, account for every dollar.",
         epilog="Exit status: 0 all answered, 2 wrong input (nothing was sent), 3 some rows failed, or files "

@@ -1,18 +1,18 @@
 """`mavi price`: the exact cost of one request."""
 
 import argparse
-from datetime import date
 
+from mavi_tasks.cli.arguments import day, tokens
 from mavi_tasks.common.screen import print_json, say
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL")
-    parser.add_argument("--input", type=int, required=True, metavar="N", help="input tokens of one request")
-    parser.add_argument("--output", type=int, required=True, metavar="N", help="output tokens")
     parser.add_argument(
-        "--on", type=date.fromisoformat, metavar="DATE", help="the price in force on this day"
+        "--input", type=tokens, required=True, metavar="N", help="input tokens of one request"
     )
+    parser.add_argument("--output", type=tokens, required=True, metavar="N", help="output tokens")
+    parser.add_argument("--on", type=day, metavar="DATE", help="the price in force on this day")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
 
 

@@ -3,12 +3,12 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from mavi_tasks.cli import job_options, plan
 from mavi_tasks.common.screen import print_json, say
-from mavi_tasks.errors import InputError
+from mavi_tasks.errors import InputError, MaviError
 
 if TYPE_CHECKING:
     from mavi_tasks.execution.local import RunCallbacks
@@ -66,10 +66,27 @@ def command(args: argparse.Namespace) -> int:
         trusted_hosts.trust(entry, os.environ)
     report = _run_by_prefect(args, job) if _uses_prefect(args, job) else _run_here(args, job)
     if not args.quiet:
-        terminal.show_report(report, open_console(stderr=args.json))
+        console = open_console(stderr=args.json)
+        terminal.show_report(report, console)
+        terminal.show_answers(_first_answers(report), report, console)
+        terminal.show_next(report, console)
     if args.json:
         print_json(report.to_json())
     return report.exit_status
+
+
+def _first_answers(report: "RunReport") -> "Sequence[Mapping[str, Any]]":
+    """Three answers of this run; none when the dataset cannot be read, which is no reason to fail now."""
+    from mavi_tasks.reports.terminal.run import ANSWERS_SHOWN
+    from mavi_tasks.storage.s3 import existing
+    from mavi_tasks.storage.tables import first_answers
+
+    if not report.total("answered"):
+        return ()
+    try:
+        return first_answers(existing(report.output), report.run_id, ANSWERS_SHOWN)
+    except (MaviError, OSError):
+        return ()
 
 
 def _uses_prefect(args: argparse.Namespace, job: "Job") -> bool:

@@ -77,7 +77,7 @@ class ModelCounters:
     output_tokens: int = 0
     cost_pico: int = 0  # confirmed: of every billed attempt
     exposure_pico: int = 0  # the most that attempts in doubt may have cost
-    unpriced: int = 0  # answers without a known price
+    unpriced: int = 0  # answers without a known price: what they cost has no known bound
     stopped: str | None = None  # why this model was stopped
     errors: dict[str, tuple[int, str]] = field(default_factory=dict)  # code: how often, and the first message
     latencies: Latencies = field(default_factory=Latencies)

@@ -1,8 +1,10 @@
 """Numbers as people read them. None is "–": not known, never 0."""
 
+from collections.abc import Callable
 from decimal import Decimal
 
 UNKNOWN = "–"
+COST_UNKNOWN = "cost unknown"
 
 
 def usd(value: Decimal | None, digits: int = 3) -> str:
@@ -18,6 +20,13 @@ def usd(value: Decimal | None, digits: int = 3) -> str:
     text = f"{value:.{places}f}".rstrip("0")
     decimals = len(text.partition(".")[2])
     return f"{sign}${text}" + "0" * max(0, 2 - decimals)
+
+
+def spent(value: Decimal, unpriced: int, shown: Callable[[Decimal], str] = usd) -> str:
+    """Dollars that were spent, when `unpriced` calls have no known price: "≥ $0.05", or "cost unknown"."""
+    if not unpriced:
+        return shown(value)
+    return f"≥ {shown(value)}" if value else COST_UNKNOWN
 
 
 def exact_usd(value: Decimal | None) -> str:
@@ -67,6 +76,11 @@ def all_digits(value: Decimal) -> str:
     """An amount to its last digit, at least cents, without a sign for dollars: 12.50, 0.000325."""
     whole, _, decimals = f"{value:f}".partition(".")
     return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
+
+
+def ledger_usd(value: Decimal) -> str:
+    """Dollars to the last digit, at least cents: $12.50, $0.000325."""
+    return f"${all_digits(value)}"
 
 
 def duration(seconds: float) -> str:

@@ -2,11 +2,19 @@
 
 import difflib
 from collections.abc import Iterable
+from itertools import islice
+from typing import Final
+
+_MOST_NAMES: Final = 1000  # difflib looks at each, and takes the square of their length
+_MOST_CHARS: Final = 100
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The nearest known name, whatever its case and its - or _; None when none is near enough."""
-    by_spelling = {_plain(one): one for one in reversed(list(known))}
+    if len(name) > _MOST_CHARS:
+        return None
+    short = [one for one in islice(known, _MOST_NAMES) if len(one) <= _MOST_CHARS]
+    by_spelling = {_plain(one): one for one in reversed(short)}
     found = difflib.get_close_matches(_plain(name), by_spelling, n=1, cutoff=cutoff)
     return by_spelling[found[0]] if found else None
 

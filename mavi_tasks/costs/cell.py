@@ -47,6 +47,11 @@ class SpendCell:
         return self.cost_pico - self.useful_pico - self.invalid_pico
 
     @property
+    def is_cost_unknown(self) -> bool:
+        """Nothing of the cost is known: there is none but that of calls without a price."""
+        return self.unpriced_calls > 0 and not self.cost_pico
+
+    @property
     def error_calls(self) -> int:
         """Calls that were rejected, failed or left in doubt; throttled ones are counted apart."""
         return self.rejected_calls + self.failed_calls + self.in_doubt_calls

@@ -14,7 +14,7 @@ from mavi_tasks.costs.unit_costs import Unit
 def to_json(report: CostReport) -> dict[str, Any]:
     """One object; dollars are texts with twelve decimals, quotients and rates are rounded."""
     return {
-        "total_usd": exact_text(report.total.cost_pico),
+        "total_usd": _cost(report.total),
         "useful_usd": exact_text(report.total.useful_pico),
         "invalid_usd": exact_text(report.total.invalid_pico),
         "retried_usd": exact_text(report.total.retried_pico),
@@ -72,7 +72,7 @@ def group_json(by: Sequence[str], group: Group) -> dict[str, Any]:
     cell = group.spend
     return {
         **dict(zip(by, group.keys, strict=True)),
-        "cost_usd": exact_text(cell.cost_pico),
+        "cost_usd": _cost(cell),
         "useful_usd": exact_text(cell.useful_pico),
         "invalid_usd": exact_text(cell.invalid_pico),
         "retried_usd": exact_text(cell.retried_pico),
@@ -106,6 +106,11 @@ def counts_json(cell: SpendCell) -> dict[str, Any]:
     }
 
 
+def _cost(cell: SpendCell) -> str | None:
+    """The known cost; None when nothing of it is known. `unpriced_calls` says what is missing."""
+    return None if cell.is_cost_unknown else exact_text(cell.cost_pico)
+
+
 def _rounded(share: float | None) -> float | None:
     return None if share is None else round(share, 6)
 
@@ -119,7 +124,7 @@ def _unit_json(unit: Unit) -> dict[str, Any]:
         "model": unit.model,
         "items": unit.items,
         "answered": unit.spend.answered,
-        "cost_usd": exact_text(unit.spend.cost_pico),
+        "cost_usd": _cost(unit.spend),
         "per_1000_items_usd": _text(unit.per_1000_items_usd),
         "per_answered_usd": _text(unit.per_answered_usd),
         "per_video_hour_usd": _text(unit.per_video_hour_usd),

@@ -8,7 +8,8 @@ from mavi_tasks.costs.cell import SpendCell
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Unit costs of one model, or of all (`model` None). None = nothing to divide by.
+    """Unit costs of one model, or of all (`model` None). None = nothing to divide by, or no
+    known cost.
 
     All billed dollars are spread over the items and answers, retries and invalid answers included. An hour of
     video bears the cost of the rows whose video length is known. Tokens are those of calls with a known
@@ -25,20 +26,23 @@ class Unit:
 
     @property
     def per_1000_items_usd(self) -> Decimal | None:
-        return quotient(self.spend.cost_pico * 1000, self.items)
+        return self._per(self.spend.cost_pico * 1000, self.items)
 
     @property
     def per_answered_usd(self) -> Decimal | None:
-        return quotient(self.spend.cost_pico, self.spend.answered)
+        return self._per(self.spend.cost_pico, self.spend.answered)
 
     @property
     def per_video_hour_usd(self) -> Decimal | None:
-        return quotient(self.spend.video_pico * 3_600_000, self.spend.video_ms)
+        return self._per(self.spend.video_pico * 3_600_000, self.spend.video_ms)
 
     @property
     def per_mtok_usd(self) -> Decimal | None:
         tokens = self.spend.input_tokens + self.spend.output_tokens - self.spend.unpriced_tokens
-        return quotient(self.spend.cost_pico * 1_000_000, tokens)
+        return self._per(self.spend.cost_pico * 1_000_000, tokens)
+
+    def _per(self, pico: int, parts: int) -> Decimal | None:
+        return None if self.spend.is_cost_unknown else quotient(pico, parts)
 
 
 def quotient(pico: int, parts: int) -> Decimal | None:

@@ -380,7 +380,8 @@ class RequestTask:
             self.counters.explain(outcome.code or "unknown", outcome.message or "")
         if outcome.status in ("answered", "invalid") and self.last is not None:
             self.counters.latencies.add(self.last.reply.latency_s)
-            self.counters.unpriced += self.last.cost.total_pico is None
+            # Without a usage the price bounds the cost (exposure); without a price nothing does.
+            self.counters.unpriced += self.last.cost.total_pico is None and self.last.exposure_pico is None
 
     async def _back_off(self, seconds: float) -> None:
         with self.scope.backing_off():

@@ -22,7 +22,7 @@ COUNTS: Final = ("requests", "answered", "failed", "invalid", "skipped", "unsent
 
 @dataclass(frozen=True, slots=True)
 class ModelReport:
-    """One model's line of the final table. Money is exact, in dollars as text."""
+    """One model's line of the final table. Money is exact, in dollars as text, None where not known."""
 
     model: str
     requests: int
@@ -35,7 +35,8 @@ class ModelReport:
     invalid_before: int  # of already_answered: what is there does not fit the answer schema
     input_tokens: int
     output_tokens: int
-    cost_usd: str
+    cost_usd: str | None  # None = not known: some answers have no price
+    known_cost_usd: str  # of the answers that have one
     exposure_usd: str
     latency_p50_s: float | None
     latency_p95_s: float | None
@@ -72,6 +73,11 @@ class RunReport:
         return sum(getattr(model, name) for model in self.models)
 
     @property
+    def unpriced(self) -> int:
+        """Answers whose cost is not known; `cost_pico` is the cost of the others."""
+        return self.total("unpriced")
+
+    @property
     def exit_status(self) -> int:
         if self.status == "interrupted":
             return EXIT_INTERRUPTED
@@ -87,7 +93,9 @@ class RunReport:
             "run_id": self.run_id,
             "status": self.status,
             **{name: self.total(name) for name in COUNTS},
-            "cost_usd": exact_text(self.cost_pico),
+            "cost_usd": None if self.unpriced else exact_text(self.cost_pico),
+            "known_cost_usd": exact_text(self.cost_pico),
+            "unpriced": self.unpriced,
             "exposure_usd": exact_text(self.exposure_pico),
             "wall_s": round(self.wall_s, 3),
             "models": [asdict(model) for model in self.models],
@@ -106,7 +114,7 @@ class RunReport:
             "status": self.status,
             "stop_reason": self.stop_reason,
             **{name: self.total(name) for name in COUNTS},
-            "cost_pico": self.cost_pico,
+            "cost_pico": None if self.unpriced else self.cost_pico,
             "exposure_pico": self.exposure_pico,
         }
 
@@ -155,7 +163,8 @@ def _model_report(counters: ModelCounters, limiter: ModelLimiter | None) -> Mode
         invalid_before=counters.invalid_before,
         input_tokens=counters.input_tokens,
         output_tokens=counters.output_tokens,
-        cost_usd=exact_text(counters.cost_pico),
+        cost_usd=None if counters.unpriced else exact_text(counters.cost_pico),
+        known_cost_usd=exact_text(counters.cost_pico),
         exposure_usd=exact_text(counters.exposure_pico),
         latency_p50_s=counters.latencies.quantile(0.5),
         latency_p95_s=counters.latencies.quantile(0.95),

@@ -28,6 +28,7 @@ from mavi_tasks.reports.html import drift_page
 from mavi_tasks.reports.tables import markdown_code, markdown_rows, markdown_text
 
 MOST_ROWS: Final = 1000  # Prefect's UI shows a table whole, and keeps every byte in its database
+_UNKNOWN: Final = "unknown"  # never 0 for a cost that is not known
 PROGRESS_EVERY_S: Final = 5.0
 
 _MODELS: Final = (
@@ -117,6 +118,8 @@ async def show_models(name: str, report: Mapping[str, Any], summary: str) -> Non
     """How the run ended, model by model."""
     title = markdown_text(name)
     rows = [{column: model[column] for column in _MODELS} for model in report["models"]]
+    for row in rows:
+        row["cost_usd"] = row["cost_usd"] or _UNKNOWN
     await acreate_table_artifact(rows, key=key("mavi", name, "models"), description=f"Models of {title}")
     in_doubt = Decimal(report["exposure_usd"])
     doubt = f"At most ${_trimmed(in_doubt)} more for calls whose reply was lost.\n\n" if in_doubt else ""
@@ -188,7 +191,9 @@ async def show_costs(report: CostReport, page: Path) -> None:
 
 def _flat(group: Mapping[str, Any], by: Sequence[str]) -> dict[str, Any]:
     kept = ("cost_usd", "useful_usd", "invalid_usd", "retried_usd", "exposure_usd", "calls")
-    return {name: group[name] for name in (*by, *kept) if name in group}
+    return {name: group[name] for name in (*by, *kept) if name in group} | {
+        "cost_usd": group["cost_usd"] or _UNKNOWN
+    }
 
 
 async def _link(name: str, what: str, page: Path) -> None:
@@ -211,13 +216,13 @@ def _plain(found: Comparison | Drift) -> Any:
 def _only(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
     """The columns that fit a summary; money without its last zeros."""
     return [
-        {name: _trimmed(Decimal(row[name])) if _is_money(name, row) else row.get(name) for name in names}
+        {name: _money(row.get(name)) if name.endswith("_usd") else row.get(name) for name in names}
         for row in rows
     ]
 
 
-def _is_money(name: str, row: Mapping[str, Any]) -> bool:
-    return name.endswith("_usd") and row.get(name) is not None
+def _money(dollars: Any) -> str:
+    return _UNKNOWN if dollars in (None, _UNKNOWN) else _trimmed(Decimal(dollars))
 
 
 def _trimmed(dollars: Decimal) -> str:

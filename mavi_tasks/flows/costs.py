@@ -10,7 +10,8 @@ from typing import Any
 from prefect import State, flow
 from prefect.states import Completed, Failed
 
-from mavi_tasks.common.money import short_text
+from mavi_tasks.common.format import ledger_usd, spent
+from mavi_tasks.common.money import usd
 from mavi_tasks.costs import CostReport, cost_report
 from mavi_tasks.costs.sentences import burn_text
 from mavi_tasks.errors import InputError, MaviError
@@ -38,7 +39,7 @@ async def report_costs(
     except MaviError as error:
         return Failed(message=str(error), data=error)
     await artifacts.show_costs(report, path)
-    total = f"${short_text(report.total.cost_pico)} in all"
+    total = f"{spent(usd(report.total.cost_pico), report.total.unpriced_calls, ledger_usd)} in all"
     if report.burn is None:
         return Completed(message=total)
     message = f"{burn_text(report.burn)} ({total})"

@@ -12,6 +12,8 @@ from prefect import State, flow
 from prefect.states import Completed, Failed
 from pydantic import Field
 
+from mavi_tasks.common.format import COST_UNKNOWN
+from mavi_tasks.common.money import trimmed
 from mavi_tasks.errors import MaviError
 from mavi_tasks.flows import artifacts, tasks
 from mavi_tasks.flows.cluster_execution import EXECUTORS
@@ -70,7 +72,9 @@ def summary(report: Mapping[str, Any]) -> str:
     """The counts in one line."""
     names = ("answered", "failed", "invalid", "skipped", "unsent", "already_answered")
     counts = ", ".join(f"{report[name]:,} {name.replace('_', ' ')}" for name in names if report[name])
-    return f"{counts or 'nothing to send'}; ${Decimal(report['cost_usd']).normalize():f} spent"
+    known, unpriced = Decimal(report["known_cost_usd"]), report["unpriced"]
+    cost = COST_UNKNOWN if unpriced and not known else f"{'≥ ' if unpriced else ''}${trimmed(known)} spent"
+    return f"{counts or 'nothing to send'}; {cost}"
 
 
 def problem(report: Mapping[str, Any], fail_above: float) -> str | None:

@@ -42,6 +42,7 @@ Runner = Annotated[
     BeforeValidator(one_of("threads", "processes", "dask")),
     BeforeValidator(_supported_runner),
 ]
+MAX_MODELS: Final = 500
 BY_PREFECT: Final = ("dask",)  # runners that need a Prefect flow
 Store = Annotated[Literal["file", "redis", "prefect"], BeforeValidator(one_of("file", "redis", "prefect"))]
 Durability = Annotated[Literal["group", "os", "always"], BeforeValidator(one_of("group", "os", "always"))]
@@ -90,6 +91,10 @@ class Job(StrictModel):
         default_factory=lambda: Gateway(), description="mavi, sandbox, a base URL, or a mapping"
     )
     params: dict[str, Any] = Field(default_factory=dict, description="temperature, max_tokens, ... for all")
+    prices: dict[str, ModelPrice] = Field(default_factory=dict, description="Your own prices, by model")
+    allow_unknown_model: bool = Field(
+        default=False, description="Send models that are in no price table; their cost is unknown"
+    )
     models: Annotated[
         list[ModelSpec],
         Field(min_length=1),
@@ -116,7 +121,6 @@ class Job(StrictModel):
     ship_every_s: Seconds | None = Field(
         default=None, description="Publish so often; for s3:// output on machines whose disk is not kept"
     )
-    prices: dict[str, ModelPrice] = Field(default_factory=dict, description="Your own prices, by model")
     limit: PositiveInt | None = Field(default=None, description="Only the first so many items")
     since: Since | None = Field(default=None, description="Only media newer than a date or an age (7d)")
     order: Order = Field(default="manifest", description="newest: the newest media first")
@@ -193,6 +197,8 @@ class Job(StrictModel):
         items = [value] if isinstance(value, str | Mapping | ModelSpec) else value
         if not isinstance(items, list | tuple):
             return value
+        if len(items) > MAX_MODELS:
+            raise wrong(f"has {len(items):,} models; at most {MAX_MODELS} are asked in one job")
         found, specs = validators.Found(), {}
         for index, item in enumerate(items):
             try:
@@ -273,6 +279,8 @@ def _check_together(specs: Mapping[int, ModelSpec], job: Mapping[str, Any], foun
             found.add((index,), f"{spec.model} is already models[{earlier}]; list a model once", None)
         if wanted := validators.fits_dialect(spec.model, gateway.dialect):
             found.add((index, "model"), wanted, spec.model)
+        elif not _may_be_unknown(spec.model, job) and (problem := validators.unknown_model(spec.model)):
+            found.add((index, "model"), problem, spec.model)
         params = _effective(job.get("params") or {}, spec)
         for problem in validators.params_problems(spec.model, params, job.get("answer_schema")):
             field, _, text = problem.partition(": ")
@@ -283,6 +291,11 @@ def _check_together(specs: Mapping[int, ModelSpec], job: Mapping[str, Any], foun
                 shared.setdefault((name, text), []).append(spec.model)
     for (name, text), models in shared.items():
         found.add((), f": {text} (for {', '.join(dict.fromkeys(models))})", None, job_loc=("params", name))
+
+
+def _may_be_unknown(model: str, job: Mapping[str, Any]) -> bool:
+    """Whether the user said so, or gave a price. Prices that are wrong themselves are told instead."""
+    return bool(job.get("allow_unknown_model")) or model in job.get("prices", (model,))
 
 
 def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> Job:

@@ -11,9 +11,12 @@ from pydantic_core import PydanticCustomError
 from mavi_tasks.common.field_types import expecting, text, wrong
 
 _PICO_DIGITS: Final = 12  # the dataset keeps dollars to 12 decimals
+_MOST_DIGITS: Final = 30  # before the point
 _MONEY: Final = re.compile(r"\$?\s*(-?[0-9][0-9_]*(?:\.[0-9]+)?|-?\.[0-9]+)\s*(?:\$|usd)?", re.I)
 _AGO: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(m|h|d|w)")
 _AGO_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_LONGEST_AGE: Final = timedelta(days=36_500)
+_SINCE_CHARS: Final = 60
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -28,7 +31,7 @@ def _money(value: Any) -> Decimal:
         amount = _amount(value)
     except InvalidOperation:
         raise wrong("must be dollars, for example 5.00") from None
-    if not amount.is_finite():
+    if not amount.is_finite() or amount.adjusted() > _MOST_DIGITS:  # written out, 1e999999999 is a gigabyte
         raise wrong("must be dollars, for example 5.00")
     if -int(amount.as_tuple().exponent) > _PICO_DIGITS and amount != round(amount, _PICO_DIGITS):
         raise wrong("must have at most 12 decimals")
@@ -74,17 +77,35 @@ def _since(value: Any) -> datetime | timedelta:
     if isinstance(value, date):
         return datetime.combine(value, time(), UTC)
     if isinstance(value, timedelta):
-        return value
+        return _age(seconds=value.total_seconds())
     text = value.strip() if isinstance(value, str) else ""
+    if len(text) > _SINCE_CHARS:
+        raise _no_instant()
     if ago := _AGO.fullmatch(text.lower()):
-        return timedelta(**{_AGO_UNITS[ago.group(2)]: float(ago.group(1))})
+        return _age(**{_AGO_UNITS[ago.group(2)]: float(ago.group(1))})
     if iso := re.fullmatch(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", text):
         days, hours, minutes, seconds = (float(part or 0) for part in iso.groups())
-        return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        return _age(days=days, hours=hours, minutes=minutes, seconds=seconds)
     try:
         return _since(datetime.fromisoformat(text))
     except ValueError:
-        raise wrong("must be a date (2026-11-22), an instant or an age such as 36h or 7d") from None
+        raise _no_instant() from None
+
+
+def _no_instant() -> PydanticCustomError:
+    return wrong(
+        "must be a date (2026-11-22), an instant (2026-11-22T06:00:00+02:00) or an age such as 36h or 7d"
+    )
+
+
+def _age(**parts: float) -> timedelta:
+    try:
+        age = timedelta(**parts)
+    except OverflowError:
+        raise _no_instant() from None
+    if age > _LONGEST_AGE:
+        raise wrong("must be an age of at most 36500d (a hundred years)")
+    return age
 
 
 Since = Annotated[datetime | timedelta, BeforeValidator(_since, json_schema_input_type=str)]

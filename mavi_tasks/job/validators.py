@@ -68,6 +68,18 @@ def model_problem(value: str) -> str | None:
     return None
 
 
+def unknown_model(model: str) -> str | None:
+    """What to do about a name that no model of its family has: most often it is misspelt. None when known."""
+    if providers.is_known(model):
+        return None
+    near = providers.nearest_model(model)
+    meant = f"did you mean {near}?" if near else "see `mavi models`."
+    return (
+        f": no such model; {meant} To send it all the same give its price under `prices`, or "
+        "--allow-unknown-model (`allow_unknown_model: true`): its cost is unknown then"
+    )
+
+
 def fits_dialect(model: str, dialect: str) -> str | None:
     """What the model must be when this gateway does not serve it; None when it does."""
     family = model.partition(":")[0]

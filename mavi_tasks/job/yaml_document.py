@@ -14,8 +14,12 @@ from mavi_tasks.common.regular_file import read_bytes
 from mavi_tasks.errors import InputError
 
 MAX_BYTES: Final = 4_000_000  # a job is a page of text; more is a manifest given by mistake
+MAX_DEPTH: Final = 100  # of mappings and lists in each other, aliases written out
 MAX_VALUES: Final = 200_000  # aliases can make a small file expand without end
 
+_EXPLAINED: Final = (yaml.YAMLError, ValueError)
+# PyYAML's own constructors of !!int '', !!bool perhaps, !!timestamp x and the like raise these.
+_UNREADABLE: Final = (*_EXPLAINED, LookupError, AttributeError, TypeError, ArithmeticError)
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MERGE: Final = "tag:yaml.org,2002:merge"
 
@@ -48,7 +52,10 @@ class Document:
         self.problems.append(f"{self.path.name}:{node.start_mark.line + 1}: {text}")
 
     def _check_size(self) -> None:
-        if _expanded(self._root, {}, set()) > MAX_VALUES:
+        values, depth = _expanded(self._root, {}, set())
+        if depth > MAX_DEPTH:
+            raise InputError(f"{self.path.name}: is nested more than {MAX_DEPTH} levels deep")
+        if values > MAX_VALUES:
             raise InputError(f"{self.path.name}: its aliases (&, *) expand without end; write the values out")
 
     def _value(self, node: yaml.Node) -> Any:
@@ -64,8 +71,10 @@ class Document:
             return [self._value(child) for child in node.value]
         try:
             return self._loader.construct_object(node)
-        except (yaml.YAMLError, ValueError) as problem:
-            why = str(problem).splitlines()[0]
+        except _UNREADABLE as problem:
+            why = (
+                (str(problem).splitlines() or [""])[0] if isinstance(problem, _EXPLAINED) else "no such value"
+            )
             self._add_problem(node, f"{str(node.value)[:60]!r} cannot be read: {why}")
             return None
 
@@ -156,14 +165,17 @@ def _child(node: yaml.Node, step: str | int) -> tuple[yaml.Node, int] | None:
     return None
 
 
-def _expanded(node: yaml.Node, known: dict[int, int], above: set[int]) -> int:
-    """How many values the node stands for with all aliases written out."""
+def _expanded(node: yaml.Node, known: dict[int, tuple[int, int]], above: set[int]) -> tuple[int, int]:
+    """How many values the node stands for with all aliases written out, and how deep they lie."""
     if isinstance(node, yaml.ScalarNode):
-        return 1
+        return 1, 1
     if id(node) in above:
-        return MAX_VALUES + 1  # it contains itself
+        return MAX_VALUES + 1, 1  # it contains itself
+    if len(above) > MAX_DEPTH:
+        return 1, MAX_DEPTH + 1
     if id(node) not in known:
         pairs = isinstance(node, yaml.MappingNode)
         children = [part for pair in node.value for part in pair] if pairs else node.value
-        known[id(node)] = 1 + sum(_expanded(child, known, above | {id(node)}) for child in children)
+        below = [_expanded(child, known, above | {id(node)}) for child in children]
+        known[id(node)] = 1 + sum(values for values, _ in below), 1 + max((d for _, d in below), default=0)
     return known[id(node)]

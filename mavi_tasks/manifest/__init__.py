@@ -15,13 +15,14 @@ Problems of rows are collected over the whole manifest and reported together at 
 
 import glob
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 from typing import Final
 from urllib.parse import urlsplit
 
 from mavi_tasks.errors import InputError
 from mavi_tasks.manifest import items
+from mavi_tasks.manifest.column_map import used
 from mavi_tasks.manifest.columns import Columns
 from mavi_tasks.manifest.items import Item
 from mavi_tasks.manifest.listing import is_media, read_listing
@@ -35,7 +36,8 @@ from mavi_tasks.media.urls import shown
 
 __all__ = ["READERS", "Item", "Problems", "check", "read"]
 
-READERS: Final[dict[str, Callable[[Source, Problems, int], Rows]]] = {
+Reader = Callable[[Source, Problems, int], Rows]
+READERS: Final[dict[str, Reader]] = {
     ".csv": read_csv,
     ".tsv": read_tsv,
     ".jsonl": read_jsonl,
@@ -65,16 +67,21 @@ def read(
     problems: Problems | None = None,
     order: str = "manifest",
     since: datetime | None = None,
+    variables: Collection[str] | None = None,
 ) -> Iterator[list[Item]]:
     """Read a manifest as batches of at most `batch_rows` items, at most `limit` items in all.
 
     Raises InputError at once when the manifest as a whole cannot be read. Invalid rows are left out:
     they go to `problems` when that is given (the caller raises), else they are raised at the end, all
     together, the first 20 in detail. order "newest" and since are for folders, globs and buckets.
+    variables: the only columns that are used, beside those with a role; None = all. A format that can leaves
+    the others unread.
     """
     found = Problems() if problems is None else problems
     path = os.fspath(source)
     rows = _open(path, found, min(batch_rows, limit or batch_rows), order, since)
+    if variables is not None and rows.narrowed is not None and rows.names is not None:
+        rows = rows.narrowed(used(rows.names, columns or Columns(), variables))
     any_batch = False
     for batch in items.read(rows, columns or Columns(), found, limit):
         any_batch = True

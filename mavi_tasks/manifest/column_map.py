@@ -1,7 +1,7 @@
 """Which column holds what: found once for a table, or once for each set of keys of JSON lines."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final
@@ -12,6 +12,8 @@ from mavi_tasks.manifest.columns import Columns
 
 # Names that also mean the media, when the job names none and the manifest has exactly one of them.
 MEDIA_NAMES: Final = ("media", "image", "video", "url", "path")
+OF_MEDIA: Final = ("media_kind", "media_etag")  # columns that say more of the media
+_NAME_SHOWN: Final = 60  # characters of a column's name in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,18 @@ def layout(names: Sequence[str], columns: Columns, *, listing: bool = False) -> 
     )  # fmt: skip
 
 
+def used(names: tuple[str, ...], columns: Columns, variables: Collection[str]) -> tuple[str, ...]:
+    """The columns that have a role or are among the variables; all of them when a variable is not there.
+
+    So a message about that variable can name every column.
+    """
+    media = _media(names, columns, [])
+    if not set(variables) <= set(names) or media is None:
+        return names
+    roles = {names[index] for index in _numbered(names, media)} | {columns.id, columns.prompt, columns.truth}
+    return tuple(name for name in names if name in roles or name in variables or name in OF_MEDIA)
+
+
 def _media(names: Sequence[str], columns: Columns, problems: list[str]) -> str | None:
     if columns.media is None or columns.media in names:
         return columns.media
@@ -76,13 +90,15 @@ def _role(role: str, positions: dict[str, int], columns: Columns, problems: list
 def _near(name: str, names: Any) -> str:
     known = [n for n in names if n]
     near = nearest(name, known, 0.7)
-    listed = ", ".join(known[:30]) + (f" and {len(known) - 30} more" if len(known) > 30 else "")
+    listed = ", ".join(n[:_NAME_SHOWN] for n in known[:30]) + (
+        f" and {len(known) - 30} more" if len(known) > 30 else ""
+    )
     return f"{f'; did you mean {near}?' if near else ';'} the columns are {listed}"
 
 
 def _numbered(names: Sequence[str], media: str) -> tuple[int, ...]:
     """The media column, then media_2, media_3, ... in the order of their numbers."""
-    numbered = re.compile(re.escape(media) + r"_([2-9]|[1-9][0-9]+)")
+    numbered = re.compile(re.escape(media) + r"_([2-9]|[1-9][0-9]{1,5})")
     found = [(int(m[1]), index) for index, name in enumerate(names) if (m := numbered.fullmatch(name))]
     return (list(names).index(media), *(index for _, index in sorted(found)))
 

@@ -7,6 +7,7 @@ import orjson
 
 from mavi_tasks.common.key_set import Seen
 from mavi_tasks.errors import InputError
+from mavi_tasks.manifest.bounds import MAX_MEDIA, columns_problem
 from mavi_tasks.manifest.column_map import Layout, layout
 from mavi_tasks.manifest.columns import Columns
 from mavi_tasks.manifest.problems import SHOWN, Problems
@@ -16,7 +17,8 @@ from mavi_tasks.media.url_secrets import hidden
 from mavi_tasks.media.urls import shown
 
 MAX_ID_CHARS: Final = 1000
-_SHAPES: Final = 1000  # sets of keys of JSON lines that are remembered
+_SHAPED: Final = 100_000  # keys of JSON lines that are remembered, in all sets of them
+_MANY_COMMAS: Final = 10 * MAX_MEDIA  # a reference may hold some
 _COUNTED: Final = 100_000  # references whose repetitions are counted
 
 
@@ -48,12 +50,15 @@ class ItemBuilder:
         self._columns = columns
         self._problems = problems
         self._absolute = rows.base.absolute
+        # The names of a listing are below its folder, whatever they look like.
+        self._plain_url = (lambda _: None) if rows.base.trusted else PLAIN_URL
         self._place = f"{rows.name}:"
         self._seen = Seen()
         self._times: dict[str, int] = {}
         self._duplicates: dict[str, list[int]] = {}  # duplicate ids, with their later lines; the first few
         self._more_duplicates = 0
-        self._shapes: dict[tuple[str, ...], Layout] = {}
+        self._shapes: dict[tuple[str, ...], Layout | InputError] = {}
+        self._shaped = 0  # keys in all of them
         self._layout = self._of_table() if rows.names is not None else None
 
     def items(self, batch: Batch) -> list[Item]:
@@ -91,10 +96,21 @@ class ItemBuilder:
         names = tuple(row)
         found = self._shapes.get(names)
         if found is None:
-            found = layout(names, self._columns)
-            if len(self._shapes) < _SHAPES:
+            found = self._looked_at(names)
+            if self._shaped + len(names) <= _SHAPED:
                 self._shapes[names] = found
+                self._shaped += len(names)
+        if isinstance(found, InputError):
+            raise found
         return found
+
+    def _looked_at(self, names: tuple[str, ...]) -> Layout | InputError:
+        if wrong := columns_problem(len(names), max(map(len, names), default=0)):
+            return InputError(wrong)
+        try:
+            return layout(names, self._columns)
+        except InputError as problem:  # remembered, too: a million rows may have it
+            return problem
 
     def _build(self, lines: Sequence[int], rows: Sequence[Any]) -> tuple[list[Item], list[Layout]]:
         """The items of these rows, and the layout by which each was read."""
@@ -114,7 +130,7 @@ class ItemBuilder:
 
     def _item(self, table: Layout, row: Sequence[Any], line: int) -> Item:
         first = None if table.only_media is None else row[table.only_media]
-        if type(first) is str and PLAIN_URL(first):  # nearly every row; the rest is 3 times slower
+        if type(first) is str and self._plain_url(first):  # nearly every row; the rest is 3 times slower
             media: tuple[str, ...] = (first,)
         else:
             media, first = self._media(table, row)
@@ -135,6 +151,8 @@ class ItemBuilder:
         refs = [ref for index in table.media for ref in _references(row[index], table.media_name)]
         if not refs:
             raise _Wrong(f"{table.media_name} is empty")
+        if len(refs) > MAX_MEDIA:
+            raise _Wrong(f"{table.media_name} holds more than {MAX_MEDIA:,} media")
         return tuple(self._one(ref, table.media_name) for ref in refs), refs[0]
 
     def _one(self, ref: str, name: str) -> str:
@@ -217,6 +235,8 @@ def _references(value: Any, name: str) -> list[str]:
 
 
 def _json_list(text: str) -> list[str] | None:
+    if text.count(",") > _MANY_COMMAS:  # a list so long is not made
+        raise _Wrong(f"holds a list of more than {MAX_MEDIA:,} media")
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -251,7 +271,12 @@ def _truth(value: Any) -> str | None:
     """The expected answer as text; what is not text, as JSON."""
     if isinstance(value, str):
         return value.strip() or None
-    return None if value is None else orjson.dumps(value, default=str).decode()
+    if value is None:
+        return None
+    try:
+        return orjson.dumps(value, default=str).decode()
+    except orjson.JSONEncodeError as problem:  # too deep, or a whole number of more than 64 bits
+        raise _Wrong(f"the expected answer cannot be kept as JSON: {problem}") from None
 
 
 def _kind(value: Any) -> str:

@@ -1,15 +1,26 @@
-"""Manifests in Parquet: a row group at a time, lists of media as they are."""
+"""Manifests in Parquet: some rows at a time, lists of media as they are."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, Final
 
 from mavi_tasks.errors import InputError
+from mavi_tasks.manifest.bounds import BATCH_BYTES, MAX_ROW_BYTES, TOO_LONG, columns_problem
+from mavi_tasks.manifest.parquet_pages import Chunk, PageProblem, chunk_size, row_groups
 from mavi_tasks.manifest.problems import Problems
 from mavi_tasks.manifest.rows import Batch, Rows
 from mavi_tasks.manifest.source import Source
 
+MAX_PAGE_BYTES: Final = 128_000_000  # unpacked; writers make pages of about 1 MB
+MAX_BATCH_BYTES: Final = 128_000_000  # when every row held the longest value of each column
+# Of a column of lists or structs, in one row group, because a single row may hold all of them.
+MAX_LIST_VALUES: Final = 20_000_000
+MAX_LIST_BYTES: Final = 512_000_000
+
 _BUFFER: Final = 1 << 20
+_UNREADABLE: Final = object()
 
 
 def read_parquet(source: Source, problems: Problems, batch_rows: int) -> Rows:
@@ -18,11 +29,17 @@ def read_parquet(source: Source, problems: Problems, batch_rows: int) -> Rows:
 
     with source.binary() as file:
         schema = _open(source, file).schema_arrow
-    duplicates = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if wrong := columns_problem(len(schema.names), max(map(len, schema.names), default=0)):
+        raise InputError(f"{source.name}: {wrong}")
+    duplicates = sorted(name for name, times in Counter(schema.names).items() if times > 1)
     if duplicates:
         raise InputError(f"{source.name}: duplicate column {', '.join(duplicates)}; give each its own name")
-    names = tuple(field.name for field in schema if not _is_bytes(pa, field.type))
-    return Rows(names, partial(_batches, source, batch_rows, names), source.base, source.name)
+
+    def of(names: tuple[str, ...]) -> Rows:
+        batches = partial(_batches, source, problems, batch_rows, names)
+        return Rows(names, batches, source.base, source.name, narrowed=of)
+
+    return of(tuple(field.name for field in schema if not _is_bytes(pa, field.type)))
 
 
 def _open(source: Source, file: Any) -> Any:
@@ -31,26 +48,94 @@ def _open(source: Source, file: Any) -> Any:
 
     try:
         return pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
-    except pa.ArrowInvalid as problem:
-        raise InputError(
-            f"{source.name}: is not a complete Parquet file: {str(problem).splitlines()[0]}"
-        ) from problem
+    except (pa.ArrowException, OSError, ValueError) as problem:
+        raise InputError(f"{source.name}: is not a complete Parquet file: {_line(problem)}") from problem
 
 
-def _batches(source: Source, batch_rows: int, names: tuple[str, ...]) -> Iterator[Batch]:
+def _batches(source: Source, problems: Problems, batch_rows: int, names: tuple[str, ...]) -> Iterator[Batch]:
     import pyarrow as pa
 
     with source.binary() as file:
-        row = 0
+        table, row = _open(source, file), 0
+        lines, rows, size = [], list[tuple[Any, ...]](), 0
         try:
-            for batch in _open(source, file).iter_batches(batch_rows, columns=list(names), use_threads=False):
-                by_name = {field.name: batch.column(index) for index, field in enumerate(batch.schema)}
-                columns = [_plain(pa, by_name[name]).to_pylist() for name in names]
-                yield range(row + 1, row + 1 + batch.num_rows), list(zip(*columns, strict=True))
-                row += batch.num_rows
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as problem:
-            why = str(problem).splitlines()[0]
-            raise InputError(f"{source.name}: cannot be read after row {row}: {why}") from problem
+            for group, chunks in enumerate(row_groups(file)):
+                most = min(batch_rows, _rows_at_once(file, chunks, set(names)))
+                for batch in table.iter_batches(most, [group], columns=list(names), use_threads=False):
+                    some_lines, some = _rows(source, problems, batch, names, row + 1)
+                    lines.append(some_lines)
+                    rows += some
+                    row, size = row + batch.num_rows, size + batch.nbytes
+                    if len(rows) + most > batch_rows or size > BATCH_BYTES:
+                        yield list(chain.from_iterable(lines)), rows
+                        lines, rows, size = [], [], 0
+            if rows:
+                yield list(chain.from_iterable(lines)), rows
+        except PageProblem as problem:
+            raise InputError(f"{source.name}: {problem}") from None
+        except (pa.ArrowException, OSError, ValueError) as problem:
+            raise InputError(f"{source.name}: cannot be read after row {row}: {_line(problem)}") from problem
+
+
+def _rows_at_once(file: Any, chunks: Sequence[Chunk], names: set[str]) -> int:
+    """How many rows of a row group fit in memory, whatever they unpack to. Raises PageProblem."""
+    row_bytes = 1
+    for chunk in chunks:
+        name, *below = chunk.path
+        if name not in names:
+            continue
+        size = chunk_size(file, chunk, MAX_PAGE_BYTES)
+        if size.longest_bytes > MAX_ROW_BYTES:
+            raise PageProblem(f"column {name} may have a value that {TOO_LONG}")
+        most = size.bytes + size.values * size.longest_bytes
+        if below and (size.values > MAX_LIST_VALUES or most > MAX_LIST_BYTES):  # all may lie in one row
+            raise PageProblem(
+                f"column {name} has {size.values:,} values of up to {size.longest_bytes:,} bytes in one row "
+                f"group; at most {MAX_LIST_VALUES:,} and {MAX_LIST_BYTES:,} bytes are read: "
+                "write smaller row groups"
+            )
+        row_bytes += size.longest_bytes
+    return max(1, MAX_BATCH_BYTES // row_bytes)
+
+
+def _rows(source: Source, problems: Problems, batch: Any, names: Sequence[str], first: int) -> Batch:
+    """The rows of a batch; those with a value that Python does not have go to the problems."""
+    import pyarrow as pa
+
+    by_name = {field.name: batch.column(index) for index, field in enumerate(batch.schema)}
+    columns: list[list[Any]] = []
+    bad: dict[int, str] = {}
+    for name in names:
+        values, unreadable = _values(_plain(pa, by_name[name]))
+        columns.append(values)
+        bad |= dict.fromkeys(unreadable, name)
+    rows = list(zip(*columns, strict=True)) if columns else [()] * batch.num_rows
+    lines = range(first, first + batch.num_rows)
+    if not bad:
+        return lines, rows
+    for index, name in sorted(bad.items()):
+        problems.add(
+            f"{source.name}:{lines[index]}: {name} is a date or a time that cannot be read "
+            f"({by_name[name].type}, year 1 to 9999)"
+        )
+    kept = [index for index in range(batch.num_rows) if index not in bad]
+    return [lines[index] for index in kept], [rows[index] for index in kept]
+
+
+def _values(column: Any) -> tuple[list[Any], list[int]]:
+    """The values as Python has them, and where it has none: a date before year 1, an unknown time zone."""
+    try:
+        return column.to_pylist(), []
+    except (ValueError, OverflowError, KeyError):  # an unknown time zone is a KeyError
+        values = [_value(scalar) for scalar in column]
+        return values, [index for index, value in enumerate(values) if value is _UNREADABLE]
+
+
+def _value(scalar: Any) -> Any:
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError, KeyError):
+        return _UNREADABLE
 
 
 def _is_bytes(pa: Any, kind: Any) -> bool:
@@ -69,3 +154,7 @@ def _plain(pa: Any, column: Any) -> Any:
     if pa.types.is_duration(column.type) and column.type.unit == "ns":
         return column.cast(pa.duration("us"), safe=False)
     return column
+
+
+def _line(problem: Exception) -> str:
+    return (str(problem).splitlines() or [type(problem).__name__])[0][:200]

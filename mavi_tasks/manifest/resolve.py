@@ -36,7 +36,12 @@ class Base:
     trusted: bool = False
 
     def absolute(self, ref: str) -> str:
-        """The reference as an absolute path, URL or data URL. Raises BadReference."""
+        """The reference as an absolute path, URL or data URL. Raises BadReference.
+
+        A manifest from elsewhere never names a file of this machine: its content would be sent to a model.
+        """
+        if self.trusted:  # a name below the folder, whatever it looks like
+            return self.folder + ref if self.remote else os.path.join(self.folder, ref)
         if PLAIN_URL(ref):
             return ref
         scheme = scheme_of(ref)
@@ -50,6 +55,8 @@ class Base:
         if scheme == "data":
             return _data_url(ref)
         if scheme == "file":
+            if self.remote:
+                raise BadReference("is a file of this machine, which a remote manifest must not name")
             return self._local(_path_of_file_url(ref))
         if scheme not in ("http", "https", "s3", "gs"):
             raise BadReference(WANTED)
@@ -61,16 +68,20 @@ class Base:
         return ref
 
     def _joined(self, ref: str) -> str:
-        if self.folder.startswith("http"):
-            return urljoin(self.folder, ref)
-        return self.folder + ref.removeprefix("./")
+        if not self.folder.startswith("http"):
+            return self.folder + ref.removeprefix("./")
+        try:
+            joined = urljoin(self.folder, ref)
+        except ValueError:
+            raise BadReference("is not a valid URL") from None
+        if not joined.startswith(("https://", "http://")):  # urljoin ignores what hides a scheme, as tabs
+            raise BadReference(WANTED)
+        return joined
 
     def _local(self, ref: str) -> str:
         path = os.path.join(self.folder, ref)
         if "./" in ref or ref.startswith("~"):
             path = os.path.normpath(os.path.join(self.folder, os.path.expanduser(ref)))
-        if self.trusted:
-            return path
         try:
             mode = os.stat(path).st_mode
         except (OSError, ValueError) as problem:

@@ -16,6 +16,7 @@ class Rows:
 
     listing: the rows are nothing but media, so that `columns.media` does not apply.
     numbered: rows have line numbers; else a message names their media.
+    narrowed: the same rows with only these columns, the others unread; None = the format reads them all.
     """
 
     names: tuple[str, ...] | None
@@ -24,3 +25,4 @@ class Rows:
     name: str
     listing: bool = False
     numbered: bool = True
+    narrowed: "Callable[[tuple[str, ...]], Rows] | None" = None

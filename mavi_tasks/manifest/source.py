@@ -1,5 +1,6 @@
 """Opens a manifest: a file, packed with gzip or not, on this machine, s3, gs or https."""
 
+import codecs
 import gzip
 import io
 import zlib
@@ -10,6 +11,7 @@ from typing import Any, BinaryIO, Final, TextIO, cast
 
 from mavi_tasks.common.regular_file import open_binary
 from mavi_tasks.errors import InputError
+from mavi_tasks.manifest.bounds import MAX_ROW_BYTES
 from mavi_tasks.manifest.resolve import Base
 from mavi_tasks.media.urls import shown
 
@@ -44,13 +46,16 @@ class Source:
             yield cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if self.packed else raw
 
     @contextmanager
-    def text(self) -> Iterator[TextIO]:
-        """The text of a UTF-8 file, line ends untouched. Raises InputError naming the line and the byte."""
+    def text(self) -> "Iterator[tuple[TextIO, Intake]]":
+        """The text of a UTF-8 file, line ends untouched, and the count of its bytes.
+
+        Raises InputError naming the line and the byte. Reading raises RowTooLong.
+        """
         with self.binary() as raw:
-            guard = io.BufferedReader(_Guard(raw), _BUFFER)
-            text = io.TextIOWrapper(guard, encoding="utf-8-sig", newline="")
+            intake = Intake(raw)
+            text = io.TextIOWrapper(io.BufferedReader(intake, _BUFFER), encoding="utf-8-sig", newline="")
             try:
-                yield text
+                yield text, intake
             except UnicodeDecodeError:
                 raise InputError(self._bad_byte()) from None
             except _BadBytes as problem:
@@ -66,12 +71,16 @@ class Source:
         )
 
     def _bad_byte(self) -> str:
+        """Where the first byte is that is not UTF-8; the file is read again, in pieces."""
+        decoder, lines = codecs.getincrementaldecoder("utf-8")(), 1
         with self.binary() as raw:
-            for number, line in enumerate(raw, 1):
+            while data := raw.read(_BUFFER):
                 try:
-                    line.decode()
+                    decoder.decode(data)
                 except UnicodeDecodeError as problem:
-                    return self.not_utf8(number, line[problem.start])
+                    line = lines + problem.object.count(b"\n", 0, problem.start)
+                    return self.not_utf8(line, problem.object[problem.start])
+                lines += data.count(b"\n")
         return f"{self.name}: is not UTF-8; save it as UTF-8"
 
     @contextmanager
@@ -103,26 +112,38 @@ class _BadBytes(Exception):
     """Bytes that no text manifest holds; `str()` reads after the file's name."""
 
 
-class _Guard(io.RawIOBase):
-    """Passes bytes on, and refuses UTF-16 and NUL bytes, which the csv module would take for text."""
+class RowTooLong(Exception):
+    """A row of text that is longer than MAX_ROW_BYTES; the reader knows on which line it begins."""
+
+
+class Intake(io.RawIOBase):
+    """Passes bytes on and counts them; refuses UTF-16 and NUL bytes, which the csv module takes for text.
+
+    The reader sets `row_start` to `total` after each row: no row is read without end.
+    """
+
+    __slots__ = ("_lines", "_raw", "row_start", "total")
 
     def __init__(self, raw: BinaryIO) -> None:
+        self.total = 0
+        self.row_start = 0
         self._raw = raw
         self._lines = 1
-        self._first = True
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
+        if self.total - self.row_start > MAX_ROW_BYTES:
+            raise RowTooLong
         data = self._raw.read(len(buffer))
-        if self._first and data.startswith(_UTF16):
+        if not self.total and data.startswith(_UTF16):
             raise _BadBytes(": is UTF-16; convert it: iconv -f UTF-16 -t UTF-8, or save it as `CSV UTF-8`")
-        self._first = False
         if b"\0" in data:
             line = self._lines + data.count(b"\n", 0, data.index(b"\0"))
             raise _BadBytes(f":{line}: holds a NUL byte; the file is damaged, or not text")
         self._lines += data.count(b"\n")
+        self.total += len(data)
         buffer[: len(data)] = data
         return len(data)
 

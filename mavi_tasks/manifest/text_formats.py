@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, BinaryIO, Final
@@ -10,20 +11,30 @@ from typing import Any, BinaryIO, Final
 import orjson
 
 from mavi_tasks.errors import InputError
+from mavi_tasks.manifest.bounds import (
+    BATCH_BYTES,
+    MAX_DEPTH,
+    MAX_ROW_BYTES,
+    MAX_VALUES,
+    TOO_LONG,
+    columns_problem,
+    is_deeper,
+)
 from mavi_tasks.manifest.problems import Problems
 from mavi_tasks.manifest.rows import Batch, Rows
-from mavi_tasks.manifest.source import Source
+from mavi_tasks.manifest.source import RowTooLong, Source
 
-MAX_FIELD_CHARS: Final = 64_000_000  # a data: URL may be large; a quote that never closes is larger
-MAX_LINE_BYTES: Final = 128_000_000
-
+_LONG_LINE: Final = 1_000_000  # from here on, the values of a JSON line are counted before they are made
+_TOO_DEEP: Final = f"is nested more than {MAX_DEPTH} levels deep"
+_DEPTH_SAID: Final = ("failed to allocate memory", "depth limit exceeded")  # by orjson, after 1,000 levels
 _KEY: Final = re.compile(rb'"\s*:')
 _CONSTANT: Final = re.compile(r"-?(?:NaN|Infinity)\b")
 
 
 def read_csv(source: Source, problems: Problems, batch_rows: int, *, delimiter: str = ",") -> Rows:
     """Rows of a CSV file with a header; RFC 4180, so a quoted field may span lines."""
-    with source.text() as text:
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_ROW_BYTES))  # the row's bound is the field's, too
+    with source.text() as (text, _):
         names = _header(source, csv.reader(text, delimiter=delimiter, strict=True), delimiter)
     batches = partial(_csv_batches, source, problems, batch_rows, delimiter, names)
     return Rows(names, batches, source.base, source.name)
@@ -37,14 +48,18 @@ def _header(source: Source, reader: Any, delimiter: str) -> tuple[str, ...]:
         row = next((row for row in reader if row), None)
     except csv.Error as problem:
         raise InputError(f"{source.name}:1: the header cannot be read: {problem}") from None
+    except RowTooLong:
+        raise InputError(f"{source.name}:1: the header {TOO_LONG}") from None
     if row is None:
         raise InputError(f"{source.name}: is empty; its first line must name the columns")
+    if wrong := columns_problem(len(row), max(map(len, row))):
+        raise InputError(f"{source.name}:1: the header {wrong}")
     names = tuple(name.strip() for name in row)
     if len(names) == 1 and (other := next((sign for sign in ";\t|," if sign in names[0]), None)):
         raise InputError(_other_delimiter(source, other, delimiter))
     if len(names) == 1 and "://" in names[0]:
         raise InputError(f"{source.name}: has no header; name it .txt if it is a list of media")
-    duplicates = sorted({name for name in names if name and names.count(name) > 1})
+    duplicates = sorted(name for name, times in Counter(names).items() if name and times > 1)
     if duplicates:
         raise InputError(f"{source.name}:1: duplicate column {', '.join(duplicates)}; give each its own name")
     return names
@@ -60,31 +75,40 @@ def _other_delimiter(source: Source, found: str, wanted: str) -> str:
 def _csv_batches(
     source: Source, problems: Problems, batch_rows: int, delimiter: str, names: tuple[str, ...]
 ) -> Iterator[Batch]:
-    csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD_CHARS))
-    with source.text() as text:
+    with source.text() as (text, intake):
         reader = csv.reader(text, delimiter=delimiter, strict=True)
         next(row for row in reader if row)
         width, lines, rows = len(names), list[int](), list[list[str]]()
         line = reader.line_num + 1  # where the row begins; a quoted field may end lines later
+        full = intake.total + BATCH_BYTES
         ended = False
         while not ended:
             try:
                 for row in reader:
+                    total = intake.row_start = intake.total
                     if len(row) == width:
                         lines.append(line)
                         rows.append(row)
-                        if len(rows) == batch_rows:
+                        if total > full or len(rows) == batch_rows:
                             yield lines, rows
-                            lines, rows = [], []
+                            lines, rows, full = [], [], total + BATCH_BYTES
                     elif row:
                         problems.add(_ragged(source, line, row, names))
                     line = reader.line_num + 1
                 ended = True
             except csv.Error as problem:  # the reader goes on with the next line
+                if "field larger" in str(problem):
+                    raise InputError(_too_long(source, line, reader.line_num)) from None
                 problems.add(_csv_problem(source, line, reader.line_num, str(problem)))
                 line = reader.line_num + 1
+            except RowTooLong:
+                raise InputError(_too_long(source, line, reader.line_num)) from None
         if rows:
             yield lines, rows
+
+
+def _too_long(source: Source, line: int, last: int) -> str:
+    return f"{source.name}:{line}: {TOO_LONG}" + ("; is a quote never closed?" if last > line else "")
 
 
 def _ragged(source: Source, line: int, row: list[str], names: tuple[str, ...]) -> str:
@@ -93,9 +117,7 @@ def _ragged(source: Source, line: int, row: list[str], names: tuple[str, ...]) -
 
 
 def _csv_problem(source: Source, line: int, last: int, problem: str) -> str:
-    if "field larger" in problem:
-        why = f"a field has more than {MAX_FIELD_CHARS:,} characters; is a quote never closed?"
-    elif "unexpected end" in problem:
+    if "unexpected end" in problem:
         why = f'a quote (") is opened and never closed, up to the end in line {last}'
     elif "expected after" in problem:
         why = 'there is text after a closing quote; write a quote inside a quoted field twice ("")'
@@ -112,17 +134,22 @@ def read_txt(source: Source, problems: Problems, batch_rows: int) -> Rows:
 
 
 def _txt_batches(source: Source, batch_rows: int) -> Iterator[Batch]:
-    lines, rows = list[int](), list[tuple[str]]()
-    with source.text() as text:
-        for number, line in enumerate(text, 1):
-            ref = line.strip()
-            if not ref or ref.startswith("#"):
-                continue
-            lines.append(number)
-            rows.append((ref,))
-            if len(rows) == batch_rows:
-                yield lines, rows
-                lines, rows = [], []
+    lines, rows, number = list[int](), list[tuple[str]](), 0
+    with source.text() as (text, intake):
+        full = intake.total + BATCH_BYTES
+        try:
+            for number, line in enumerate(text, 1):
+                total = intake.row_start = intake.total
+                ref = line.strip()
+                if not ref or ref.startswith("#"):
+                    continue
+                lines.append(number)
+                rows.append((ref,))
+                if total > full or len(rows) == batch_rows:
+                    yield lines, rows
+                    lines, rows, full = [], [], total + BATCH_BYTES
+        except RowTooLong:
+            raise InputError(f"{source.name}:{number + 1}: {TOO_LONG}") from None
     if rows:
         yield lines, rows
 
@@ -133,7 +160,7 @@ def read_jsonl(source: Source, problems: Problems, batch_rows: int) -> Rows:
 
 
 def _json_batches(source: Source, problems: Problems, batch_rows: int) -> Iterator[Batch]:
-    lines, rows = list[int](), list[dict[str, Any]]()
+    lines, rows, size = list[int](), list[dict[str, Any]](), 0
     with source.binary() as file:
         for number, raw in enumerate(_lines(source, file), 1):
             line = raw.strip()
@@ -144,43 +171,62 @@ def _json_batches(source: Source, problems: Problems, batch_rows: int) -> Iterat
                 continue
             lines.append(number)
             rows.append(row)
-            if len(rows) == batch_rows:
+            size += len(line)
+            if len(rows) == batch_rows or size > BATCH_BYTES:
                 yield lines, rows
-                lines, rows = [], []
+                lines, rows, size = [], [], 0
     if rows:
         yield lines, rows
 
 
 def _lines(source: Source, file: BinaryIO) -> Iterator[bytes]:
-    first = file.readline(MAX_LINE_BYTES).removeprefix(b"\xef\xbb\xbf")
-    if first.startswith((b"\xff\xfe", b"\xfe\xff")):
+    for number, line in enumerate(iter(partial(file.readline, MAX_ROW_BYTES + 1), b""), 1):
+        if len(line) > MAX_ROW_BYTES:
+            raise InputError(f"{source.name}:{number}: {TOO_LONG}")
+        yield line if number > 1 else _first_line(source, line)
+
+
+def _first_line(source: Source, line: bytes) -> bytes:
+    if line.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise InputError(f"{source.name}: is UTF-16; convert it: iconv -f UTF-16 -t UTF-8")
+    first = line.removeprefix(b"\xef\xbb\xbf")
     if first.lstrip().startswith(b"["):
         raise InputError(
             f"{source.name}: is a JSON array; write one object per line: "
             f"jq -c '.[]' {source.name} > lines.jsonl"
         )
-    yield first
-    for number, line in enumerate(iter(partial(file.readline, MAX_LINE_BYTES), b""), 2):
-        if len(line) == MAX_LINE_BYTES:
-            raise InputError(f"{source.name}:{number}: is longer than {MAX_LINE_BYTES:,} bytes")
-        yield line
+    return first
 
 
 def _object(source: Source, problems: Problems, number: int, line: bytes) -> dict[str, Any] | None:
+    if len(line) > _LONG_LINE and sum(map(line.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        problems.add(f"{source.name}:{number}: holds more than {MAX_VALUES:,} values")
+        return None
+    nested = line.count(b"[") + line.count(b"{") > MAX_DEPTH  # perhaps: it may be text
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError as problem:
-        problems.add(_json_problem(source, number, line, problem))
+        problems.add(_json_problem(source, number, line, problem, nested))
         return None
     if not isinstance(row, dict):
-        problems.add(f"{source.name}:{number}: is not a JSON object: {line[:60].decode()!r}")
+        problems.add(f"{source.name}:{number}: is not a JSON object: {line[:60].decode('utf-8', 'ignore')!r}")
+        return None
+    if nested and is_deeper(row):
+        problems.add(f"{source.name}:{number}: {_TOO_DEEP}")
         return None
     # As many keys as `":` in the line: no key is repeated. Else look closer, which is 5 times slower.
-    if len(_KEY.findall(line)) != len(row) and (key := _duplicate_key(line)):
-        problems.add(f"{source.name}:{number}: duplicate key {key!r}")
+    signs = len(_KEY.findall(line))
+    if signs != len(row) and signs != _keys(row) and (key := _duplicate_key(line)) is not None:
+        problems.add(f"{source.name}:{number}: duplicate key {key[:60]!r}")
         return None
     return row
+
+
+def _keys(value: Any) -> int:
+    """How many keys the objects in a value have, all together."""
+    if isinstance(value, list):
+        return sum([_keys(part) for part in value if isinstance(part, dict | list)])
+    return len(value) + sum([_keys(part) for part in value.values() if isinstance(part, dict | list)])
 
 
 def _duplicate_key(line: bytes) -> str | None:
@@ -189,13 +235,20 @@ def _duplicate_key(line: bytes) -> str | None:
     def look(pairs: list[tuple[str, Any]]) -> None:
         keys = [key for key, _ in pairs]
         if len(set(keys)) < len(keys):
-            duplicates.append(next(key for key in keys if keys.count(key) > 1))
+            duplicates.append(Counter(keys).most_common(1)[0][0])
 
-    json.loads(line, object_pairs_hook=look)
+    # int() would refuse 5,000 digits
+    json.loads(line, object_pairs_hook=look, parse_int=_nothing, parse_float=_nothing)
     return duplicates[-1] if duplicates else None
 
 
-def _json_problem(source: Source, number: int, line: bytes, problem: orjson.JSONDecodeError) -> str:
+def _nothing(_: str) -> None:
+    return None
+
+
+def _json_problem(
+    source: Source, number: int, line: bytes, problem: orjson.JSONDecodeError, nested: bool
+) -> str:
     try:
         text = line.decode()
     except UnicodeDecodeError as bad:
@@ -205,5 +258,7 @@ def _json_problem(source: Source, number: int, line: bytes, problem: orjson.JSON
         return f"{source.name}:{number}: NaN and Infinity are not JSON; write null"
     if "\0" in text:
         return f"{source.name}:{number}: holds a NUL byte; the file is damaged, or not text"
+    if nested and problem.msg.startswith(_DEPTH_SAID):
+        return f"{source.name}:{number}: {_TOO_DEEP}"
     what = problem.msg.partition(": line")[0]
     return f"{source.name}:{number}: is not valid JSON at column {problem.colno}: {what}"

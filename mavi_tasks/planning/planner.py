@@ -131,6 +131,7 @@ class _Planner:
             problems=self._problems,
             order=job.order,
             since=job.since_at(datetime.now(UTC)),
+            variables=self._prompts.used,
         )
 
     def _take(self, batch: Sequence[Item], identifier: "_Identifier") -> None:

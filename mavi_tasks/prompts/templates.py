@@ -45,10 +45,14 @@ _View = Callable[[Item, MediaView], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class _Prompt:
-    """One compiled prompt. needed: the columns without which it cannot be rendered."""
+    """One compiled prompt. needed: the columns without which it cannot be rendered.
+
+    used: the columns that it may look at; None = all of them, by `row`.
+    """
 
     name: str
     needed: frozenset[str]
+    used: frozenset[str] | None
     constant: str | None
     render: Callable[[Item, MediaView], str]
 
@@ -80,6 +84,12 @@ class Prompts:
     def needed(self) -> frozenset[str]:
         """The columns that the templates need, beside what every item has."""
         return frozenset().union(*(one.needed for one in self._prompts))
+
+    @property
+    def used(self) -> frozenset[str] | None:
+        """The columns that the templates may look at, beside what every item has; None = any of them."""
+        each = [one.used for one in self._prompts]
+        return None if None in each else frozenset().union(*(names for names in each if names is not None))
 
     def render(self, item: Item, media: MediaView) -> list[tuple[str, str]]:
         """The prompts of one item: (prompt_id, text). An item's own prompt takes the place of the templates.
@@ -178,13 +188,16 @@ def _environment() -> Sandbox:
 
 def _compiled(name: str, source: str, alias: str) -> _Prompt:
     template, tree = _environment().template(source, name)
-    needed = meta.find_undeclared_variables(tree) - _OWN - {alias} - _environment().globals.keys()
+    names = meta.find_undeclared_variables(tree)
+    needed = names - _OWN - {alias} - _environment().globals.keys()
+    used = None if "row" in names else frozenset(needed)
     parts = _parts(tree)
     if parts is None:
-        return _Prompt(name, frozenset(needed - _guarded(tree)), None, _by_jinja(template, alias))
+        return _Prompt(name, frozenset(needed - _guarded(tree)), used, None, _by_jinja(template, alias))
     if all(isinstance(part, str) for part in parts):
-        return _Prompt(name, frozenset(), "".join(map(str, parts)), _by_jinja(template, alias))
-    return _Prompt(name, frozenset(needed), None, _by_parts(parts, alias))
+        constant = "".join(map(str, parts))
+        return _Prompt(name, frozenset(), frozenset(), constant, _by_jinja(template, alias))
+    return _Prompt(name, frozenset(needed), used, None, _by_parts(parts, alias))
 
 
 def _guarded(tree: nodes.Template) -> set[str]:

@@ -20,7 +20,7 @@ from mavi_tasks.providers.base import (
     Usage,
     WireOptions,
 )
-from mavi_tasks.providers.registry import FAMILIES, KNOWN_PARAMS, family_of, nearest_model, split
+from mavi_tasks.providers.registry import FAMILIES, KNOWN_PARAMS, family_of, is_known, nearest_model, split
 
 __all__ = [
     "CHAT_PATH",
@@ -35,6 +35,7 @@ __all__ = [
     "Usage",
     "WireOptions",
     "family_of",
+    "is_known",
     "nearest_model",
     "split",
 ]  # fmt: skip

@@ -56,6 +56,12 @@ def nearest_model(model: str) -> str | None:
     return known[near] if near else None
 
 
+def is_known(model: str) -> bool:
+    """Whether we know a model of this name, or know no model of its family (servers of one's own)."""
+    family = model.partition(":")[0]
+    return model in _known_models() or not any(name.startswith(f"{family}:") for name in _known_models())
+
+
 def _like(model: str) -> str:
     near = nearest_model(model)
     return f", for example {near!r}" if near else ""

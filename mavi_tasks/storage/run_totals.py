@@ -23,6 +23,7 @@ class AttemptTotals:
     cost_pico: int = 0
     exposure_pico: int = 0
     in_doubt: int = 0
+    unpriced: int = 0  # answered, without a known price
 
 
 def attempt_totals(attempts: pads.Dataset) -> AttemptTotals:
@@ -32,7 +33,15 @@ def attempt_totals(attempts: pads.Dataset) -> AttemptTotals:
         found.cost_pico += pico_sum(batch["cost_usd"])
         found.exposure_pico += pico_sum(batch["exposure_usd"])
         found.in_doubt += pc.sum(pc.equal(_strings(batch["outcome"]), AttemptOutcome.IN_DOUBT)).as_py() or 0
+        found.unpriced += _unpriced(batch)
     return found
+
+
+def _unpriced(attempts: pa.RecordBatch) -> int:
+    """How many were answered at a cost that has no known bound, because their model has no price."""
+    answered = pc.equal(_strings(attempts["outcome"]), AttemptOutcome.ANSWERED)
+    unknown = pc.and_(pc.is_null(attempts["cost_usd"]), pc.is_null(attempts["exposure_usd"]))
+    return pc.sum(pc.and_(answered, unknown)).as_py() or 0
 
 
 def all_counters(root: Path, run_id: str) -> dict[str, ModelCounters]:
@@ -49,15 +58,19 @@ def spent_pico(root: Path, writer: str) -> int:
     return found.cost_pico + found.exposure_pico
 
 
-def run_row_totals(root: Path, run_id: str) -> dict[str, int]:
-    """What one run's parts hold, as values of its row: rows by status, and money in pico-dollars."""
+def run_row_totals(root: Path, run_id: str) -> dict[str, int | None]:
+    """What one run's parts hold, as values of its row: rows by status, and money in pico-dollars.
+
+    Its cost is None, not known, when an answer has no price.
+    """
     found = all_counters(root, run_id).values()
     names = (*ResultStatus, "cost_pico", "exposure_pico")
-    return {name: sum(getattr(counters, name) for counters in found) for name in names}
+    totals: dict[str, int | None] = {name: sum(getattr(one, name) for one in found) for name in names}
+    return totals | {"cost_pico": None} if any(one.unpriced for one in found) else totals
 
 
 def _add_results(found: dict[str, ModelCounters], root: Path, run_id: str) -> None:
-    columns = ["model", "status", "latency_s", "extra", "cost_usd", "error_code", "error_message"]
+    columns = ["model", "status", "latency_s", "extra", "error_code", "error_message"]
     for batch in _mine(root, "results", run_id, columns):
         model = _strings(batch["model"])
         for name in pc.unique(model).to_pylist():
@@ -72,7 +85,6 @@ def _add_answers(counters: ModelCounters, rows: pa.RecordBatch) -> None:
     paid = rows.filter(pc.is_in(status, value_set=pa.array(sorted(PAID))))
     for latency_s in paid["latency_s"].drop_null().to_pylist():
         counters.latencies.add(latency_s)
-    counters.unpriced += paid["cost_usd"].null_count
     counters.truncated += (
         pc.sum(pc.match_substring(rows["extra"].cast("string"), '"truncated":true')).as_py() or 0
     )
@@ -101,6 +113,7 @@ def _add_attempts(found: dict[str, ModelCounters], root: Path, run_id: str) -> N
             counters.output_tokens += pc.sum(rows["output_tokens"]).as_py() or 0
             counters.cost_pico += pico_sum(rows["cost_usd"])
             counters.exposure_pico += pico_sum(rows["exposure_usd"])
+            counters.unpriced += _unpriced(rows)
 
 
 def _mine(root: Path, table: str, run_id: str, columns: list[str]) -> Any:

@@ -26,6 +26,7 @@ class Status:
     in_doubt: int = 0
     in_flight: int = 0
     cost_pico: int = 0
+    unpriced: int = 0  # answered attempts without a known price; cost_pico is what the others cost
     exposure_pico: int = 0
     answers_pico: int = (
         0  # what the attempts that gave the rows of results cost; the rest of cost_pico is waste
@@ -39,7 +40,9 @@ class Status:
             **{name: self.statuses[name] for name in ResultStatus},
             "in_doubt": self.in_doubt,
             "in_flight": self.in_flight,
-            "cost_usd": exact_text(self.cost_pico),
+            "cost_usd": None if self.unpriced else exact_text(self.cost_pico),
+            "known_cost_usd": exact_text(self.cost_pico),
+            "unpriced": self.unpriced,
             "exposure_usd": exact_text(self.exposure_pico),
             "results_usd": exact_text(self.answers_pico),
             "waste_usd": exact_text(self.cost_pico - self.answers_pico),
@@ -88,6 +91,7 @@ def _add_attempts(root: Path, found: Status, counted: Collection[str]) -> None:
     found.cost_pico += totals.cost_pico
     found.exposure_pico += totals.exposure_pico
     found.in_doubt += totals.in_doubt
+    found.unpriced += totals.unpriced
 
 
 def _add_journal(root: Path, found: Status, latest: dict[str, tuple[int, int, str]]) -> set[str]:
@@ -123,6 +127,11 @@ def _add_outcome(
         found.cost_pico += attempt.cost_pico or 0
         found.exposure_pico += attempt.exposure_pico or 0
         found.in_doubt += attempt.outcome == AttemptOutcome.IN_DOUBT
+        found.unpriced += (
+            attempt.outcome == AttemptOutcome.ANSWERED
+            and attempt.cost_pico is None
+            and attempt.exposure_pico is None
+        )
     if result is not None:
         found.answers_pico += result.cost_pico or 0
         _keep_latest(latest, result.request_key, plausible_us(result.finished_at or 0), result.status)

@@ -11,7 +11,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from mavi_tasks.errors import InputError, StorageError
-from mavi_tasks.schema import LABEL_KEYS, RESULTS, TABLES
+from mavi_tasks.schema import LABEL_KEYS, RESULTS, TABLES, ResultStatus
 from mavi_tasks.storage import parts, segments
 from mavi_tasks.storage.recency import RANK, plausible_us
 from mavi_tasks.storage.s3 import mirror_of
@@ -75,6 +75,18 @@ def latest(root: Path, columns: Sequence[str] | None = None) -> pa.Table:
     _, last = np.unique(keys[::-1], return_index=True)
     chosen = np.sort(order[len(order) - 1 - last])
     return table.take(pa.array(chosen))
+
+
+def first_answers(root: Path, run_id: str, count: int) -> list[dict[str, Any]]:
+    """Some answers that a run has published, for a first look: item_id, model and answer."""
+    answered = (pc.field("run_id") == run_id) & (pc.field("status") == ResultStatus.ANSWERED)
+    columns = ["item_id", "model", "answer"]
+    found: list[dict[str, Any]] = []
+    for batch in open_table(root, "results").to_batches(columns=columns, filter=answered, batch_readahead=0):
+        found += batch.slice(0, count - len(found)).to_pylist()
+        if len(found) >= count:
+            break
+    return found
 
 
 def unpublished(root: Path) -> Iterator[tuple[Mapping[str, Any], segments.Row]]:

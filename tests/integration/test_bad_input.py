@@ -68,7 +68,6 @@ def job_text(**fields):
 MANIFEST = ("run", "items.csv", "--model", MODEL, "--prompt", "What?", "--out", "out")
 COMMAND_LINES = {
     "no job": (("run",), ["JOB"]),
-    "no command": ((), ["COMMAND"]),
     "no such command": (("rum", "job.yaml"), ["rum"]),
     "no such option": ((*MANIFEST, "--modle", "x"), ["--modle"]),
     "no such file": (("run", "nowhere.csv", "--model", MODEL, "--prompt", "?"), ["nowhere.csv"]),
@@ -94,7 +93,8 @@ COMMAND_LINES = {
         ("run", "items.csv", "--model", MODEL, "--prompt", "{{ colour }}"), ["colour", "items.csv"],
     ),
     "unpriced with a budget": (
-        ("run", "items.csv", "--model", "gpt:gpt-99", "--prompt", "?", "--budget-usd", "1"),
+        ("run", "items.csv", "--model", "gpt:gpt-99", "--prompt", "?", "--budget-usd", "1",
+         "--allow-unknown-model"),
         ["gpt-99", "budget"],
     ),
     "status of no dataset": (("status", "nowhere"), ["nowhere"]),
@@ -322,19 +322,42 @@ def test_a_key_that_the_gateway_refuses_stops_the_run(call, gateway, monkeypatch
     assert "mine-is-another-key" not in done.err + done.out
 
 
-def test_a_model_without_a_price_runs_and_its_cost_is_unknown_not_zero(call, tmp_path, gateway):
-    done = call("plan", "items.csv", "--model", "gpt:gpt-99", "--prompt", "?", "--json")
+def test_an_unknown_model_is_not_sent_unless_told(call, gateway):
+    done = call("run", "items.csv", "--model", "gemini:gemini-2.5-flahs", "--prompt", "?")
+    refused(done, gateway, "no such model; did you mean gemini:gemini-2.5-flash?", "--allow-unknown-model")
+
+
+def test_a_model_without_a_price_runs_when_told_and_its_cost_is_unknown_not_zero(call, tmp_path, gateway):
+    asked = ("--model", "gpt:gpt-99", "--prompt", "?", "--allow-unknown-model")
+    done = call("plan", "items.csv", *asked, "--json")
     assert done.code == 0, done.err
     assert done.json["models"][0]["cost_usd"] is None
     assert "gpt-99" in done.err + done.out
+    assert "cost unknown" in done.err
+    assert "$" not in done.err
     body = json.dumps({"choices": [{"text": "a cat"}], "usage": {"input_tokens": 9, "output_tokens": 1}})
     with says(body.encode()) as base_url:
-        ran = call("run", quick_job(tmp_path, base_url, name="[/]", models=["gpt:gpt-99"]))
+        job = quick_job(tmp_path, base_url, name="[/]", models=["gpt:gpt-99"])
+        again = (job, "--out", "asked-again", "--json", "--allow-unknown-model")
+        assert call("run", job).code == 2
+        ran, told = call("run", job, "--allow-unknown-model"), call("run", *again)
     assert ran.code == 0, ran.err
     line = next(line for line in ran.out.splitlines() if "gpt:gpt-99" in line)
     assert "unknown" in line, ran.out
     assert "$" not in line
+    assert "Cost unknown in" in ran.out
     assert "[/]: finished" in ran.out  # a name is no markup
+    assert (told.json["cost_usd"], told.json["models"][0]["cost_usd"], told.json["unpriced"]) == (
+        None,
+        None,
+        2,
+    )
+    for command in ("status", "costs", "compare"):
+        shown = call(command, "asked-again").out
+        assert "unknown" in shown, shown
+        assert "$0.00 " not in shown
+    assert call("status", "asked-again", "--json").json["cost_usd"] is None
+    assert call("costs", "asked-again", "--json").json["total_usd"] is None
 
 
 def test_the_real_entry_says_the_same_without_a_traceback(tmp_path):

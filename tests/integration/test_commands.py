@@ -60,6 +60,59 @@ def test_a_plan_tells_cost_and_time_and_leaves_no_trace(job, capsys, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+def test_the_end_of_a_run_shows_answers_and_what_to_type_next(job, capsys, tmp_path):
+    out = str(tmp_path / "x y")
+    assert main(["run", str(job), "--out", out]) == 0
+    shown = capsys.readouterr().out
+    first = shown.partition("The first answers")[2].partition("Next:")[0].splitlines()
+    assert "simulated: no model looked at the media" in first[0] or "local classifier" in first[0]
+    assert len(first) == 1 + 3
+    assert all(" / " in line and ": " in line for line in first[1:])
+    for command in ("status", "compare", "costs"):
+        assert f"mavi {command} '{out}'" in shown
+    assert f"mavi export '{out}' --to answers.csv" in shown
+
+
+def test_a_run_that_answers_nothing_new_shows_no_answers(job, dataset, capsys):
+    assert main(["run", str(job)]) == 0
+    shown = capsys.readouterr().out
+    assert "first answers" not in shown
+    assert "Next: mavi status" in shown
+
+
+def test_mavi_alone_shows_its_help(capsys):
+    assert main([]) == 0
+    assert "COMMAND" in capsys.readouterr().out
+
+
+MISTYPED = {
+    ("pln", "job.yaml"): "did you mean plan?",
+    ("statsu", "out"): "did you mean status?",
+    (
+        "plan",
+        "job.yaml",
+        "--bugdet-usd",
+        "1",
+    ): "unrecognized arguments: --bugdet-usd 1; did you mean --budget-usd?",
+    ("run", "job.yaml", "--modle=x"): "did you mean --model?",
+    ("costs", "out", "--since", "october"): "'october' must be a date, such as 2026-11-22",
+    ("costs", "out", "--until", "2026-13-01"): "'2026-13-01' must be a date, such as 2026-11-22",
+}
+
+
+@pytest.mark.parametrize("argv", MISTYPED)
+def test_a_mistyped_command_flag_or_date_is_told_what_is_meant(argv, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(argv)
+    assert ended.value.code == 2
+    assert MISTYPED[argv] in capsys.readouterr().err
+
+
+def test_an_argument_that_is_no_text_is_told(capsys):
+    assert main(["plan", "job.yaml", "--prompt", "\udcff"]) == 2
+    assert "an argument that is not UTF-8" in capsys.readouterr().err
+
+
 def test_a_plan_of_a_finished_job_sends_nothing_and_costs_nothing(job, dataset, capsys):
     assert main(["plan", str(job), "--json"]) == 0
     plan = told(capsys)

@@ -192,7 +192,7 @@ mavi.data.then((cube) => {
     const cash = (amount) => mavi.el("td", { class: "num" + (allDigits ? " exact" : ""), title: exact(amount), data: { value: String(amount) }, text: money(amount) });
     const part = all.cost > 0n ? Number(sums.cost * 100000n / all.cost) / 1000 : null;
     return [
-      cash(sums.cost),
+      sums.unpriced && !sums.cost ? mavi.el("td", { class: "num", text: "cost unknown", data: { value: "–" } }) : cash(sums.cost),
       mavi.el("td", { class: "num", text: part === null ? "–" : part.toFixed(1) + "%", data: { value: part === null ? "–" : part } }),
       ...FIELDS.slice(1).map((name) => cash(sums[name])),
       mavi.el("td", { class: "num", text: plainCount(sums.calls), data: { value: sums.calls } }),

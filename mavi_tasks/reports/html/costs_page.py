@@ -10,7 +10,7 @@ from mavi_tasks.common import format
 from mavi_tasks.common.money import usd as dollars
 from mavi_tasks.costs import projection
 from mavi_tasks.costs.arrow_columns import zone_of
-from mavi_tasks.costs.cell import SLOT, Sums, add, empty, values
+from mavi_tasks.costs.cell import SLOT, SpendCell, Sums, add, empty, values
 from mavi_tasks.costs.cost_report import CostReport
 from mavi_tasks.costs.reconciliation import Reconciled
 from mavi_tasks.costs.repricing import Repriced
@@ -84,13 +84,20 @@ def rounded_usd(pico: int) -> str:
     return format.usd(dollars(pico))
 
 
+def spent_usd(cell: SpendCell) -> str:
+    """What a cell cost, as people read dollars; said to be unknown, or at least so much."""
+    return format.spent(dollars(cell.cost_pico), cell.unpriced_calls)
+
+
 def exact_usd(pico: int) -> str:
     """Whole pico-dollars to the last digit."""
     return f"{'−' if pico < 0 else ''}${dollars(abs(pico)):,f}"
 
 
 def _part(name: str, **known: object) -> Markup:
-    return fragment(f"costs/{name}.html", exact=exact_usd, pico=rounded_usd, calls=calls_text, **known)
+    return fragment(
+        f"costs/{name}.html", exact=exact_usd, pico=rounded_usd, spent=spent_usd, calls=calls_text, **known
+    )
 
 
 def calls_text(count: int) -> str:

@@ -1,6 +1,7 @@
 """The comparison on a terminal: verdict first, then the tables."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 
 from rich.console import Console
 from rich.text import Text
@@ -47,8 +48,8 @@ def _model(one: ModelScore, name: str) -> tuple[str, ...]:
         format.percent(best.value if best else None),
         _range(best),
         format.count(one.failed + one.invalid + one.skipped),
-        format.usd(one.cost_per_1000_usd),
-        format.usd(one.cost_per_correct_usd),
+        _cost(one, one.cost_per_1000_usd),
+        _cost(one, one.cost_per_correct_usd),
         format.seconds(one.latency_p50_s),
         format.seconds(one.latency_p95_s),
         "★" if one.pareto else "" if one.pareto is False else format.UNKNOWN,
@@ -152,3 +153,7 @@ def _changed(one: ModelDrift) -> tuple[str, ...]:
         format.usd(one.cost_after_usd),
         f"{format.seconds(one.latency_p50_before_s)} → {format.seconds(one.latency_p50_after_s)}",
     )
+
+
+def _cost(model: ModelScore, value: Decimal | None) -> str:
+    return "unknown" if value is None and model.cost_unknown else format.usd(value)

@@ -7,8 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mavi_tasks.common.format import UNKNOWN, count, percent, usd
-from mavi_tasks.common.money import exact_text
+from mavi_tasks.common.format import UNKNOWN, count, exact_usd, percent, spent, usd
 from mavi_tasks.common.money import usd as dollars
 from mavi_tasks.costs.cell import SpendCell
 from mavi_tasks.costs.cost_report import CostReport
@@ -23,9 +22,8 @@ def render_terminal(report: CostReport, console: Console) -> None:
     for note in report.notes:
         console.print(note, style="yellow", markup=False, highlight=False)
     kind = "Sandbox" if report.is_sandbox else "Spend"
-    console.print(
-        f"{kind} ${exact_text(report.total.cost_pico)}  ({report.total.calls:,} calls, days in {report.tz})"
-    )
+    total = spent(dollars(report.total.cost_pico), report.total.unpriced_calls, exact_usd)
+    console.print(f"{kind} {total}  ({report.total.calls:,} calls, days in {report.tz})")
     console.print(_bought(report.total))
     console.print(_groups_table(report))
     if len(report.groups) > SHOWN_ROWS:
@@ -55,15 +53,16 @@ def _groups_table(report: CostReport) -> Table:
     for group in sorted(shown, key=lambda g: g.keys):
         spend = group.spend
         money = (
-            spend.cost_pico,
             spend.useful_pico,
             spend.invalid_pico,
             spend.retried_pico,
             spend.exposure_pico,
         )
+        cost = spent(dollars(spend.cost_pico), spend.unpriced_calls)
         rates = (spend.fraction(spend.error_calls), spend.fraction(spend.throttled_calls))
         _row(
-            table, [*group.keys, *(usd(dollars(p)) for p in money), count(spend.calls), *map(percent, rates)]
+            table,
+            [*group.keys, cost, *(usd(dollars(p)) for p in money), count(spend.calls), *map(percent, rates)],
         )
     return table
 

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from mavi_tasks.common.counters import ModelCounters
-from mavi_tasks.common.format import all_digits, duration
+from mavi_tasks.common.format import duration, ledger_usd, spent
 from mavi_tasks.common.money import usd
 from mavi_tasks.common.screen import say
 from mavi_tasks.limits import ModelLimiter
@@ -57,7 +57,7 @@ class Progress:
         rate, left = self._pace(counters)
         return (
             f"{counters.model}: {counters.finished}/{counters.requests} done, {counters.failed} failed, "
-            f"{rate:.1f}/s, {_tokens(counters)} tokens, ${all_digits(usd(counters.cost_pico))}, "
+            f"{rate:.1f}/s, {_tokens(counters)} tokens, {_cost(counters)}, "
             f"{self._pausing(counters) or f'{left} left'}"
         )
 
@@ -87,7 +87,7 @@ class Progress:
                 f"{rate:.1f}/s",
                 in_flight,
                 _tokens(counters),
-                "$" + all_digits(usd(counters.cost_pico)),
+                _cost(counters),
                 (self._pausing(counters) or left)[:40],
             )
         return table
@@ -115,6 +115,10 @@ def reading(*, quiet: bool) -> "Iterator[Callable[[Plan], None]]":
             next_s = now + (REFRESH_S if status is not None else PLAIN_EVERY_S)
 
         yield show
+
+
+def _cost(counters: ModelCounters) -> str:
+    return spent(usd(counters.cost_pico), counters.unpriced, ledger_usd)
 
 
 def _tokens(counters: ModelCounters) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
@@ -10,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mavi_tasks.common.format import all_digits, duration
+from mavi_tasks.common.format import COST_UNKNOWN, all_digits, duration, ledger_usd, spent
 from mavi_tasks.common.money import usd
-from mavi_tasks.estimate import Interval
+from mavi_tasks.estimate import Estimate, Interval
 from mavi_tasks.execution.run_report import RunReport
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ WIDE: Final = 120  # columns of a terminal that has room for everything
 REFUSALS_LISTED: Final = 5
 ANSWER_CHARS: Final = 300
 ERRORS_SHOWN: Final = 5
+ANSWERS_SHOWN: Final = 3
 ERROR_HINTS: Final[Mapping[str, str]] = {
     "unreachable": "is the gateway up, and its base URL right?",
     "not_found": "is the base URL right? /vu/chat/completions or /iu/chat/completions is appended to it",
@@ -42,7 +44,7 @@ def show_plan(forecast: Forecast, console: Console, *, brief: bool = True) -> No
     more = f", {refused:,}{'+' if refused >= REFUSALS_SHOWN else ''} refused" if refused else ""
     line = f"{plan.items:,} items, {plan.requests:,} requests{before}{more}: {forecast.to_send:,} to send"
     if forecast.to_send:
-        line += f", about {_band(estimate.known_cost_usd)} in {_seconds_band(estimate.wall_s)}"
+        line += f", {_cost(estimate)} in {_seconds_band(estimate.wall_s)}"
     console.print(Text(line))
     if not brief:
         console.print(_plan_table(forecast))
@@ -87,6 +89,15 @@ def _band(band: Interval[Decimal]) -> str:
     return f"${band.p50:.4f} (${band.p10:.4f} to ${band.p90:.4f})"
 
 
+def _cost(estimate: Estimate) -> str:
+    """What a plan may cost; said to be unknown where a model has no price."""
+    if not estimate.unpriced:
+        return f"about {_band(estimate.known_cost_usd)}"
+    if not estimate.known_cost_usd.p90:
+        return COST_UNKNOWN
+    return f"at least {_band(estimate.known_cost_usd)} (cost unknown: {', '.join(estimate.unpriced)})"
+
+
 def _seconds_band(band: Interval[float]) -> str:
     return f"{duration(band.p50)} ({duration(band.p10)} to {duration(band.p90)})"
 
@@ -121,7 +132,7 @@ def show_report(report: RunReport, console: Console) -> None:
             str(m.failed + m.invalid),
             str(m.skipped),
             str(m.unsent),
-            "unknown" if m.unpriced and not Decimal(m.cost_usd) else "$" + all_digits(Decimal(m.cost_usd)),
+            spent(Decimal(m.known_cost_usd), m.unpriced, ledger_usd),
             f"{m.input_tokens:,}",
             f"{m.output_tokens:,}",
             _seconds(m.latency_p50_s),
@@ -135,12 +146,34 @@ def show_report(report: RunReport, console: Console) -> None:
     console.print(Text(f"Parquet: {report.output}/results  (run {report.run_id})"))
 
 
+def show_answers(answers: Sequence[Mapping[str, Any]], report: RunReport, console: Console) -> None:
+    """A first look at what came: some answers, said to be simulated where they are."""
+    if not answers:
+        return
+    simulated = ", simulated: no model looked at the media" if report.gateway == "sandbox" else ""
+    console.print(Text(f"The first answers{simulated}:"))
+    for row in answers:
+        text = " ".join((row["answer"] or "")[:ANSWER_CHARS].split())
+        console.print(Text(f"  {row['item_id']} / {row['model']}: {text}"))
+
+
+def show_next(report: RunReport, console: Console) -> None:
+    """The commands that come next, ready to be typed."""
+    folder = shlex.quote(report.output)
+    commands = [f"mavi status {folder}"]
+    if report.total("answered") + report.total("already_answered"):
+        if len(report.models) > 1:
+            commands.append(f"mavi compare {folder}")
+        commands += [f"mavi costs {folder}", f"mavi export {folder} --to answers.csv"]
+    console.print(Text("Next: " + "\n      ".join(commands)))
+
+
 def _rest(report: RunReport) -> str:
     """What the unsent requests would cost, by what those of the same model have cost; empty when unknown."""
     left = [m for m in report.models if m.unsent]
     if any(not m.answered or m.unpriced for m in left):
         return ""
-    rest = sum(Decimal(m.cost_usd) / m.answered * m.unsent for m in left)
+    rest = sum(Decimal(m.known_cost_usd) / m.answered * m.unsent for m in left)
     return f" (about ${rest:,.{2 if rest >= 1 else 4}f} more, by what was answered)" if rest else ""
 
 
@@ -201,7 +234,9 @@ def advice(report: RunReport) -> Sequence[str]:
 
 
 def _spend(report: RunReport) -> Text:
-    text = f"Spent ${_dollars(report.cost_pico)} in {duration(report.wall_s)}"
+    cost = spent(usd(report.cost_pico), report.unpriced, ledger_usd)
+    said = "Cost unknown" if cost == COST_UNKNOWN else f"Spent {cost}"
+    text = f"{said} in {duration(report.wall_s)}"
     if report.exposure_pico:
         text += f", and at most ${_dollars(report.exposure_pico)} more on calls whose reply was lost"
     return Text(text)
@@ -245,7 +280,9 @@ def show_status(status: Status, console: Console) -> None:
     figures = status.to_json()
     for name in ("answered", "failed", "invalid", "skipped", "in_doubt", "in_flight"):
         console.print(f"{name.replace('_', ' '):>10}  {figures[name]:,}")
-    console.print(f"{'spent':>10}  ${_dollars(status.cost_pico)}")
+    console.print(f"{'spent':>10}  {spent(usd(status.cost_pico), status.unpriced, ledger_usd)}")
+    if status.unpriced:
+        console.print(f"{'':>10}  {status.unpriced:,} calls have no known price")
     if status.cost_pico != status.answers_pico:
         without_row = _dollars(status.cost_pico - status.answers_pico)
         console.print(f"{'':>10}  of it ${without_row} on attempts that gave no row")

@@ -38,19 +38,33 @@ class Trial:
     peak_mb: float
 
 
-def topics() -> dict[str, list[Case]]:
-    """Topic -> its cases."""
+def topics() -> list[str]:
     names = sorted(module.name for module in pkgutil.iter_modules(hostile.__path__))
-    return {
-        name: importlib.import_module(f"tests.bench.hostile.{name}").CASES
-        for name in names
-        if name not in NOT_TOPICS
-    }
+    return [name for name in names if name not in NOT_TOPICS]
+
+
+def cases_of(topic: str) -> list[Case]:
+    cases: list[Case] = importlib.import_module(f"tests.bench.hostile.{topic}").CASES
+    return cases
+
+
+def outlines(topic: str) -> list[Case]:
+    """The cases of a topic without what they try.
+
+    Read by another process: a case's peak memory would begin at that of this one, and topics may be large.
+    """
+    command = [sys.executable, "-m", "tests.bench.hostile", "--list", topic]
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment(), stdout=subprocess.PIPE, check=True)
+    return [Case(name, _never, longest_s, most_mb) for name, longest_s, most_mb in json.loads(done.stdout)]
+
+
+def _never(_: Path) -> str | None:
+    raise AssertionError("an outline is not tried")
 
 
 def attempt(topic: str, name: str) -> int:
     """Run one case here: the exit status of its process."""
-    case = next(case for case in topics()[topic] if case.name == name)
+    case = next(case for case in cases_of(topic) if case.name == name)
     with tempfile.TemporaryDirectory(prefix="mavi-hostile-") as folder:
         problem = case.attempt(Path(folder))
     if problem is not None:
@@ -98,14 +112,18 @@ def main() -> int:
     parser.add_argument("--json-only", action="store_true")
     parser.add_argument("--topic", help=argparse.SUPPRESS)
     parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--list", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.list:
+        print(json.dumps([(case.name, case.longest_s, case.most_mb) for case in cases_of(arguments.list)]))
+        return 0
     if arguments.case:
         return attempt(arguments.topic, arguments.case)
     trials: list[Trial] = []
     if not arguments.json_only:
         print(f"{'topic':<14} {'tried':>6} {'held':>6} {'peak MB':>8} {'longest s':>10}")
-    for topic, cases in topics().items():
-        chosen = [case for case in cases if arguments.only in f"{topic} {case.name}"]
+    for topic in topics():
+        chosen = [case for case in outlines(topic) if arguments.only in f"{topic} {case.name}"]
         here = [measure(topic, case) for case in chosen]
         trials += here
         if here and not arguments.json_only:

@@ -207,12 +207,13 @@ def test_command_line_goes_before_the_file_with_its_paths_from_here(folder, monk
     monkeypatch.chdir(folder / "elsewhere")
     given = {
         "limit": 3, "budget_usd": "2", "gateway": "sandbox",
-        "output": "mine", "models": ["nova:x"], "prompt": "Hi",
+        "output": "mine", "models": ["nova:us.amazon.nova-lite-v1:0"], "prompt": "Hi",
     }  # fmt: skip
     job = load_job(path, given)
     assert (job.limit, job.budget_usd, job.gateway.name) == (3, Decimal(2), "sandbox")
     assert job.output == str(folder / "elsewhere/mine")
-    assert ([spec.model for spec in job.models], job.prompts) == (["nova:x"], {"prompt": "Hi"})
+    assert [spec.model for spec in job.models] == ["nova:us.amazon.nova-lite-v1:0"]
+    assert job.prompts == {"prompt": "Hi"}
     assert job.manifest == str(folder / "pets.csv")
 
 

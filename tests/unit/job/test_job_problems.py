@@ -243,7 +243,8 @@ def test_bad_part_is_told_with_its_line(folder, case):
 
 def test_all_problems_are_told_at_once_in_the_order_of_the_file(folder):
     text = (
-        "manifest: nowhere.csv\nmodels: [gemni:x, {model: 'gpt:y', params: {n: 0}}]\nprompts: {a: '{{'}\n"
+        "manifest: nowhere.csv\nmodels: [gemni:x, {model: 'gpt:gpt-4o', params: {n: 0}}]\n"
+        "prompts: {a: '{{'}\n"
         "params: {temperature: 9}\nbudget_usd: none\nretry: {attempts: x}\nwat: 1\n"
     )
     told = problems(folder, text)
