@@ -2,8 +2,7 @@
 
 | decision   | what is done                                                                            |
 |------------|-----------------------------------------------------------------------------------------|
-| throttled  | back-off of at most 1 s, or the limiter holds the model as long as Retry-After says;    |
-|            | costs no attempt, and fails when `deadline_s` has passed since the first attempt        |
+| throttled  | 1 s at most, or the model's Retry-After; costs no attempt; final after `deadline_s`     |
 | again      | back-off with jitter, at most `attempts`; the same error three times in a row is final  |
 | refetch    | once more, with the media inlined where that can be                                     |
 | final      | a failed row                                                                            |
@@ -193,9 +192,8 @@ class RequestTask:
         permit: Permit | None = None
         settled = False
         try:
-            permit = self.limiter.try_acquire(self.request.tokens) or await self.limiter.acquire(
-                self.request.tokens
-            )
+            tokens = self.request.tokens
+            permit = self.limiter.try_acquire(tokens) or await self.limiter.acquire(tokens)
             if self.scope.stopped:  # since it was let in, a reply may have ended the run or the model
                 raise UnsentError
             attempt_id, started_us = self._intend(max_cost)
@@ -301,10 +299,7 @@ class RequestTask:
         counters.exposure_pico += attempt.exposure_pico or 0
         counters.input_tokens += attempt.usage.input_tokens or 0
         counters.output_tokens += attempt.usage.output_tokens or 0
-        if decision.action != "throttled":
-            self.retries.counted += 1
-        elif self.dispatcher.clock.now() - self.first_sent_s >= self.dispatcher.retry.deadline_s:
-            self.retries.counted = self.dispatcher.retry.attempts
+        self.retries.count(decision, since_first_s=self.dispatcher.clock.now() - self.first_sent_s)
 
     # -- an answer
 

@@ -29,6 +29,13 @@ class RetryState:
         self.attempts = self.counted = self.repeated_errors = 0
         self.refetched = False
 
+    def count(self, decision: RetryDecision, *, since_first_s: float) -> None:
+        """Count an attempt; a 429 uses up none before the deadline, and all after it."""
+        if decision.action != "throttled":
+            self.counted += 1
+        elif since_first_s >= self.policy.deadline_s:
+            self.counted = self.policy.attempts
+
     def compare(self, before: Reply | None, now: Reply) -> None:
         """Count how often the same reply came in a row."""
         same = before is not None and (before.decision.code, before.status) == (now.decision.code, now.status)

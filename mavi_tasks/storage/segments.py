@@ -212,7 +212,7 @@ class Reader:
 def reading(path: Path) -> Iterator[Reader | None]:
     """Open a segment; None when it is gone (another process published it) or of a newer version.
 
-    A header that cannot be read is taken from its copy in the second line, else from another segment of the
+    A header that cannot be read is taken from its copy in the next line, else from another segment of the
     run; else the columns of this version are supposed, and job and gateway are not known.
     Raises StorageError when the file is there and cannot be opened.
     """
@@ -226,15 +226,17 @@ def reading(path: Path) -> Iterator[Reader | None]:
     except OSError as error:
         raise StorageError(f"{path}: cannot be read ({error.strerror})") from error
     with file:
-        first, second = file.readline(), file.readline()
-        header, alone = _header_in(first)
+        lines = [file.readline() for _ in range(3)]
+        header, alone = _header_in(lines[0])
+        start = len(lines[0]) if alone else 0
+        for number in (1, 2):  # a damaged byte may read as a newline, so that the copy is in the third line
+            if header is None:
+                header, _ = _header_in(lines[number])
+                start = sum(map(len, lines[:number]))
         if header is not None and header["v"] != FORMAT_VERSION:
             yield None
             return
-        start = len(first) if alone else 0
-        if header is None and (header := _header_in(second)[0]) is not None:
-            start = len(first)
-        file.seek(start)
+        file.seek(start if header is not None else 0)
         found = header or _other_header(path, os.fstat(file.fileno()).st_mtime)
         yield Reader(file, found, sealed=path.suffix == ".sealed", header_lost=header is None)
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mavi_tasks.errors import StorageError
@@ -84,6 +84,7 @@ def test_a_file_cut_anywhere_reads_back_a_prefix_and_a_sealed_one_says_so(
 
 
 @given(at=st.integers(0, 5_000), byte=st.integers(0, 255))
+@example(at=0, byte=10)  # a newline at the start
 def test_a_damaged_byte_costs_its_line_and_no_other(tmp_path_factory, at, byte):
     path = written(tmp_path_factory.mktemp("journal"), 20)
     raw = bytearray(path.read_bytes())
