@@ -17,6 +17,7 @@ from mavi_tasks.storage.recency import RANK, plausible_us
 from mavi_tasks.storage.s3 import mirror_of
 
 TABLE_NAMES: Final = (*TABLES, "labels")
+ORDER_COLUMNS: Final = ("request_key", "status", "finished_at")  # what `latest_of` looks at
 PARTITION: Final = pa.schema([("run_date", pa.date32())])
 
 
@@ -63,9 +64,12 @@ def part_paths(root: Path, table: str, names: str = "*.parquet") -> list[Path]:
 
 def latest(root: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Results, one row per request: the one that counts (recency.py)."""
-    needed = ("request_key", "status", "finished_at")
-    wanted = list(dict.fromkeys([*(columns or TABLES["results"].names), *needed]))
-    table = open_table(root, "results").to_table(columns=wanted)
+    wanted = list(dict.fromkeys([*(columns or TABLES["results"].names), *ORDER_COLUMNS]))
+    return latest_of(open_table(root, "results").to_table(columns=wanted))
+
+
+def latest_of(table: pa.Table) -> pa.Table:
+    """Of rows of results, those that count; the table has the columns ORDER_COLUMNS at least."""
     if table.num_rows == 0:
         return table
     rank = np.fromiter((RANK.get(word, 0) for word in table["status"].cast("string").to_pylist()), np.int8)
