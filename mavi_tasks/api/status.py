@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mavi_tasks.api.location import location_of
+from mavi_tasks.schema import ResultStatus
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +27,8 @@ class DatasetStatus:
     folder: "Path"
 
     def __repr__(self) -> str:
-        counts = ", ".join(f"{number:,} {name}" for name, number in self.report.statuses.items())
+        numbers = {str(name): self.report.statuses[name] for name in ResultStatus}
+        counts = ", ".join(f"{number:,} {name}" for name, number in numbers.items() if number)
         return f"<DatasetStatus {counts or 'no rows'}>"
 
     @property

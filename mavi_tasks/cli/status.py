@@ -23,8 +23,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to",
         metavar="FILE",
-        help="with --failed: write them to this .csv, .jsonl or .parquet file; `mavi run JOB --only FILE.csv` "
-        "asks them again",
+        help="with --failed: write them to this .csv, .jsonl or .parquet file; "
+        "`mavi run JOB --only FILE.csv` asks them again",
     )
     parser.add_argument(
         "--watch",
