@@ -112,8 +112,9 @@ def of(root: Path, *, verify: bool = True) -> Status:
     live = run_progress.read(root)
     journal = current_rows.read_journal(root)
     rows = current_rows.all_rows(root, _COLUMNS, journal)
+    latest = tables.latest_of(rows)
     models = _Models()
-    _add_rows(models, rows)
+    _add_rows(models, rows, latest)
     _add_attempts(models, root, journal)
     run_rows = tables.open_table(root, "runs").to_table(columns=[*_RUN_COLUMNS, "cost_usd", "extra"])
     ended = sorted(run_rows.to_pylist(), key=lambda row: str(row["started_at"] or ""))
@@ -124,7 +125,7 @@ def of(root: Path, *, verify: bool = True) -> Status:
     return Status(
         root,
         models=sorted(models.values(), key=lambda model: model.model),
-        codes=_codes(tables.latest_of(rows)),
+        codes=_codes(latest),
         live=live,
         runs=[_run_json(row) for row in ended],
         waiting=waiting,
@@ -157,11 +158,10 @@ def _figures(found: ModelStatus | Status) -> dict[str, Any]:
 # -- rows and attempts
 
 
-def _add_rows(models: _Models, rows: pa.Table) -> None:
+def _add_rows(models: _Models, rows: pa.Table, latest: pa.Table) -> None:
     model = _words(rows, "model", UNKNOWN_MODEL)
     for name in pc.unique(model).to_pylist():
         models[name].answers_pico += pico_sum(rows.filter(pc.equal(model, name))["cost_usd"])
-    latest = tables.latest_of(rows)
     for (name, status), count in _counts(latest, "model", "status").items():
         models[name or UNKNOWN_MODEL].statuses[status] += count
 

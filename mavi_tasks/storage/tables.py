@@ -72,13 +72,14 @@ def latest_of(table: pa.Table) -> pa.Table:
     """Of rows of results, those that count; the table has the columns ORDER_COLUMNS at least."""
     if table.num_rows == 0:
         return table
-    rank = np.fromiter((RANK.get(word, 0) for word in table["status"].cast("string").to_pylist()), np.int8)
+    status = pc.fill_null(table["status"].cast("string"), "")
+    rank = sum(pc.equal(status, word).to_numpy().astype(np.int8) * number for word, number in RANK.items())
     instant_us = plausible_us(pc.fill_null(table["finished_at"].cast(pa.int64()), 0).to_numpy())
     order = np.lexsort((instant_us, rank))
-    keys = table["request_key"].combine_chunks().to_numpy(zero_copy_only=False)[order]
-    _, last = np.unique(keys[::-1], return_index=True)
-    chosen = np.sort(order[len(order) - 1 - last])
-    return table.take(pa.array(chosen))
+    keys = table["request_key"].combine_chunks().dictionary_encode("encode")
+    last = np.zeros(len(keys.dictionary), np.int64)
+    last[keys.indices.to_numpy()[order]] = order  # of several for one key, the last stays
+    return table.take(pa.array(np.sort(last)))
 
 
 def unpublished(root: Path) -> Iterator[tuple[Mapping[str, Any], segments.Row]]:
