@@ -207,11 +207,11 @@ def test_another_machine_sees_how_far_a_run_is_and_what_failed(place, on, tmp_pa
     with remote_sandbox(latency_s=0.1) as slow:
         slow.faults(script=["errored_filter"] * 3)
         limits = {"*": {"concurrency": 4}}
-        job = url_job(tmp_path, 300, slow.base_url, output=place, limits=limits, ship_every_s=1)
+        job = url_job(tmp_path, 3000, slow.base_url, output=place, limits=limits, ship_every_s=1)
         process = start(*RUN, job, **env)
         try:
             run = wait_for(lambda: (found := live_from(place, on("b"))) and found["rate_per_s"] > 0 and found)
-            assert (run["state"], run["requests"]) == ("running", 300)
+            assert (run["state"], run["requests"]) == ("running", 3000)
             wait_for(lambda: mavi("status", place, "--json", **on("b")).json["failed"] == 3)
             target = tmp_path / "failed.csv"
             assert mavi("status", place, "--failed", "--to", target, **on("b")).code == 0
