@@ -2,7 +2,8 @@
 
 | decision   | what is done                                                                            |
 |------------|-----------------------------------------------------------------------------------------|
-| throttled  | the limiter holds the whole model; costs no attempt until `deadline_s` has passed       |
+| throttled  | back-off of at most 1 s, or the limiter holds the model as long as Retry-After says;    |
+|            | costs no attempt, and fails when `deadline_s` has passed since the first attempt        |
 | again      | back-off with jitter, at most `attempts`; the same error three times in a row is final  |
 | refetch    | once more, with the media inlined where that can be                                     |
 | final      | a failed row                                                                            |
@@ -105,7 +106,7 @@ class RequestTask:
         self.retries = RetryState(scope.dispatcher.retry)
         self.last: Attempt | None = None
         self.ready_s = scope.dispatcher.clock.now()
-        self.sent_s = self.ready_s
+        self.sent_s = self.first_sent_s = self.ready_s
         self.started_us: int | None = None
 
     async def run(self) -> None:
@@ -232,7 +233,8 @@ class RequestTask:
             intent_row(attempt_id, self.request.key, self.target.model, started_us, recordable(max_cost))
         )
         self.sent_s = self.dispatcher.clock.now()
-        self.started_us = self.started_us or started_us
+        if self.started_us is None:
+            self.started_us, self.first_sent_s = started_us, self.sent_s
         self.retries.attempts += 1
         return attempt_id, started_us
 
@@ -299,8 +301,10 @@ class RequestTask:
         counters.exposure_pico += attempt.exposure_pico or 0
         counters.input_tokens += attempt.usage.input_tokens or 0
         counters.output_tokens += attempt.usage.output_tokens or 0
-        before_deadline = self.dispatcher.clock.now() - self.ready_s < self.dispatcher.retry.deadline_s
-        self.retries.counted += not (decision.action == "throttled" and before_deadline)
+        if decision.action != "throttled":
+            self.retries.counted += 1
+        elif self.dispatcher.clock.now() - self.first_sent_s >= self.dispatcher.retry.deadline_s:
+            self.retries.counted = self.dispatcher.retry.attempts
 
     # -- an answer
 

@@ -11,6 +11,8 @@ from mavi_tasks.job import Retry
 
 RETRIED: Final = frozenset({"throttled", "again", "refetch"})
 REPEATED_ERROR_LIMIT: Final = 3
+THROTTLED_CAP_S: Final = 1.0
+"""The longest back-off after a 429: the limiter slows the model down, so a request need not wait for long."""
 
 
 class RetryState:
@@ -44,9 +46,14 @@ class RetryState:
 
     def pause_s(self, decision: RetryDecision) -> float:
         """The back-off before the next attempt, in seconds."""
-        if decision.action == "throttled" or decision.code == "repair":
-            return 0.0  # the limiter holds the model for as long as it must
-        backoff = min(self.policy.cap_s, self.policy.base_s * 2.0 ** max(0, self.counted - 1))
+        if decision.code == "repair":
+            return 0.0
+        throttled = decision.action == "throttled"
+        if throttled and decision.retry_after_s is not None:
+            return 0.0  # the limiter holds the whole model
+        before = self.repeated_errors if throttled else self.counted
+        cap_s = min(self.policy.cap_s, THROTTLED_CAP_S) if throttled else self.policy.cap_s
+        backoff = min(cap_s, self.policy.base_s * 2.0 ** min(30, max(0, before - 1)))
         return max(decision.retry_after_s or 0.0, backoff * random.uniform(0.5, 1.0))  # noqa: S311
 
     async def run(

@@ -63,8 +63,8 @@ class Retry(StrictModel):
     """How often and how long one request is attempted. All times are in seconds.
 
     The wait before attempt n + 1 is min(cap_s, base_s * 2 ** (n - 1)), times 0.5 to 1.0 at random, and at
-    least the server's Retry-After. The request fails after `attempts` attempts, or `deadline_s` after the
-    first one.
+    least the server's Retry-After. After a 429 it is never more than 1 s, and such an attempt does not count.
+    The request fails after `attempts` attempts, or when it is refused `deadline_s` after the first one.
     """
 
     attempts: Attempts = 5

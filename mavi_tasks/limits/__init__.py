@@ -10,9 +10,9 @@ Nothing here knows the network, money or files; time is a `Clock`.
 """
 
 from mavi_tasks.common.clock import Clock, MonotonicClock
-from mavi_tasks.limits.adaptive import AdaptiveSettings
 from mavi_tasks.limits.circuit_breaker import CircuitSettings
 from mavi_tasks.limits.events import LimitChange, ModelDown, Permit, SendOutcome
+from mavi_tasks.limits.limit_search import AdaptiveSettings
 from mavi_tasks.limits.limiter import ModelLimiter, RateGate
 
 __all__ = [

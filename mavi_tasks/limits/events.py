@@ -11,6 +11,9 @@ SendOutcome = Literal["ok", "throttled", "server_error", "rejected", "unknown"]
 """ok: answered. throttled: 429 and its kin. server_error: 5xx, an unreadable body. rejected: any other 4xx.
 unknown: reset or timeout, nobody knows what the server did."""
 
+Throttled = Literal["late", "scattered", "most"]
+"""late: of a burst that was noticed before. scattered: one among answers. most: most requests are refused."""
+
 LimitName = Literal["concurrency", "requests_per_minute", "hold", "circuit"]
 
 GROWTH_EVERY_S: Final = 5.0

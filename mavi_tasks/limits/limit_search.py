@@ -5,6 +5,19 @@ from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
+class AdaptiveSettings:
+    """Where the search starts and how far it goes."""
+
+    start_concurrency: int = 8
+    start_rate_per_s: float = 40.0
+    """Until the first reply shows the round trip."""
+    max_concurrency: int = 512
+    grow_rate_every_s: float = 2.0
+    """A rate a little too high shows only once the server's burst is used up, so each level is held."""
+    grow_rate_every_requests: int = 10
+
+
+@dataclass(frozen=True, slots=True)
 class Steps:
     """How a `LimitSearch` moves. `margin` and `step` are fractions of the value, or units when `whole`."""
 
@@ -72,7 +85,7 @@ class LimitSearch:
             return
         target = self._target()
         if target is None:
-            self.set(self.value + max(self._unit(self.steps.step), 0.1 * self.value))
+            self.set(self.value + max(self._unit(self.steps.step), 0.25 * self.value))
         elif self.value < target:
             least = 1 if self.steps.whole else 0.01 * self.value
             # Half-way; by factors when it is far.

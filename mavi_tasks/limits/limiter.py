@@ -5,10 +5,11 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from mavi_tasks.common.clock import Clock
-from mavi_tasks.limits.adaptive import Adaptive, AdaptiveSettings
+from mavi_tasks.limits.adaptive import Adaptive
 from mavi_tasks.limits.circuit_breaker import Circuit, CircuitSettings, State
 from mavi_tasks.limits.events import ChangeLog, LimitChange, ModelDown, Permit, SendOutcome
-from mavi_tasks.limits.gcra import HEADROOM, TokenBucket, catch_up_s
+from mavi_tasks.limits.gcra import HEADROOM, SLOW_CATCH_UP_S, TokenBucket, catch_up_s
+from mavi_tasks.limits.limit_search import AdaptiveSettings
 from mavi_tasks.limits.wait_queue import FOREVER, WaitQueue
 
 HOLD_S: Final = 1.0  # after a 429 without Retry-After, doubling
@@ -285,15 +286,17 @@ class ModelLimiter:
 
     def _after_throttled(self, permit: Permit, now: float, retry_after_s: float | None) -> None:
         self.throttled_count += 1
-        first = self._adaptive.on_throttled(permit, now, self.in_flight)
+        asks_pause = retry_after_s is not None
+        how = self._adaptive.on_throttled(permit, now, self.in_flight, asks_pause=asks_pause)
+        again = permit.seq > self._hold_seq and (how == "most" or (asks_pause and how != "late"))
         own_s = self._next_hold_s
         if retry_after_s is not None:
             # A Retry-After that was kept and led to the next 429 is not believed twice.
-            again = first and own_s > HOLD_S
-            self._hold(now, max(retry_after_s, own_s) if again else retry_after_s, "throttled, Retry-After")
-        elif first:
-            self._hold(now, own_s, "throttled")
-        if first:
+            kept = again and own_s > HOLD_S
+            self._hold(now, max(retry_after_s, own_s) if kept else retry_after_s, "throttled, Retry-After")
+        elif again:
+            self._hold(now, own_s, "most requests are throttled")
+        if again:
             self._next_hold_s = min(2 * own_s, HOLD_CAP_S)
             self._hold_seq = self.attempts
         if permit.probe:
@@ -327,12 +330,16 @@ class ModelLimiter:
         self._changes.update("requests_per_minute", self.rate_now, now)
 
     def _set_pace(self, pace_per_s: float | None) -> None:
-        """Space the requests; once paced a model stays paced."""
+        """Space the requests; None: as fast as slots come free."""
         self._pace_per_s = pace_per_s
         if pace_per_s is None:
+            self._requests = None
             return
         per_minute = 60 * pace_per_s
-        late_s = catch_up_s(per_minute) if self._burst_s is None else self._burst_s
+        late_s = self._burst_s
+        if late_s is None:
+            # A limit that is searched needs no time caught up, and its server may take no two at once.
+            late_s = SLOW_CATCH_UP_S if self.requests_per_minute is None else catch_up_s(per_minute)
         if self._requests is None:
             self._requests = TokenBucket(per_minute, catch_up_s=late_s)
         else:

@@ -37,6 +37,12 @@ class Rules:
     latency_s: float = 0.0
     retry_after: int | None = None
     down: bool = False
+    then_rate: float | None = None
+    """The rate from `then_s` after the model's first call on."""
+    then_s: float = 0.0
+    storm_s: float = 0.0
+    """Of every `storm_every_s` seconds it answers 503 for so many."""
+    storm_every_s: float = 0.0
 
 
 class Window:
@@ -69,9 +75,28 @@ class Model:
         self.next_s = 0.0  # GCRA: when the bucket would be full again
         self.reply = http(200, reply_of(name))
         self.throttle = http(429, ENVELOPE_429, rules.retry_after)
+        self.paused_until = self.paused_s = 0.0
+
+    def refuse(self, now: float) -> bytes:
+        """The 429; counts the time that all of them together ask to pause."""
+        self.throttled += 1
+        until = now + (self.rules.retry_after or 0)
+        self.paused_s += max(0.0, until - max(now, self.paused_until))
+        self.paused_until = max(until, self.paused_until)
+        return self.throttle
+
+    def is_down(self, now: float) -> bool:
+        rules = self.rules
+        stormy = (
+            rules.storm_every_s
+            and (now - self.first) % rules.storm_every_s >= rules.storm_every_s - rules.storm_s
+        )
+        return rules.down or bool(stormy)
 
     def admits(self, now: float) -> bool:
         rules = self.rules
+        if rules.then_rate is not None and now - self.first >= rules.then_s:
+            rules.rate, rules.then_rate = rules.then_rate, None
         if rules.concurrency is not None and self.in_flight >= rules.concurrency:
             return False
         if rules.rate is not None:
@@ -88,6 +113,7 @@ class Model:
             "throttled": self.throttled,
             "faults": dict(self.faults),
             "in_flight_max": self.in_flight_max,
+            "paused_s": round(self.paused_s, 3),
             "max_per_s": self.arrived.maximum,
             "max_accepted_per_s": self.accepted.maximum,
             "span_s": round(self.last - self.first, 6),
@@ -136,7 +162,6 @@ ENVELOPE_429 = b'{"code":429,"msg":"Rate limit exceeded","data":null}'
 ERROR = {
     "500": http(500, b'{"code":500,"msg":"Internal server error","data":null}'),
     "503": http(503, b'{"status":503,"error":"Service Unavailable","path":"/"}'),
-    "429": http(429, ENVELOPE_429),
     "malformed": http(200, b'{"id": "resp_0", "object": "comple'),
 }
 NOT_FOUND = http(404, b'{"status":404,"error":"Not Found"}')
@@ -288,8 +313,7 @@ class Connection(asyncio.Protocol):
         key = hash(body)
         state.received[key] = state.received.get(key, 0) + 1
         if not model.admits(now):
-            model.throttled += 1
-            self.send(model.throttle)
+            self.send(model.refuse(now))
             return
         model.accepted.add(now)
         model.last_accepted = now
@@ -310,7 +334,8 @@ class Connection(asyncio.Protocol):
         state = self.state
         state.in_flight -= 1
         model.in_flight -= 1
-        kind = "503" if model.rules.down else state.fault()
+        now = self.loop.time()
+        kind = "503" if model.is_down(now) else state.fault()
         if kind is not None:
             model.faults[kind] += 1
         if kind is None or kind in ("reset_after", "malformed"):
@@ -322,6 +347,8 @@ class Connection(asyncio.Protocol):
             self.loop.call_later(HANG_S, self.abort)
         elif kind in ("reset", "reset_after"):
             self.abort()
+        elif kind == "429":
+            self.send(model.refuse(now))
         else:
             self.send(ERROR[kind])
 
@@ -355,6 +382,10 @@ def rules_of(specs: Sequence[str], default: Rules) -> dict[str, Rules]:
         "concurrency": int,
         "retry_after": int,
         "down": bool,
+        "then_rate": float,
+        "then_s": float,
+        "storm_s": float,
+        "storm_every_s": float,
     }
     found = {}
     for spec in specs:

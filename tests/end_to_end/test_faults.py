@@ -1,5 +1,7 @@
 """Everything that can go wrong on the wire, at once: nothing lost, every double payment reported."""
 
+import json
+import time
 from decimal import Decimal
 
 import pytest
@@ -100,3 +102,22 @@ def test_attempts_hold_every_call_that_the_gateway_saw(run):
     assert twice == []
     counted = one(out, "results", "sum(attempts)")
     assert counted == bill["calls"]
+
+
+def test_a_refused_request_fails_at_its_deadline(tmp_path):
+    """2 s, whatever number of attempts is left."""
+    with remote_sandbox() as gateway:
+        gateway.faults(rules=[{"kind": "throttling", "probability": 1.0}], seed=1)
+        job = url_job(
+            tmp_path,
+            1,
+            gateway.base_url,
+            models=["gemini:gemini-2.5-flash"],
+            prompts={"p": "{{ item_id }}?"},
+            retry={"attempts": 50, "deadline_s": 2},
+        )
+        began = time.monotonic()
+        ended = mavi("run", job, "--json", "--quiet")
+        took_s = time.monotonic() - began
+    assert (ended.code, json.loads(ended.out)["failed"]) == (3, 1)
+    assert took_s < 20

@@ -19,6 +19,8 @@ class RateServer:
     refusal_s: float | None = 0.01
     retry_after_s: float | None = None
     new_rates: tuple[tuple[float, float], ...] = ()
+    scattered: float = 0.0
+    """The share of requests refused at random, whatever their rate: others use the same quota."""
     rng: random.Random = field(default_factory=lambda: random.Random(7))
     _level: float | None = None
     _at: float = 0.0
@@ -47,12 +49,15 @@ class RateServer:
         self._level -= 1
         return True
 
+    def scatters(self) -> bool:
+        return bool(self.scattered) and self.rng.random() < self.scattered
+
     def draw_latency(self) -> float:
         return self.latency_s * (1 + self.jitter * self.rng.uniform(-1, 1))
 
     async def ask(self, clock: FakeClock) -> bool:
         latency_s = self.draw_latency()
-        if self.take(clock.now()):
+        if not self.scatters() and self.take(clock.now()):
             await clock.sleep(latency_s)
             return True
         await clock.sleep(latency_s if self.refusal_s is None else self.refusal_s)
@@ -73,7 +78,7 @@ class SlotServer(RateServer):
 
     async def ask(self, clock: FakeClock) -> bool:
         latency_s = self.draw_latency()
-        if self.busy >= self.slots:
+        if self.scatters() or self.busy >= self.slots:
             await clock.sleep(latency_s if self.refusal_s is None else self.refusal_s)
             return False
         self.busy += 1
@@ -149,6 +154,8 @@ def ask_many(
             limiter.release(
                 permit, "ok" if ok else "throttled", retry_after_s=None if ok else server.retry_after_s
             )
+            if not ok and server.retry_after_s is None:
+                await back_off(clock, server.rng)
 
     async def main() -> None:
         await asyncio.gather(*(work() for _ in range(workers)))
@@ -158,3 +165,34 @@ def ask_many(
     seen.mean_latency_s /= seen.attempts
     seen.capacity_per_s = server.capacity_per_s()
     return seen
+
+
+async def back_off(clock: FakeClock, rng: random.Random) -> None:
+    """Wait as a refused request does by itself."""
+    await clock.sleep(rng.uniform(0.5, 1.0))
+
+
+def answer_all(server: RateServer, count: int, *, concurrency: int | None, workers: int = 2000) -> float:
+    """The virtual seconds until `count` requests are answered, each retried until it is."""
+    clock = FakeClock()
+    limiter = ModelLimiter(
+        "gpt:sim", requests_per_minute=None, tokens_per_minute=None, concurrency=concurrency, clock=clock
+    )
+    requests = iter(range(count))
+
+    async def work() -> None:
+        for _ in requests:
+            while True:
+                permit = await limiter.acquire(100)
+                ok = await server.ask(clock)
+                limiter.release(permit, "ok" if ok else "throttled")
+                if ok:
+                    break
+                await back_off(clock, server.rng)
+
+    async def main() -> None:
+        await asyncio.gather(*(work() for _ in range(min(workers, count))))
+
+    began = clock.now()
+    clock.run(main)
+    return clock.now() - began

@@ -118,38 +118,54 @@ def test_a_pause_is_told_in_words():
     clock.run(main)
 
 
-def test_holds_without_retry_after_double_from_1_s_to_32_s():
-    """Until an answer to a try sent after the hold."""
+def test_holds_double_from_1_s_to_32_s_while_most_requests_are_refused():
+    """Until an answer to a request sent after the hold. A few refusals among the first five hold nothing."""
     clock = FakeClock()
     holds = []
 
     async def main():
         gate = limiter(clock, slots=1)
-        for _ in range(7):
+        for _ in range(11):
             permit = await gate.acquire()
             gate.release(permit, "throttled")
-            holds.append(gate.held_until - clock.now())
+            holds.append(gate.held_until - clock.now() if gate.held_until else 0)
         gate.release(await gate.acquire(), "ok")
         gate.release(await gate.acquire(), "throttled")
         holds.append(gate.held_until - clock.now())
 
     clock.run(main)
-    assert holds == pytest.approx([1, 2, 4, 8, 16, 32, 32, 1])
+    assert holds == pytest.approx([0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 32, 1])
 
 
-def test_one_burst_of_429s_is_one_cut():
-    """Ten refusals of tries sent together cut like one."""
+def test_one_burst_of_429s_is_one_hold_and_one_cut():
+    """Thirty requests sent together, all refused: after the first five nothing more changes."""
     clock = FakeClock()
 
     async def main():
         gate = limiter(clock, rpm=6000, slots=50)
         permits = [await gate.acquire() for _ in range(30)]
-        gate.release(permits[0], "throttled")
-        after_first = (gate.held_until, gate.rate_now)
-        for permit in permits[1:10]:
+        for permit in permits[:5]:
             gate.release(permit, "throttled")
-        assert (gate.held_until, gate.rate_now) == after_first
-        assert gate.throttled_count == 10
+        after_five = (gate.held_until, gate.concurrency_now, gate.rate_now)
+        assert after_five[0] > clock.now()
+        for permit in permits[5:]:
+            gate.release(permit, "throttled")
+        assert (gate.held_until, gate.concurrency_now, gate.rate_now) == after_five
+        assert gate.throttled_count == 30
+
+    clock.run(main)
+
+
+def test_a_single_429_changes_no_limit():
+    """A quota that others use refuses one now and then: nothing is held, nothing is cut."""
+    clock = FakeClock()
+
+    async def main():
+        gate = limiter(clock, rpm=6000, slots=50)
+        for number in range(200):
+            gate.release(await gate.acquire(), "throttled" if number % 100 == 50 else "ok")
+        assert (gate.held_until, gate.concurrency_now, gate.rate_now) == (0.0, 50, 5970.0)
+        assert gate.history == type(gate.history)()
 
     clock.run(main)
 
