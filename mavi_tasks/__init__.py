@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mavi_tasks.api.progress import Progress
     from mavi_tasks.api.results import RunResult
     from mavi_tasks.api.run import arun, plan, run
+    from mavi_tasks.api.status import DatasetStatus, status
     from mavi_tasks.job import Columns, Job, Limits, ModelSpec, Retry, load_job
     from mavi_tasks.planning.forecast import Forecast
     from mavi_tasks.sandbox import Sandbox
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Columns",
     "ComparedModels",
+    "DatasetStatus",
     "Forecast",
     "InputError",
     "Job",
@@ -57,6 +59,7 @@ __all__ = [
     "plan",
     "price",
     "run",
+    "status",
 ]
 
 _MODULES = {
@@ -65,6 +68,7 @@ _MODULES = {
     "mavi_tasks.api.progress": ("Progress",),
     "mavi_tasks.api.results": ("RunResult",),
     "mavi_tasks.api.run": ("arun", "plan", "run"),
+    "mavi_tasks.api.status": ("DatasetStatus", "status"),
     "mavi_tasks.job": ("Columns", "Job", "Limits", "ModelSpec", "Retry", "load_job"),
     "mavi_tasks.planning.forecast": ("Forecast",),
     "mavi_tasks.sandbox": ("Sandbox",),

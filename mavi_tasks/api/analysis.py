@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from mavi_tasks.api.location import location_of
 from mavi_tasks.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def compare(
     from mavi_tasks.storage.s3 import existing
 
     found = compare_datasets(
-        [existing(_location(one)) for one in datasets],
+        [existing(location_of(one)) for one in datasets],
         fields=fields,
         like_for_like=like_for_like,
         reference=reference,
@@ -123,7 +124,7 @@ def costs(
     """
     from mavi_tasks.costs import cost_report
 
-    locations = [_location(one) for one in datasets]
+    locations = [location_of(one) for one in datasets]
     for location in locations:
         _publish(location)
     return Spend(cost_report(locations, by=tuple(by), tz=tz, since=since, until=until, budget_usd=budget_usd))
@@ -177,10 +178,5 @@ def dataframe(dataset: "str | os.PathLike[str] | RunResult", table: str = "resul
 
     if table not in TABLES:
         raise InputError(f"table {table!r}: must be {' or '.join(TABLES)}")
-    folder = existing(_location(dataset))
+    folder = existing(location_of(dataset))
     return frames.dataframe(folder, table)
-
-
-def _location(dataset: Any) -> str:
-    location: str = dataset.output if hasattr(dataset, "output") else os.fspath(dataset)
-    return location

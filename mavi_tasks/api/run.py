@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from mavi_tasks.api.progress import OnProgress, guarded, in_notebook, shower
 from mavi_tasks.api.results import RunResult
@@ -19,15 +19,21 @@ if TYPE_CHECKING:
     from mavi_tasks.planning.forecast import Forecast
 
 
-def plan(job: "Job | str | os.PathLike[str]", *, retry_invalid: bool = False) -> "Forecast":
+Only = str | os.PathLike[str] | None
+
+
+def plan(
+    job: "Job | str | os.PathLike[str]", *, retry_invalid: bool = False, only: Only = None
+) -> "Forecast":
     """Return what a run of this job would send, cost and take. Nothing is sent and no key is needed.
 
     job: a Job, or the path of a job file. retry_invalid: count again what was paid for and did not fit the
-    answer schema. `.to_send` is the number of requests, `.cost_usd` their cost in dollars (p10, p50, p90) as
-    far as prices are known, `.refused` the items that a model cannot take, `.to_json()` all of it.
+    answer schema. only: as for `run`. `.to_send` is the number of requests, `.cost_usd` their cost in
+    dollars (p10, p50, p90) as far as prices are known, `.refused` the items that a model cannot take,
+    `.to_json()` all of it.
     Raises InputError with every problem of the job and its manifest.
     """
-    return local.plan(_loaded(job), os.environ, retry_invalid=retry_invalid)
+    return local.plan(_loaded(job), os.environ, retry_invalid=retry_invalid, only=_text(only))
 
 
 def run(
@@ -35,22 +41,24 @@ def run(
     *,
     retry_invalid: bool = False,
     pay_again: bool = False,
+    only: Only = None,
     on_progress: OnProgress | None = None,
 ) -> RunResult:
     """Run a job to its end and return its answers. Blocks, also inside a running event loop (Jupyter).
 
     What is answered already is not sent again. job: a Job, or the path of a job file. retry_invalid: send
     again what was paid for and did not fit the answer schema. pay_again: go on although damaged files have
-    lost paid answers: set them aside, and ask again. on_progress: called four times a second with a
-    Progress, on another thread when an event loop is running here; None shows a bar in Jupyter, and nothing
-    elsewhere. On the main thread Ctrl-C ends the run early, and its answers are kept.
-    The key comes from MAVI_API_KEY, or as the job's gateway says.
+    lost paid answers: set them aside, and ask again. only: "failed", "skipped", or the path of a CSV file
+    with the columns item_id, model and prompt_id: these rows alone are asked; None = all. on_progress: called
+    four times a second with a Progress, on another thread when an event loop is running here; None shows a
+    bar in Jupyter, and nothing elsewhere. On the main thread Ctrl-C ends the run early, and its answers are
+    kept. The key comes from MAVI_API_KEY, or as the job's gateway says.
     Raises InputError before anything is sent, StorageError when the dataset is damaged or cannot be written.
     A run that stops early (budget, key, outage) is returned as it is: see `.status` and `.report`.
     """
     loaded = _loaded(job)
     started = _Started()
-    options = {"retry_invalid": retry_invalid, "pay_again": pay_again}
+    options: _Options = {"retry_invalid": retry_invalid, "pay_again": pay_again, "only": _text(only)}
     execute = partial(_execute, loaded, on_progress or in_notebook(), started, **options)
     return RunResult(_outside_the_loop(execute, started) if _loop_is_running() else execute(), loaded)
 
@@ -60,6 +68,7 @@ async def arun(
     *,
     retry_invalid: bool = False,
     pay_again: bool = False,
+    only: Only = None,
     on_progress: OnProgress | None = None,
 ) -> RunResult:
     """Run a job as `run` does, without blocking the event loop; several at once by `asyncio.gather`.
@@ -69,7 +78,7 @@ async def arun(
     """
     loaded = _loaded(job)
     started = _Started()
-    options = {"retry_invalid": retry_invalid, "pay_again": pay_again}
+    options: _Options = {"retry_invalid": retry_invalid, "pay_again": pay_again, "only": _text(only)}
     execute = partial(_execute, loaded, on_progress or in_notebook(), started, **options)
     waiting = asyncio.wrap_future(_in_thread(execute))
     try:
@@ -78,6 +87,12 @@ async def arun(
         started.interrupt()
         await asyncio.wait([waiting])
         raise
+
+
+class _Options(TypedDict):
+    retry_invalid: bool
+    pay_again: bool
+    only: str | None
 
 
 class _Started:
@@ -101,7 +116,9 @@ class _Started:
                 self._interrupt()
 
 
-def _execute(job: Job, on_progress: OnProgress | None, started: _Started, **options: bool) -> "RunReport":
+def _execute(
+    job: Job, on_progress: OnProgress | None, started: _Started, **options: "Unpack[_Options]"
+) -> "RunReport":
     show = shower(guarded(on_progress)) if on_progress is not None else no_progress
     callbacks = RunCallbacks(show_progress=show, on_started=started.on_started)
     return local.execute(job, os.environ, callbacks, **options)
@@ -139,6 +156,10 @@ def _loop_is_running() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def _text(only: Only) -> str | None:
+    return None if only is None else os.fspath(only)
 
 
 def _loaded(job: "Job | str | os.PathLike[str]") -> Job:

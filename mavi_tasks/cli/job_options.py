@@ -21,6 +21,12 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", metavar="TEXT", help="what to ask of every item; may use {{ columns }}")
     parser.add_argument("--out", metavar="DIR", help="the dataset's folder")
     parser.add_argument("--limit", metavar="N", help="only the first N items")
+    parser.add_argument(
+        "--only",
+        metavar="WHAT",
+        help="ask only the rows that failed, were skipped, or stand in a file: failed, skipped or FILE.csv "
+        "(as `mavi status DIR --failed --to FILE.csv` writes it)",
+    )
     parser.add_argument("--budget-usd", metavar="X", help="never spend more than this")
     parser.add_argument("--max-cost-per-item", metavar="X", help="skip requests that may cost more (dollars)")
     parser.add_argument("--gateway", metavar="G", help="mavi, sandbox or a base URL")

@@ -24,6 +24,7 @@ def command(args: argparse.Namespace) -> int:
         os.environ,
         RunCallbacks(reading=lambda: reading(quiet=quiet)),
         retry_invalid=getattr(args, "retry_invalid", False),
+        only=args.only,
     )
     terminal.show_plan(forecast, open_console(stderr=args.json), brief=False)
     if args.json:

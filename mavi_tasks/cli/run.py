@@ -102,7 +102,7 @@ def _run_by_prefect(args: argparse.Namespace, job: "Job") -> "RunReport":
         raise InputError("--pilot asks for confirmation, which a Prefect flow cannot do: add --no-prefect")
     from mavi_tasks.flows import run_flow
 
-    return run_flow.run(job, retry_invalid=args.retry_invalid, pay_again=args.pay_again)
+    return run_flow.run(job, retry_invalid=args.retry_invalid, pay_again=args.pay_again, only=args.only)
 
 
 def _run_here(args: argparse.Namespace, job: "Job") -> "RunReport":
@@ -114,6 +114,7 @@ def _run_here(args: argparse.Namespace, job: "Job") -> "RunReport":
         _callbacks(args),
         retry_invalid=args.retry_invalid,
         pay_again=args.pay_again,
+        only=args.only,
         pilot_size=args.pilot,
     )
 

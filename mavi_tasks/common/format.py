@@ -1,6 +1,7 @@
 """Numbers as people read them. None is "–": not known, never 0."""
 
 from collections.abc import Callable
+from datetime import datetime
 from decimal import Decimal
 
 UNKNOWN = "–"
@@ -88,3 +89,8 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def clock(at: datetime, now: datetime) -> str:
+    """A time of day as on a clock; with its date unless that is today: 23:41, Nov 26 01:12."""
+    return f"{at:%H:%M}" if at.date() == now.date() else f"{at:%b %d %H:%M}"

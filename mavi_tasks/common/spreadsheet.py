@@ -22,4 +22,10 @@ def text_cell(text: str) -> str:
     blank = _INVISIBLE.match(text)
     at = blank.end() if blank is not None else 0
     first = unicodedata.normalize("NFKC", text[at : at + 1])
-    return f"'{text}" if first in _SIGNS or text[:1] in ("\t", "\r", "\n") else text
+    changed = first in _SIGNS or text[:1] in ("\t", "\r", "\n") or cell_text(text) != text
+    return f"'{text}" if changed else text
+
+
+def cell_text(cell: str) -> str:
+    """The text of a cell that `text_cell` has written."""
+    return cell[1:] if cell[:1] == "'" and text_cell(cell[1:]) == cell else cell

@@ -83,12 +83,17 @@ def opened(job: Job, env: Mapping[str, str], *, dry: bool = False) -> Iterator[R
 
 
 def plan(
-    job: Job, env: Mapping[str, str], callbacks: RunCallbacks = SILENT, *, retry_invalid: bool = False
+    job: Job,
+    env: Mapping[str, str],
+    callbacks: RunCallbacks = SILENT,
+    *,
+    retry_invalid: bool = False,
+    only: str | None = None,
 ) -> Forecast:
     """What a run would do and cost; sends nothing, needs no key, leaves no trace."""
     with opened(job, env, dry=True) as context:
         with callbacks.reading() as on_progress:
-            found = forecast(context, retry_invalid=retry_invalid, on_progress=on_progress)
+            found = forecast(context, retry_invalid=retry_invalid, only=only, on_progress=on_progress)
         found.plan.discard()
     return found
 
@@ -100,12 +105,14 @@ def execute(
     *,
     retry_invalid: bool = False,
     pay_again: bool = False,
+    only: str | None = None,
     pilot_size: int | None = None,
 ) -> RunReport:
     """Run a job to its end and report; blocks, on an event loop of its own, in any thread.
 
     retry_invalid: send again what does not fit the answer schema. pay_again: go on although damage has lost
-    paid answers, and ask again for them. On the main thread Ctrl-C stops the run. Raises MaviError for what
+    paid answers, and ask again for them. only: failed, skipped, or a CSV file that names rows: these alone
+    are asked; None = all. On the main thread Ctrl-C stops the run. Raises MaviError for what
     stops it before anything is sent.
     """
     if job.runner not in EXECUTORS:
@@ -113,7 +120,11 @@ def execute(
     with opened(job, env) as context:
         with callbacks.reading() as on_progress:
             forecaster = Forecaster(
-                context, retry_invalid=retry_invalid, pay_again=pay_again, on_progress=on_progress
+                context,
+                retry_invalid=retry_invalid,
+                pay_again=pay_again,
+                only=only,
+                on_progress=on_progress,
             )
             run = Run.prepare(context, forecaster.plan)
             found = forecaster.forecast(run.plan)

@@ -21,6 +21,7 @@ from mavi_tasks.execution import duplicates
 from mavi_tasks.execution.dispatcher import Dispatcher, open_dispatcher
 from mavi_tasks.execution.distributed.leased_shards import LeasedShards
 from mavi_tasks.execution.limiters import RunLimiters
+from mavi_tasks.execution.progress_report import ProgressReport
 from mavi_tasks.execution.rows import RequestResult, result_row
 from mavi_tasks.execution.run_report import RunReport, run_report
 from mavi_tasks.execution.stop_signal import StopSignal
@@ -69,9 +70,16 @@ class Run:
     """A planned run: what it changes while it goes on. Made by `prepare`."""
 
     def __init__(
-        self, context: RunContext, plan: Plan, locks: RequestLocks, leased_shards: LeasedShards | None = None
+        self,
+        context: RunContext,
+        plan: Plan,
+        locks: RequestLocks,
+        progress: ProgressReport,
+        leased_shards: LeasedShards | None = None,
     ) -> None:
         self.context, self.plan, self.locks, self.leased_shards = context, plan, locks, leased_shards
+        self._progress = progress
+        progress.begin(plan)
         self.forecast_json: str | None = None  # for the run's row
         self.stop = StopSignal()
         self.limiters = RunLimiters(context)
@@ -83,16 +91,18 @@ class Run:
         """Watch what other runs record, from before the plan is made, so that nothing falls between."""
         locks = RequestLocks(context.dataset.root, context.writer("w0"))
         locks.start_watching()
-        leased_shards = LeasedShards.of_bucket(context)
+        progress, leased_shards = ProgressReport(context), None
         try:
+            leased_shards = LeasedShards.of_bucket(context, progress.heartbeat)
             plan = make_plan()
             if leased_shards is not None:
                 plan.cut_by_slices(context.job.shard_size)
         except BaseException:
+            progress.close()
             if leased_shards is not None:
                 leased_shards.abandon()
             raise
-        return cls(context, plan, locks, leased_shards)
+        return cls(context, plan, locks, progress, leased_shards)
 
     @property
     def all_counters(self) -> list[ModelCounters]:
@@ -120,7 +130,10 @@ class Run:
             if not self._refused_recorded:
                 self._refused_recorded = True
                 self._record_refused(journal)
-            background = [asyncio.create_task(self._publish_regularly(journal))]
+            background = [
+                asyncio.create_task(self._publish_regularly(journal)),
+                asyncio.create_task(self._progress.write_regularly(self.plan, self.limiters.by_model)),
+            ]
             try:
                 if self.leased_shards is not None:
                     background.append(asyncio.create_task(self.leased_shards.watch(dispatcher)))
@@ -164,6 +177,7 @@ class Run:
             log.warning("%s is being published by another run: some answers follow soon", dataset.root)
         if self.leased_shards is not None:
             self.leased_shards.close()
+        self._progress.close()
         self.plan.discard()
         return report
 

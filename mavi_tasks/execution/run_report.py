@@ -1,5 +1,6 @@
 """How a run ended: its figures, its row, what `--json` prints and its exit status."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -78,6 +79,10 @@ class RunReport:
         return self.total("unpriced")
 
     @property
+    def unsent_by_model(self) -> dict[str, int]:
+        return {model.model: model.unsent for model in self.models}
+
+    @property
     def exit_status(self) -> int:
         if self.status == "interrupted":
             return EXIT_INTERRUPTED
@@ -110,6 +115,7 @@ class RunReport:
         """The run's row of `runs/`; money in whole pico-dollars."""
         return {
             **self.facts,
+            "extra": json.dumps(json.loads(self.facts["extra"] or "{}") | {"unsent": self.unsent_by_model}),
             "finished_at": self.finished_us,
             "status": self.status,
             "stop_reason": self.stop_reason,

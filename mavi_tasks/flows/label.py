@@ -32,25 +32,29 @@ async def label_media(
     fail_above: Fraction = FAIL_ABOVE,
     retry_invalid: bool = False,
     pay_again: bool = False,
+    only: str | None = None,
 ) -> "State[Any]":
     """Send every new or changed item of a job to each of its models.
 
     job: the fields of a job, or the path of a job file. fail_above: the share of failed rows above which the
     flow run fails. retry_invalid: send again what was paid for and did not fit the answer schema. pay_again:
-    go on although damaged files have lost paid answers, and ask again for them.
+    go on although damaged files have lost paid answers, and ask again for them. only: failed, skipped, or a
+    CSV file that names rows: these alone are asked.
     """
     try:
-        report = await label(job, retry_invalid=retry_invalid, pay_again=pay_again)
+        report = await label(job, retry_invalid=retry_invalid, pay_again=pay_again, only=only)
     except MaviError as error:
         return Failed(message=str(error), data=error)
     return state_of(report, fail_above)
 
 
-async def label(job: Job, *, retry_invalid: bool = False, pay_again: bool = False) -> dict[str, Any]:
+async def label(
+    job: Job, *, retry_invalid: bool = False, pay_again: bool = False, only: str | None = None
+) -> dict[str, Any]:
     """The stages of a run; returns what `mavi run --json` prints. Raises MaviError."""
     async with tasks.run_of(job) as flow_run:
         run_id = flow_run.context.run_id
-        await artifacts.show_plan(job.name, await tasks.plan(run_id, retry_invalid, pay_again))
+        await artifacts.show_plan(job.name, await tasks.plan(run_id, retry_invalid, pay_again, only))
         run = flow_run.planned()
         with graceful_shutdown(run):
             async with artifacts.progress(run):

@@ -24,7 +24,9 @@ from mavi_tasks.job import Job
 SERVER_STARTUP_S: Final = 120  # Prefect's own 20 s are too few on a busy machine
 
 
-def run(job: Job, *, retry_invalid: bool = False, pay_again: bool = False) -> RunReport:
+def run(
+    job: Job, *, retry_invalid: bool = False, pay_again: bool = False, only: str | None = None
+) -> RunReport:
     """Run the flow and report as `execution.local.execute` does. Raises MaviError.
 
     Uses the Prefect API that is configured, else a temporary server, which takes ten seconds to start.
@@ -34,7 +36,9 @@ def run(job: Job, *, retry_invalid: bool = False, pay_again: bool = False) -> Ru
         try:
             with temporary_settings({PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: SERVER_STARTUP_S}):
                 _start_server()
-                state = asyncio.run(_final_state(job, retry_invalid=retry_invalid, pay_again=pay_again))
+                state = asyncio.run(
+                    _final_state(job, retry_invalid=retry_invalid, pay_again=pay_again, only=only)
+                )
         except KeyboardInterrupt:
             if not reports:
                 raise
@@ -62,6 +66,6 @@ def _start_server() -> None:
         SubprocessASGIServer().start(SERVER_STARTUP_S)
 
 
-async def _final_state(job: Job, **options: bool) -> "State[Any]":
+async def _final_state(job: Job, **options: bool | str | None) -> "State[Any]":
     state: Any = await label_media(job, **options, return_state=True)
     return state  # type: ignore[no-any-return]

@@ -158,10 +158,12 @@ def _finish_early(run: Run | None) -> None:
 
 
 @task(name="plan", task_run_name="plan")
-async def plan(run_id: str, retry_invalid: bool = False, pay_again: bool = False) -> dict[str, Any]:
+async def plan(
+    run_id: str, retry_invalid: bool = False, pay_again: bool = False, only: str | None = None
+) -> dict[str, Any]:
     """Read and check the whole input; returns what `mavi plan --json` prints."""
     flow_run = _RUNS[run_id]
-    forecaster = Forecaster(flow_run.context, retry_invalid=retry_invalid, pay_again=pay_again)
+    forecaster = Forecaster(flow_run.context, retry_invalid=retry_invalid, pay_again=pay_again, only=only)
     run = await asyncio.to_thread(Run.prepare, flow_run.context, forecaster.plan)
     forecast = await asyncio.to_thread(forecaster.forecast, run.plan)
     run.forecast_json = forecast.for_run_row()

@@ -15,7 +15,7 @@ Problems of rows are collected over the whole manifest and reported together at 
 
 import glob
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Final
 from urllib.parse import urlsplit
@@ -34,7 +34,7 @@ from mavi_tasks.manifest.source import Source
 from mavi_tasks.manifest.text_formats import read_csv, read_jsonl, read_tsv, read_txt
 from mavi_tasks.media.urls import shown
 
-__all__ = ["READERS", "Item", "Problems", "check", "read"]
+__all__ = ["READERS", "Item", "Problems", "cells", "check", "read"]
 
 Reader = Callable[[Source, Problems, int], Rows]
 READERS: Final[dict[str, Reader]] = {
@@ -95,6 +95,24 @@ def read(
 def check(source: str | os.PathLike[str], columns: Columns | None = None) -> int:
     """The number of items. Raises InputError with everything that is wrong with the manifest."""
     return sum(len(batch) for batch in read(source, columns))
+
+
+def cells(
+    path: str | os.PathLike[str], names: Sequence[str], problems: Problems
+) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """The line and the cells of these columns, of each row of a CSV file that is not a manifest.
+
+    Raises InputError when it cannot be read, or lacks a column; invalid rows go to `problems`.
+    """
+    rows = read_csv(_source(os.fspath(path), ".csv", packed=False), problems, 1000)
+    there = rows.names or ()
+    missing = [name for name in names if name not in there]
+    if missing:
+        raise InputError(f"{path}:1: has no column {', '.join(missing)}; it has {', '.join(there)}")
+    at = [there.index(name) for name in names]
+    for lines, batch in rows.batches():
+        for line, row in zip(lines, batch, strict=True):
+            yield line, tuple(row[position] for position in at)
 
 
 def _open(path: str, problems: Problems, batch_rows: int, order: str, since: datetime | None) -> Rows:

@@ -19,6 +19,7 @@ from mavi_tasks.media import MediaOptions
 from mavi_tasks.planning import spool
 from mavi_tasks.planning.target import ModelTarget, targets
 from mavi_tasks.pricing.book import PriceBook, load_prices
+from mavi_tasks.storage import run_progress
 from mavi_tasks.storage.publish import Dataset, segment_header
 from mavi_tasks.storage.s3 import folder, mirror_of
 
@@ -127,6 +128,7 @@ def _dataset(job: Job, *, dry: bool) -> Dataset:
         dataset.create()
         dataset.publish()
         spool.sweep(dataset.root / "_plan")
+        run_progress.sweep(dataset.root)
     return dataset
 
 

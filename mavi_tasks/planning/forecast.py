@@ -86,10 +86,15 @@ class Forecast:
         return explain(self.estimate, self.accuracy)
 
     def for_run_row(self) -> str:
-        """The plan as the run's row keeps it, so that later plans can tell how far off this one was."""
+        """The plan as the run's row keeps it, so that later plans can tell how far off this one was, and
+        what waits when the run dies. Take it before anything is sent.
+        """
         cost = self.estimate.known_cost_usd
         percentiles = {"cost_p10_usd": cost.p10, "cost_p50_usd": cost.p50, "cost_p90_usd": cost.p90}
-        return json.dumps({"plan": {name: format(value, "f") for name, value in percentiles.items()}})
+        plan: dict[str, Any] = {name: format(value, "f") for name, value in percentiles.items()}
+        plan["to_do"] = {one.model: one.unsent for one in self.plan.all_counters.values()}
+        plan["only"] = self.plan.only
+        return json.dumps({"plan": plan})
 
 
 def _nothing(target: ModelTarget) -> dict[str, Any]:
@@ -121,10 +126,11 @@ class Forecaster:
         *,
         retry_invalid: bool = False,
         pay_again: bool = False,
+        only: str | None = None,
         on_progress: OnProgress | None = None,
     ) -> None:
         self._context, self._retry_invalid, self._on_progress = context, retry_invalid, on_progress
-        self._pay_again = pay_again
+        self._pay_again, self._only = pay_again, only
         self._sums = _Sums(context, with_others=context.job.budget_usd is not None)
 
     def plan(self) -> Plan:
@@ -132,6 +138,7 @@ class Forecaster:
             self._context,
             retry_invalid=self._retry_invalid,
             pay_again=self._pay_again,
+            only=self._only,
             on_request=self._sums.add,
             on_progress=self._on_progress,
         )
@@ -141,10 +148,14 @@ class Forecaster:
 
 
 def forecast(
-    context: RunContext, *, retry_invalid: bool = False, on_progress: OnProgress | None = None
+    context: RunContext,
+    *,
+    retry_invalid: bool = False,
+    only: str | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Forecast:
     """The forecast of a run that will not be sent. Raises InputError."""
-    forecaster = Forecaster(context, retry_invalid=retry_invalid, on_progress=on_progress)
+    forecaster = Forecaster(context, retry_invalid=retry_invalid, only=only, on_progress=on_progress)
     return forecaster.forecast(forecaster.plan())
 
 
@@ -252,7 +263,7 @@ def _forecast(context: RunContext, plan: Plan, sums: _Sums) -> Forecast:
         estimate=estimate,
         accuracy=plan_accuracy(runs),
         advice=cheaper(estimate, budget, sums.swaps()) if budget is not None else None,
-        warnings=(*_warnings(context), *_dearest_warning(context, sums)),
+        warnings=(*plan.notes, *_warnings(context), *_dearest_warning(context, sums)),
     )
 
 

@@ -25,6 +25,7 @@ from mavi_tasks.media.urls import stored
 from mavi_tasks.planning import spool
 from mavi_tasks.planning.context import RunContext
 from mavi_tasks.planning.request import Request, copy_key
+from mavi_tasks.planning.selection import Selection, select
 from mavi_tasks.planning.spool import Plan, SpoolWriter
 from mavi_tasks.planning.target import ModelTarget
 from mavi_tasks.prompts.templates import MediaView, Prompts
@@ -50,24 +51,31 @@ def make_plan(
     *,
     retry_invalid: bool = False,
     pay_again: bool = False,
+    only: str | None = None,
     probes: ProbeCache | None = None,
     on_request: OnRequest | None = None,
     on_progress: OnProgress | None = None,
 ) -> Plan:
     """Plan a run. Raises InputError with every problem of the manifest, its prompts and templates at once.
 
-    Raises StorageError when paid answers are lost to damage, unless `pay_again`: then the damaged files are
-    set aside, and what they held is asked again. Nothing is sent. The index of media that were read is kept
-    in the dataset, when that is there.
+    only: the rows that are asked (selection.py); None = all. Raises StorageError when paid answers are lost
+    to damage, unless `pay_again`: then the damaged files are set aside, and what they held is asked again.
+    Nothing is sent. The index of media that were read is kept in the dataset, when that is there.
     """
     root = context.dataset.root
     _look_at_damage(context, pay_again=pay_again)
+    selection = select(only, context) if only is not None else None
     with ProbeIndex(root / "_library", keep=root.is_dir()) as index:
         plan = Plan.empty(context.plan_folder, context.targets)
         plan.held = spool.hold(plan.folder)
         try:
-            planner = _Planner(context, plan, probes or ProbeCache(index), retry_invalid, on_request)
+            planner = _Planner(
+                context, plan, probes or ProbeCache(index), retry_invalid, on_request, selection
+            )
             planner.fill(on_progress)
+            if selection is not None:
+                selection.finish()
+                plan.only, plan.notes = only, selection.notes
         except BaseException as error:
             plan.discard()
             if (full := spool.no_room(plan.folder, error)) is not None:
@@ -96,8 +104,10 @@ class _Planner:
         probes: ProbeCache,
         retry_invalid: bool,
         on_request: OnRequest | None,
+        selection: Selection | None,
     ) -> None:
         self._context, self._plan, self._probes = context, plan, probes
+        self._selection = selection
         self._problems = manifest.Problems()
         self._prompts = Prompts(context.job.prompts, context.job.columns, self._problems)
         answered = AnsweredIndex.read(context.dataset.root)
@@ -114,7 +124,7 @@ class _Planner:
             with ThreadPoolExecutor(READERS, "media-probe") as pool:
                 identifier = _Identifier(self._context.options, self._probes, pool)
                 for batch in self._batches():
-                    self._take(batch, identifier)
+                    self._take(self._selected(batch), identifier)
                     if on_progress is not None:
                         on_progress(self._plan)
             self._prompts.finish()
@@ -134,6 +144,11 @@ class _Planner:
             variables=self._prompts.used,
         )
 
+    def _selected(self, batch: Sequence[Item]) -> Sequence[Item]:
+        """The items that any model is asked about: the media of others are not even looked at."""
+        selection = self._selection
+        return batch if selection is None else [item for item in batch if selection.has_item(item.item_id)]
+
     def _take(self, batch: Sequence[Item], identifier: "_Identifier") -> None:
         drafts = []
         for item, units in zip(batch, identifier.identify(batch), strict=True):
@@ -142,7 +157,13 @@ class _Planner:
                 drafts.append((item, units, prompt_id, text))
         self._plan.items += len(batch)
         for model in self._models:
-            model.take(drafts)
+            model.take(self._drafts_of(model.target.model, drafts))
+
+    def _drafts_of(self, model: str, drafts: Sequence["_Draft"]) -> Sequence["_Draft"]:
+        selection = self._selection
+        if selection is None:
+            return drafts
+        return [draft for draft in drafts if selection.takes(model, (draft[0].item_id, draft[2]))]
 
 
 class _Identifier:

@@ -54,6 +54,8 @@ class Plan:
     refused: list[dict[str, str]] = field(default_factory=list)
     to_send: dict[str, int] = field(default_factory=dict)
     to_copy: int = 0
+    only: str | None = None  # which rows were selected, as `--only` was given; None = all
+    notes: list[str] = field(default_factory=list)  # what whoever selected them should know
     held: FileLock | None = None  # while it is, no other run takes the folder for a dead run's
 
     @classmethod

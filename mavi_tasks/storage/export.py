@@ -23,28 +23,40 @@ def export(root: Path, to: str | Path, *, table: str = "results", latest: bool =
 
     Raises InputError for a suffix that is not known, StorageError when the file cannot be written.
     """
-    if not is_url(str(to)):
-        return _export(root, Path(to), table=table, latest=latest)
-    place, _, name = str(to).rpartition("/")
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder, name)
-        rows = _export(root, made, table=table, latest=latest)
-        Bucket(url(place)).put(name, made)
-    return rows
-
-
-def _export(root: Path, to: Path, *, table: str, latest: bool) -> int:
-    write = _WRITERS.get(to.suffix.lower())
-    if write is None:
-        raise InputError(f"{to}: --to must end in {', '.join(_WRITERS)}")
+    writer_of(to)
     if latest and table != "results":
         raise InputError("--latest is for results: the other tables have one row each")
     source = tables.open_table(root, table)
     batches = tables.latest(root).to_batches() if latest else source.to_batches()
+    return write(batches, source.schema if not latest else TABLES[table], to)
+
+
+def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, to: str | Path) -> int:
+    """Write rows to one file, as `export` does."""
+    if not is_url(str(to)):
+        return _write(batches, schema, Path(to))
+    place, _, name = str(to).rpartition("/")
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder, name)
+        rows = _write(batches, schema, made)
+        Bucket(url(place)).put(name, made)
+    return rows
+
+
+def writer_of(to: str | Path) -> "_Writer":
+    """What writes a file of this suffix. Raises InputError when nothing does."""
+    found = _WRITERS.get(Path(to).suffix.lower())
+    if found is None:
+        raise InputError(f"{to}: --to must end in {', '.join(_WRITERS)}")
+    return found
+
+
+def _write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, to: Path) -> int:
+    writer = writer_of(to)
     staged = to.with_name(f".{to.name}.part")
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
-        rows = write(batches, source.schema if not latest else TABLES[table], staged)
+        rows = writer(batches, schema, staged)
         staged.replace(to)
     except OSError as error:
         staged.unlink(missing_ok=True)
@@ -84,6 +96,16 @@ def _jsonl(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> 
 def _rows(batches: Iterable[pa.RecordBatch]) -> Iterator[dict[str, Any]]:
     for batch in batches:
         yield from batch.to_pylist()
+
+
+def plain_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[dict[str, Any]]:
+    """Rows whose values JSON has: amounts and instants as text."""
+    for row in _rows(batches):
+        yield {name: _plain(value) for name, value in row.items()}
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, str | int | float | list) else _text(value)
 
 
 def _cell(value: object) -> object:

@@ -13,6 +13,7 @@ from mavi_tasks.common.money_columns import pico_sum
 from mavi_tasks.schema import PAID, AttemptOutcome, ResultStatus
 from mavi_tasks.storage.tables import open_table
 
+UNKNOWN_MODEL: Final = "unknown"  # of rows whose model was lost
 _UNUSABLE: Final = pa.array([ResultStatus.FAILED, ResultStatus.INVALID])
 
 
@@ -26,14 +27,19 @@ class AttemptTotals:
     unpriced: int = 0  # answered, without a known price
 
 
-def attempt_totals(attempts: pads.Dataset) -> AttemptTotals:
-    """The sums over attempts that are published."""
-    found = AttemptTotals()
-    for batch in attempts.to_batches(columns=["outcome", "cost_usd", "exposure_usd"]):
-        found.cost_pico += pico_sum(batch["cost_usd"])
-        found.exposure_pico += pico_sum(batch["exposure_usd"])
-        found.in_doubt += pc.sum(pc.equal(_strings(batch["outcome"]), AttemptOutcome.IN_DOUBT)).as_py() or 0
-        found.unpriced += _unpriced(batch)
+def attempt_totals(attempts: pads.Dataset) -> dict[str, AttemptTotals]:
+    """The sums over attempts that are published, by model."""
+    found: dict[str, AttemptTotals] = {}
+    for batch in attempts.to_batches(columns=["model", "outcome", "cost_usd", "exposure_usd"]):
+        model = pc.fill_null(_strings(batch["model"]), UNKNOWN_MODEL)
+        for name in pc.unique(model).to_pylist():
+            rows, totals = batch.filter(pc.equal(model, name)), found.setdefault(name, AttemptTotals())
+            totals.cost_pico += pico_sum(rows["cost_usd"])
+            totals.exposure_pico += pico_sum(rows["exposure_usd"])
+            totals.in_doubt += (
+                pc.sum(pc.equal(_strings(rows["outcome"]), AttemptOutcome.IN_DOUBT)).as_py() or 0
+            )
+            totals.unpriced += _unpriced(rows)
     return found
 
 
@@ -54,8 +60,8 @@ def all_counters(root: Path, run_id: str) -> dict[str, ModelCounters]:
 
 def spent_pico(root: Path, writer: str) -> int:
     """What one writer's published attempts have cost, in doubt included."""
-    found = attempt_totals(open_table(root, "attempts", f"part-{writer}.*.parquet"))
-    return found.cost_pico + found.exposure_pico
+    found = attempt_totals(open_table(root, "attempts", f"part-{writer}.*.parquet")).values()
+    return sum(totals.cost_pico + totals.exposure_pico for totals in found)
 
 
 def run_row_totals(root: Path, run_id: str) -> dict[str, int | None]:

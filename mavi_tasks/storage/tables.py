@@ -17,6 +17,7 @@ from mavi_tasks.storage.recency import RANK, plausible_us
 from mavi_tasks.storage.s3 import mirror_of
 
 TABLE_NAMES: Final = (*TABLES, "labels")
+ORDER_COLUMNS: Final = ("request_key", "status", "finished_at")  # what `latest_of` looks at
 PARTITION: Final = pa.schema([("run_date", pa.date32())])
 
 
@@ -63,18 +64,22 @@ def part_paths(root: Path, table: str, names: str = "*.parquet") -> list[Path]:
 
 def latest(root: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Results, one row per request: the one that counts (recency.py)."""
-    needed = ("request_key", "status", "finished_at")
-    wanted = list(dict.fromkeys([*(columns or TABLES["results"].names), *needed]))
-    table = open_table(root, "results").to_table(columns=wanted)
+    wanted = list(dict.fromkeys([*(columns or TABLES["results"].names), *ORDER_COLUMNS]))
+    return latest_of(open_table(root, "results").to_table(columns=wanted))
+
+
+def latest_of(table: pa.Table) -> pa.Table:
+    """Of rows of results, those that count; the table has the columns ORDER_COLUMNS at least."""
     if table.num_rows == 0:
         return table
-    rank = np.fromiter((RANK.get(word, 0) for word in table["status"].cast("string").to_pylist()), np.int8)
+    status = pc.fill_null(table["status"].cast("string"), "")
+    rank = sum(pc.equal(status, word).to_numpy().astype(np.int8) * number for word, number in RANK.items())
     instant_us = plausible_us(pc.fill_null(table["finished_at"].cast(pa.int64()), 0).to_numpy())
     order = np.lexsort((instant_us, rank))
-    keys = table["request_key"].combine_chunks().to_numpy(zero_copy_only=False)[order]
-    _, last = np.unique(keys[::-1], return_index=True)
-    chosen = np.sort(order[len(order) - 1 - last])
-    return table.take(pa.array(chosen))
+    keys = table["request_key"].combine_chunks().dictionary_encode("encode")
+    last = np.zeros(len(keys.dictionary), np.int64)
+    last[keys.indices.to_numpy()[order]] = order  # of several for one key, the last stays
+    return table.take(pa.array(np.sort(last)))
 
 
 def first_answers(root: Path, run_id: str, count: int) -> list[dict[str, Any]]:

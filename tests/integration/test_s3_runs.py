@@ -200,3 +200,29 @@ def test_a_reader_of_a_missing_dataset_is_told_so(place, on):
         2,
         f"mavi: {place}/typo: no dataset lies there; give the output of a run\n",
     )
+
+
+def test_another_machine_sees_how_far_a_run_is_and_what_failed(place, on, tmp_path):
+    env = on("a", MAVI_LEASE_S="2")
+    with remote_sandbox(latency_s=0.1) as slow:
+        slow.faults(script=["errored_filter"] * 3)
+        limits = {"*": {"concurrency": 4}}
+        job = url_job(tmp_path, 3000, slow.base_url, output=place, limits=limits, ship_every_s=1)
+        process = start(*RUN, job, **env)
+        try:
+            run = wait_for(lambda: (found := live_from(place, on("b"))) and found["rate_per_s"] > 0 and found)
+            assert (run["state"], run["requests"]) == ("running", 3000)
+            wait_for(lambda: mavi("status", place, "--json", **on("b")).json["failed"] == 3)
+            target = tmp_path / "failed.csv"
+            assert mavi("status", place, "--failed", "--to", target, **on("b")).code == 0
+        finally:
+            kill(process)
+        assert mavi("status", place, "--json", **on("a")).json["live"][0]["state"] == "gone"
+        again = mavi(*RUN, job, "--only", target, **on("a"))
+        assert (again.code, again.json["requests"], again.json["answered"]) == (0, 3, 3)
+
+
+def live_from(place, env):
+    found = mavi("status", place, "--json", **env)
+    runs = found.json["live"] if found.code == 0 else []
+    return runs[0] if runs and runs[0]["stage"] == "sending" else None

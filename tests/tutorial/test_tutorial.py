@@ -167,6 +167,19 @@ def test_a_stopped_run_goes_on_where_it_stopped(job, photos, stop):
     assert one(path.parent / "out", "results", "count(*)", "status = 'answered'") == 3
 
 
+def test_what_failed_is_listed_and_asked_again(job, gateway, tmp_path):
+    """`mavi status` names what failed and why; `--only` asks just those, by word or file."""
+    path = job()
+    gateway.faults(script=["errored_filter"])  # the first call is refused for good
+    assert mavi("run", path).code == 3
+    out, file = path.parent / "out", tmp_path / "failed.csv"
+    assert reported(mavi("status", out, "--json"))["failed"] == 1
+    assert mavi("status", out, "--failed", "--to", file).out == f"1 rows -> {file}\n"
+    assert reported(mavi("plan", path, "--only", "failed", "--json"))["to_send"] == 1
+    assert mavi("run", path, "--only", file).code == 0
+    assert reported(mavi("status", out, "--json"))["answered"] == 3
+
+
 def test_a_dataset_is_exported_as_one_file(job, tmp_path):
     """CSV, JSONL or Parquet: one row per request, money with all its digits."""
     path = job()

@@ -9,11 +9,11 @@ machines divide its work, and none waits while it holds what another one waits f
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from mavi_tasks.common.counters import ModelCounters
 from mavi_tasks.errors import MaviError, StorageError
@@ -43,10 +43,18 @@ LOOK_UP_ROWS: Final = 1_000
 class LeasedShards:
     """The leases of one run, and what it sends under them. One event loop; not thread safe."""
 
-    def __init__(self, mirror: Mirror, dataset: Dataset, run_id: str, *, shard_size: int) -> None:
+    def __init__(
+        self,
+        mirror: Mirror,
+        dataset: Dataset,
+        run_id: str,
+        *,
+        shard_size: int,
+        progress: Callable[[], Mapping[str, Any]],
+    ) -> None:
         self._mirror, self._dataset, self._run_id = mirror, dataset, run_id
         self._shard_size = shard_size
-        self.leases = SliceLeases(mirror, run_id)
+        self.leases = SliceLeases(mirror, run_id, progress=progress)
         self._busy: Counter[str] = Counter()
         self._held: set[str] = set()
         self._exclusive = asyncio.Lock()
@@ -56,12 +64,23 @@ class LeasedShards:
         self._warned = False
 
     @classmethod
-    def of_bucket(cls, context: RunContext) -> "LeasedShards | None":
-        """Begun for a dataset in a bucket: other machines may send the same. None for a local dataset."""
+    def of_bucket(
+        cls, context: RunContext, progress: Callable[[], Mapping[str, Any]]
+    ) -> "LeasedShards | None":
+        """Begun for a dataset in a bucket: other machines may send the same. None for a local dataset.
+
+        progress: how far the run is, for other machines; called in another thread.
+        """
         mirror = mirror_of(context.dataset.root)
         if mirror is None:
             return None
-        leased = cls(mirror, context.dataset, context.run_id, shard_size=context.job.shard_size)
+        leased = cls(
+            mirror,
+            context.dataset,
+            context.run_id,
+            shard_size=context.job.shard_size,
+            progress=progress,
+        )
         leased._begin()
         return leased
 

@@ -27,7 +27,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -36,13 +36,13 @@ from filelock import FileLock
 
 from mavi_tasks.errors import StorageError
 from mavi_tasks.storage.filesystem import lock_is_free
+from mavi_tasks.storage.run_progress import HEARTBEATS
 from mavi_tasks.storage.s3.mirror import Mirror
 
 log = logging.getLogger("mavi")
 
 LEASE_S: Final = 60.0
 TABLE: Final = "_claims/leases.json"
-BEATS: Final = "_claims/run-"
 CAS_TRIES: Final = 60
 SWEPT_AFTER_S: Final = 86_400.0
 
@@ -71,7 +71,16 @@ class Taken:
 class SliceLeases:
     """The leases of one run. Thread-safe."""
 
-    def __init__(self, mirror: Mirror, run_id: str, *, ttl_s: float | None = None) -> None:
+    def __init__(
+        self,
+        mirror: Mirror,
+        run_id: str,
+        *,
+        ttl_s: float | None = None,
+        progress: Callable[[], Mapping[str, Any]] = dict,
+    ) -> None:
+        """progress: how far the run is; its heartbeat says so to other machines."""
+        self._progress = progress
         self._mirror, self._bucket, self.run_id = mirror, mirror.bucket, run_id
         self.ttl_s = ttl_s or lease_s()
         self.seen_releases = 0  # what had been given back when this run last looked at what is answered
@@ -205,7 +214,7 @@ class SliceLeases:
         return dead
 
     def _dead(self, runs: Collection[str], in_the_way: Collection[str]) -> list[str]:
-        beats = {one.key: one.modified for one in self._bucket.list(BEATS)}
+        beats = {one.key: one.modified for one in self._bucket.list(HEARTBEATS)}
         mine = beats.get(_beat_key(self.run_id))
 
         def is_dead(run_id: str) -> bool:
@@ -244,7 +253,7 @@ class SliceLeases:
                 and lock_is_free(path)
             ):
                 path.unlink(missing_ok=True)
-        beats = list(self._bucket.list(BEATS))
+        beats = list(self._bucket.list(HEARTBEATS))
         for one in beats:
             if (max(beat.modified for beat in beats) - one.modified).total_seconds() > SWEPT_AFTER_S:
                 self._bucket.delete(one.key)
@@ -258,6 +267,7 @@ class SliceLeases:
             "host": socket.gethostname(),
             "spool": self._mirror.spool,
             "boot": _boot(),
+            "progress": self._progress(),
         }
         self._bucket.put(_beat_key(self.run_id), json.dumps(heartbeat).encode())
         if _now_s() < self._good_until or self._good_until == 0.0:  # once lapsed, it stays lapsed
@@ -284,7 +294,7 @@ def _available(table: dict[str, Any], groups: Sequence[Collection[str]], most: i
 
 
 def _beat_key(run_id: str) -> str:
-    return f"{BEATS}{run_id}.json"
+    return f"{HEARTBEATS}{run_id}.json"
 
 
 def _pause() -> None:

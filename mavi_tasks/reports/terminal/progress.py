@@ -13,6 +13,7 @@ from rich.table import Table
 from mavi_tasks.common.counters import ModelCounters
 from mavi_tasks.common.format import duration, ledger_usd, spent
 from mavi_tasks.common.money import usd
+from mavi_tasks.common.pace import Pace
 from mavi_tasks.common.screen import say
 from mavi_tasks.limits import ModelLimiter
 from mavi_tasks.reports.terminal.console import open_console
@@ -33,8 +34,9 @@ class Progress:
     ) -> None:
         self._all_counters, self._limiters, self._quiet = all_counters, limiters, quiet
         self._console = open_console(stderr=True)
-        self._began = time.monotonic()
-        self._before = {counters.model: counters.finished for counters in all_counters}
+        self._paces = {counters.model: Pace() for counters in all_counters}
+        for counters in all_counters:
+            self._pace(counters)
 
     async def show(self) -> None:
         """Until cancelled."""
@@ -67,8 +69,8 @@ class Progress:
         return counters.stopped or (limiter.pausing if limiter is not None else None)
 
     def _pace(self, counters: ModelCounters) -> tuple[float, str]:
-        """Requests per second since the start, and the time left at that pace."""
-        rate = (counters.finished - self._before[counters.model]) / max(1e-9, time.monotonic() - self._began)
+        """Requests per second of the last minute, and the time left at that pace."""
+        rate = self._paces[counters.model].note(time.monotonic(), counters.finished)
         left = counters.requests - counters.finished
         return rate, duration(left / rate) if rate > 0 else "?"
 

@@ -1,4 +1,4 @@
-"""What people see before a run, after its pilot and at its end; and the tables of `models` and `status`."""
+"""What people see before a run, after its pilot and at its end; and the table of `models`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from mavi_tasks.execution.run_report import RunReport
 if TYPE_CHECKING:
     from mavi_tasks.planning.forecast import Forecast
     from mavi_tasks.planning.pilot import PilotResult
-    from mavi_tasks.storage.status import Status
 
 WIDE: Final = 120  # columns of a terminal that has room for everything
 REFUSALS_LISTED: Final = 5
@@ -273,26 +272,6 @@ def show_models(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
                 (row["retires_on"] or "") if index == 0 else "",
             )
     console.print(table)
-
-
-def show_status(status: Status, console: Console) -> None:
-    """What a dataset holds."""
-    figures = status.to_json()
-    for name in ("answered", "failed", "invalid", "skipped", "in_doubt", "in_flight"):
-        console.print(f"{name.replace('_', ' '):>10}  {figures[name]:,}")
-    console.print(f"{'spent':>10}  {spent(usd(status.cost_pico), status.unpriced, ledger_usd)}")
-    if status.unpriced:
-        console.print(f"{'':>10}  {status.unpriced:,} calls have no known price")
-    if status.cost_pico != status.answers_pico:
-        without_row = _dollars(status.cost_pico - status.answers_pico)
-        console.print(f"{'':>10}  of it ${without_row} on attempts that gave no row")
-    if status.exposure_pico:
-        console.print(f"{'exposure':>10}  at most ${_dollars(status.exposure_pico)} more, on calls in doubt")
-    if status.quarantined:
-        console.print(
-            f"{status.quarantined} damaged journal segments are in {status.dir}/_quarantine", style="yellow"
-        )
-    plain(status.runs, ("run_id", "job", "gateway", "status", "answered", "unsent", "cost_usd"), console)
 
 
 def _dollars(pico: int) -> str:

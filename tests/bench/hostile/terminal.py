@@ -91,6 +91,21 @@ def made(folder: Path, *command: str) -> None:
         main([part.replace("DIR", str(folder / FILE)).replace("FOLDER", str(folder)) for part in command])
 
 
+def failed(folder: Path, *command: str) -> None:
+    """A command on the dataset of a run whose every call was refused with this text."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        refused(EVIL, 400)(folder)
+    main([part.replace("DIR", str(folder / "out")) for part in command])
+
+
+def only(folder: Path) -> None:
+    """A run of the rows of a file that names no model of the job."""
+    (folder / "rows.csv").write_text(
+        f'item_id,model,prompt_id\ni1,"{EVIL}",p\n', encoding="utf-8", newline=""
+    )
+    run(folder, answer(), "--only", str(folder / "rows.csv"))
+
+
 def rows(folder: Path, text: str, *arguments: str, name: str = "items.csv", **fields: object) -> None:
     """A plan of a manifest with this text."""
     (folder / name).write_text(text, encoding="utf-8", newline="")
@@ -162,6 +177,10 @@ ATTACKS: dict[str, Attack] = {
     "a job's name in the report": lambda folder: run(folder, answer(), job_name=EVIL),
     "an output folder in the report": lambda folder: run(folder, answer(), output=str(folder / FILE)),
     "status": lambda folder: made(folder, "status", "DIR"),
+    "status of failures": lambda folder: failed(folder, "status", "DIR"),
+    "failed rows": lambda folder: failed(folder, "status", "DIR", "--failed"),
+    "failed rows as JSON": lambda folder: failed(folder, "status", "DIR", "--failed", "--json"),
+    "only a file of rows": lambda folder: only(folder),
     "costs --json": json_line,
     "compare": lambda folder: made(folder, "compare", "DIR", "--html", f"FOLDER/{FILE}.html"),
     "compare with a reference": lambda folder: made(folder, "compare", "DIR", "--reference", EVIL),
