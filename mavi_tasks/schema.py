@@ -23,7 +23,7 @@ class ResultStatus(StrEnum):
     ANSWERED = "answered"
     INVALID = "invalid"  # paid for, and not valid against the answer schema
     FAILED = "failed"
-    SKIPPED = "skipped"  # its model cannot take the media
+    SKIPPED = "skipped"  # not sent: its row cannot be asked, or its model cannot take the media
 
 
 class AttemptOutcome(StrEnum):

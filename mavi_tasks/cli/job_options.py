@@ -73,5 +73,6 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
         "gateway": args.gateway,
         "base_url": args.base_url,
         "allow_unknown_model": args.allow_unknown_model,
+        "max_skipped_share": 0 if getattr(args, "fail_on_skipped", False) else None,
     }
     return {name: value for name, value in given.items() if value is not None}

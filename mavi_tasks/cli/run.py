@@ -48,6 +48,11 @@ def options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on although damaged files have lost paid answers: set them aside, and ask again",
     )
+    parser.add_argument(
+        "--fail-on-skipped",
+        action="store_true",
+        help="exit 3 when any request was skipped: max_skipped_share: 0",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress, no table")
     parser.add_argument("-v", "--verbose", action="store_true", help="log every change of a rate limit")
 

@@ -3,6 +3,7 @@
 import operator
 import random
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
@@ -80,6 +81,7 @@ class ModelCounters:
     unpriced: int = 0  # answers without a known price: what they cost has no known bound
     stopped: str | None = None  # why this model was stopped
     errors: dict[str, tuple[int, str]] = field(default_factory=dict)  # code: how often, and the first message
+    skips: Counter[str] = field(default_factory=Counter)  # skipped, by code
     latencies: Latencies = field(default_factory=Latencies)
 
     @property
@@ -106,7 +108,7 @@ class ModelCounters:
         values: dict[str, Any] = {}
         for name in (one.name for one in fields(self)):
             mine, theirs = getattr(self, name), getattr(other, name)
-            if isinstance(mine, int):
+            if isinstance(mine, int | Counter):
                 values[name] = combine(mine, theirs)
             elif isinstance(mine, dict):
                 values[name] = _combined_errors(mine, theirs, combine)
@@ -116,8 +118,10 @@ class ModelCounters:
                 values[name] = mine or (theirs if adding else None)
         return ModelCounters(**values)
 
-    def count(self, status: str) -> None:
+    def count(self, status: str, code: str | None = None) -> None:
         setattr(self, status, getattr(self, status) + 1)
+        if status == "skipped":
+            self.skips[code or "unknown"] += 1
 
     def explain(self, code: str, message: str) -> None:
         """One more failure, and why."""

@@ -86,6 +86,7 @@ def _compared(sheet: Sheet, labels: Labels, options: CompareOptions) -> Comparis
         unlike_items=options.unlike,
         cascades=cascades,
         verdict=recommendation.judge(models, found, alpha, cascades, quality, options.baseline),
+        skips=tuple(scoring.skips(sheet)),
         warnings=caveats.warnings(
             sheet, labels, models, unlike=options.unlike, like_for_like=options.like_for_like
         ),

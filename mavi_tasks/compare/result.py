@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from decimal import Decimal
 
+from mavi_tasks.common.skips import Skip
 from mavi_tasks.compare.disputed import Disputed
 from mavi_tasks.compare.field_labels import Labels
 from mavi_tasks.compare.sheet import Sheet
@@ -143,6 +144,7 @@ class Comparison:
     unlike_items: int
     cascades: Cascades | None
     verdict: Recommendation
+    skips: tuple[Skip, ...]  # of all rows, also of items without an expected answer
     warnings: tuple[str, ...]
     method: tuple[str, ...]
     confusion: Mapping[str, tuple[tuple[int, ...], ...]]

@@ -1,9 +1,11 @@
 """One model at a time: how often right, what it cost, how long it took."""
 
+from collections import Counter
 from decimal import Decimal
 
 import numpy as np
 
+from mavi_tasks.common.skips import Skip, by_model
 from mavi_tasks.compare.field_labels import Labels
 from mavi_tasks.compare.result import ClassScore
 from mavi_tasks.compare.sheet import ANSWERED, FAILED, INVALID, SKIPPED, UNKNOWN, Sheet
@@ -64,6 +66,15 @@ def counted(values: Ints) -> int | None:
     """Return the sum of the known counts, None when none is known."""
     known = values[values != UNKNOWN]
     return int(known.sum()) if len(known) else None
+
+
+def skips(sheet: Sheet) -> list[Skip]:
+    """What was skipped: counts by model and code, and the way out."""
+    codes = (
+        Counter(code or "unknown" for code in sheet.error_code[at][skipped])
+        for at, skipped in enumerate(sheet.status == SKIPPED)
+    )
+    return by_model(zip(sheet.models, codes, strict=True))
 
 
 def statuses(sheet: Sheet, model: int, among: Bools) -> dict[str, int]:

@@ -370,7 +370,7 @@ class RequestTask:
         line = attempt_row(attempt, self.request, self.target, outcome.code) if attempt is not None else None
         self.dispatcher.journal.record(line, row)
         self.recorded = True
-        self.counters.count(outcome.status)
+        self.counters.count(outcome.status, outcome.code)
         if outcome.status in ("failed", "invalid"):
             self.counters.explain(outcome.code or "unknown", outcome.message or "")
         if outcome.status in ("answered", "invalid") and self.last is not None:

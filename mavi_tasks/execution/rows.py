@@ -21,7 +21,8 @@ NO_USAGE: Final = Usage()
 NO_COST: Final = Cost(None, None, None, "")
 COPIED: Final = (
     "answer", "answer_json", "choices", "finish_reason", "response_id", "provider_model", "endpoint",
-    "input_mode", "frames_sent", "media_bytes", "width", "height", "duration_s", "media_sha256",
+    "input_mode", "frames_sent", "media_bytes", "width", "height", "duration_s", "media_sha256", "status",
+    "error_code", "error_message",
 )  # fmt: skip
 
 _Intent = draft_class(COLUMNS.intents)
@@ -118,7 +119,7 @@ def result_row(
     row.family = target.family.name
     row.endpoint = endpoint or None
     row.media_uri = media.uri if media else None
-    row.media_kind = media.kind if media else "text"
+    row.media_kind = (media.kind if media.mime else None) if media else "text"
     row.media_sha256 = delivery.sha256 if delivery else (media.sha256 if media else None)
     row.input_mode = input_mode
     row.frames_sent = delivery.frames_sent if delivery else None
@@ -126,7 +127,7 @@ def result_row(
     row.width = delivery.width if delivery else (media.width if media else None)
     row.height = delivery.height if delivery else (media.height if media else None)
     row.duration_s = delivery.duration_s if delivery else (media.duration_s if media else None)
-    row.prompt = request.prompt
+    row.prompt = request.prompt or None  # a skipped row may have none
     row.status = outcome.status
     row.answer = outcome.text
     row.answer_json = outcome.json_text
@@ -159,7 +160,7 @@ def result_row(
 def copied_row(
     target: ModelTarget, request: Request, source: Mapping[str, Any], now_us: int
 ) -> Sequence[Any]:
-    """The row of a request whose answer is another row's (`source`): cost 0; `extra` names that row."""
+    """The row of a request that ended as another row did (`source`): cost 0; `extra` names that row."""
     media: Media | None = request.media_items[0] if request.media_items else None
     row = _Result()
     for column in COLUMNS.results:
@@ -172,13 +173,9 @@ def copied_row(
     row.media_uri = media.uri if media else None
     row.media_kind = media.kind if media else "text"
     row.prompt = request.prompt
-    row.status = ResultStatus.ANSWERED
-    row.input_tokens = 0
-    row.output_tokens = 0
-    row.total_tokens = 0
-    row.input_cost_pico = 0
-    row.output_cost_pico = 0
-    row.cost_pico = 0
+    if source["status"] == ResultStatus.ANSWERED:
+        row.input_tokens = row.output_tokens = row.total_tokens = 0
+        row.input_cost_pico = row.output_cost_pico = row.cost_pico = 0
     row.attempts = 0
     row.finished_at = now_us
     row.truth = request.truth

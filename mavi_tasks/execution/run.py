@@ -207,7 +207,7 @@ class Run:
                     finished_us=self.context.wall_us(),
                 )
                 journal.record(None, row)
-                self.plan.all_counters[target.model].skipped += 1
+                self.plan.all_counters[target.model].count("skipped", refused.code)
 
     async def _publish_regularly(self, journal: Journal) -> None:
         """Publish sealed segments while the run goes on, so that answers can be read meanwhile."""

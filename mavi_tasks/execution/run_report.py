@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from mavi_tasks.common import skips
 from mavi_tasks.common.counters import ModelCounters
 from mavi_tasks.common.money import exact_text
 from mavi_tasks.execution.stop_signal import StopSignal
@@ -31,6 +32,7 @@ class ModelReport:
     failed: int
     invalid: int
     skipped: int
+    skips: Mapping[str, int]  # by code
     unsent: int
     already_answered: int
     invalid_before: int  # of already_answered: what is there does not fit the answer schema
@@ -69,6 +71,7 @@ class RunReport:
     models: tuple[ModelReport, ...]
     facts: Mapping[str, Any]
     answers: str | None  # who answered in the sandbox, as text
+    max_skipped_share: float = 1
 
     def total(self, name: str) -> int:
         return sum(getattr(model, name) for model in self.models)
@@ -77,6 +80,26 @@ class RunReport:
     def unpriced(self) -> int:
         """Answers whose cost is not known; `cost_pico` is the cost of the others."""
         return self.total("unpriced")
+
+    @property
+    def skips(self) -> list[skips.Skip]:
+        """What was skipped: counts by model and code, and the way out."""
+        return skips.by_model((model.model, model.skips) for model in self.models)
+
+    @property
+    def shortfall(self) -> str | None:
+        """Why a finished run is not what was asked for, although nothing failed; None when it is."""
+        requests, skipped = self.total("requests"), self.total("skipped")
+        if self.status != "finished" or not requests:
+            return None
+        if not self.total("answered") + self.total("already_answered"):
+            return "nothing was answered"
+        if skipped > self.max_skipped_share * requests:
+            return (
+                f"{skipped:,} of {requests:,} requests were skipped, more than max_skipped_share "
+                f"{self.max_skipped_share:g} allows"
+            )
+        return None
 
     @property
     def unsent_by_model(self) -> dict[str, int]:
@@ -90,7 +113,7 @@ class RunReport:
             return EXIT_STOPPED
         unfit = self.total("invalid") + self.total("invalid_before")
         left = self.total("failed") + unfit + self.total("unsent")
-        return EXIT_SOME_FAILED if left else EXIT_ANSWERED
+        return EXIT_SOME_FAILED if left or self.shortfall else EXIT_ANSWERED
 
     def to_json(self) -> dict[str, Any]:
         """What `mavi run --json` prints; dollars are text, so that no digit is lost."""
@@ -103,6 +126,8 @@ class RunReport:
             "unpriced": self.unpriced,
             "exposure_usd": exact_text(self.exposure_pico),
             "wall_s": round(self.wall_s, 3),
+            "skips": self.skips,
+            "shortfall": self.shortfall,
             "models": [asdict(model) for model in self.models],
             "stop_reason": self.stop_reason,
             "message": self.message,
@@ -153,6 +178,7 @@ def run_report(
         models=tuple(_model_report(counters, limiters.get(counters.model)) for counters in all_counters),
         facts=facts,
         answers=context.endpoint.answers,
+        max_skipped_share=context.job.max_skipped_share,
     )
 
 
@@ -164,6 +190,7 @@ def _model_report(counters: ModelCounters, limiter: ModelLimiter | None) -> Mode
         failed=counters.failed,
         invalid=counters.invalid,
         skipped=counters.skipped,
+        skips=dict(counters.skips),
         unsent=counters.unsent,
         already_answered=counters.already_answered,
         invalid_before=counters.invalid_before,

@@ -62,17 +62,27 @@ async def show_plan(name: str, plan: Mapping[str, Any]) -> None:
     rows = [_planned(model) for model in plan["models"]]
     text = (
         f"# {title}: the plan\n\n{plan['to_send']:,} requests to send, {plan['already_answered']:,} answered "
-        f"before, {plan['shared']:,} share an answer, {len(plan['refused']):,} refused.\n\n"
-        f"{markdown_rows(rows)}"
+        f"before, {plan['shared']:,} share an answer, {plan['skipped']:,} skipped.\n\n"
+        f"{markdown_rows(rows)}{_skipped(plan)}"
     )
     notes = [plan["accuracy"], *plan["warnings"]]
     text += "".join(f"\n- {markdown_text(note)}" for note in notes if note)
     await acreate_markdown_artifact(text, key=key("mavi", name, "plan"), description=f"Plan of {title}")
     if plan["refused"]:
-        refused = [{k: row[k] for k in ("item_id", "model", "reason")} for row in plan["refused"][:MOST_ROWS]]
+        names = ("item_id", "model", "code", "reason")
+        refused = [{k: row[k] for k in names} for row in plan["refused"][:MOST_ROWS]]
         await acreate_table_artifact(
-            refused, key=key("mavi", name, "refused"), description="Items that a model does not take, and why"
+            refused,
+            key=key("mavi", name, "skipped"),
+            description="The first requests that are skipped, and why",
         )
+
+
+def _skipped(figures: Mapping[str, Any]) -> str:
+    """The table of what a plan or a run skipped, as markdown; empty without any."""
+    return (
+        f"\n{figures['skipped']:,} skipped:\n\n{markdown_rows(figures['skips'])}" if figures["skips"] else ""
+    )
 
 
 def _planned(model: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,7 +136,7 @@ async def show_models(name: str, report: Mapping[str, Any], summary: str) -> Non
     text = (
         f"# {title}: {report['status']}\n\n{_simulated(report['gateway'] == 'sandbox')}"
         f"{markdown_text(summary)} in {report['wall_s']:,.0f} s (run {report['run_id']}).\n\n{doubt}"
-        f"{markdown_rows(_only(rows, _MODELS_BRIEF))}\n"
+        f"{markdown_rows(_only(rows, _MODELS_BRIEF))}{_skipped(report)}\n"
         f"Parquet: {markdown_code(report['output'] + '/results')}\n"
     )
     await acreate_markdown_artifact(text, key=key("mavi", name), description=f"Run of {title}")

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from mavi_tasks.common.format import COST_UNKNOWN
 from mavi_tasks.common.money import trimmed
+from mavi_tasks.common.skips import sentence
 from mavi_tasks.errors import MaviError
 from mavi_tasks.flows import artifacts, tasks
 from mavi_tasks.flows.cluster_execution import EXECUTORS
@@ -100,6 +101,8 @@ def problem(report: Mapping[str, Any], fail_above: float) -> str | None:
             f"{fail_above:.1%}; the most frequent: {codes}. See status, error_code and error_message in "
             f"{report['output']}/results; the next run sends the failed ones again."
         )
+    if report["shortfall"]:
+        return f"{report['shortfall']}: {sentence(report['skips'])}".removesuffix(": ")
     if report["unsent"]:
         return f"{report['unsent']:,} requests were not sent. {again}"
     return None

@@ -23,7 +23,7 @@ from mavi_tasks.common.strict_model import StrictModel
 from mavi_tasks.errors import InputError
 from mavi_tasks.job import error_messages, validators
 from mavi_tasks.job.sections import Gateway, Limits, ModelPrice, ModelSpec, Retry
-from mavi_tasks.job.types import Budget, ShardSize, Since
+from mavi_tasks.job.types import Budget, ShardSize, Share, Since
 from mavi_tasks.job.yaml_document import Document
 from mavi_tasks.manifest.columns import Columns
 from mavi_tasks.media.options import MediaOptions
@@ -37,6 +37,7 @@ def _supported_runner(value: Any) -> Any:
 
 
 Order = Annotated[Literal["manifest", "newest"], BeforeValidator(one_of("manifest", "newest"))]
+OnBadRow = Annotated[Literal["skip", "stop"], BeforeValidator(one_of("skip", "stop"))]
 Runner = Annotated[
     Literal["threads", "processes", "dask"],
     BeforeValidator(one_of("threads", "processes", "dask")),
@@ -124,6 +125,15 @@ class Job(StrictModel):
     limit: PositiveInt | None = Field(default=None, description="Only the first so many items")
     since: Since | None = Field(default=None, description="Only media newer than a date or an age (7d)")
     order: Order = Field(default="manifest", description="newest: the newest media first")
+    on_bad_row: OnBadRow = Field(
+        default="skip", description="stop: a row that cannot be asked ends the run before it sends anything"
+    )
+    max_bad_share: Share = Field(
+        default=0.05, description="A run stops when more of the rows cannot be asked; 1 = never"
+    )
+    max_skipped_share: Share = Field(
+        default=1, description="A run that skipped more of its requests ends with exit status 3"
+    )
     runner: Runner = Field(
         default="threads",
         description="Who sends: this process, processes of this machine, a Dask cluster",

@@ -29,7 +29,7 @@ from mavi_tasks.manifest.listing import is_media, read_listing
 from mavi_tasks.manifest.parquet import read_parquet
 from mavi_tasks.manifest.problems import Problems
 from mavi_tasks.manifest.resolve import Base
-from mavi_tasks.manifest.rows import Rows
+from mavi_tasks.manifest.rows import BadRow, Rows
 from mavi_tasks.manifest.source import Source
 from mavi_tasks.manifest.text_formats import read_csv, read_jsonl, read_tsv, read_txt
 from mavi_tasks.media.urls import shown
@@ -68,6 +68,7 @@ def read(
     order: str = "manifest",
     since: datetime | None = None,
     variables: Collection[str] | None = None,
+    skip_bad: bool = False,
 ) -> Iterator[list[Item]]:
     """Read a manifest as batches of at most `batch_rows` items, at most `limit` items in all.
 
@@ -75,7 +76,7 @@ def read(
     they go to `problems` when that is given (the caller raises), else they are raised at the end, all
     together, the first 20 in detail. order "newest" and since are for folders, globs and buckets.
     variables: the only columns that are used, beside those with a role; None = all. A format that can leaves
-    the others unread.
+    the others unread. skip_bad: rows that cannot be asked are items with a refusal, not problems.
     """
     found = Problems() if problems is None else problems
     path = os.fspath(source)
@@ -83,7 +84,7 @@ def read(
     if variables is not None and rows.narrowed is not None and rows.names is not None:
         rows = rows.narrowed(used(rows.names, columns or Columns(), variables))
     any_batch = False
-    for batch in items.read(rows, columns or Columns(), found, limit):
+    for batch in items.read(rows, columns or Columns(), found, limit, skip_bad=skip_bad):
         any_batch = True
         yield batch
     if not any_batch and not found and since is None:
@@ -112,7 +113,10 @@ def cells(
     at = [there.index(name) for name in names]
     for lines, batch in rows.batches():
         for line, row in zip(lines, batch, strict=True):
-            yield line, tuple(row[position] for position in at)
+            if isinstance(row, BadRow):
+                problems.add(f"{path}:{line}: {row.why}")
+            else:
+                yield line, tuple(row[position] for position in at)
 
 
 def _open(path: str, problems: Problems, batch_rows: int, order: str, since: datetime | None) -> Rows:

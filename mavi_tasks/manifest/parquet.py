@@ -10,7 +10,7 @@ from mavi_tasks.errors import InputError
 from mavi_tasks.manifest.bounds import BATCH_BYTES, MAX_ROW_BYTES, TOO_LONG, columns_problem
 from mavi_tasks.manifest.parquet_pages import Chunk, PageProblem, chunk_size, row_groups
 from mavi_tasks.manifest.problems import Problems
-from mavi_tasks.manifest.rows import Batch, Rows
+from mavi_tasks.manifest.rows import BadRow, Batch, Rows
 from mavi_tasks.manifest.source import Source
 
 MAX_PAGE_BYTES: Final = 128_000_000  # unpacked; writers make pages of about 1 MB
@@ -36,7 +36,7 @@ def read_parquet(source: Source, problems: Problems, batch_rows: int) -> Rows:
         raise InputError(f"{source.name}: duplicate column {', '.join(duplicates)}; give each its own name")
 
     def of(names: tuple[str, ...]) -> Rows:
-        batches = partial(_batches, source, problems, batch_rows, names)
+        batches = partial(_batches, source, batch_rows, names)
         return Rows(names, batches, source.base, source.name, narrowed=of)
 
     return of(tuple(field.name for field in schema if not _is_bytes(pa, field.type)))
@@ -52,17 +52,17 @@ def _open(source: Source, file: Any) -> Any:
         raise InputError(f"{source.name}: is not a complete Parquet file: {_line(problem)}") from problem
 
 
-def _batches(source: Source, problems: Problems, batch_rows: int, names: tuple[str, ...]) -> Iterator[Batch]:
+def _batches(source: Source, batch_rows: int, names: tuple[str, ...]) -> Iterator[Batch]:
     import pyarrow as pa
 
     with source.binary() as file:
         table, row = _open(source, file), 0
-        lines, rows, size = [], list[tuple[Any, ...]](), 0
+        lines, rows, size = [], list[Any](), 0
         try:
             for group, chunks in enumerate(row_groups(file)):
                 most = min(batch_rows, _rows_at_once(file, chunks, set(names)))
                 for batch in table.iter_batches(most, [group], columns=list(names), use_threads=False):
-                    some_lines, some = _rows(source, problems, batch, names, row + 1)
+                    some_lines, some = _rows(batch, names, row + 1)
                     lines.append(some_lines)
                     rows += some
                     row, size = row + batch.num_rows, size + batch.nbytes
@@ -98,8 +98,8 @@ def _rows_at_once(file: Any, chunks: Sequence[Chunk], names: set[str]) -> int:
     return max(1, MAX_BATCH_BYTES // row_bytes)
 
 
-def _rows(source: Source, problems: Problems, batch: Any, names: Sequence[str], first: int) -> Batch:
-    """The rows of a batch; those with a value that Python does not have go to the problems."""
+def _rows(batch: Any, names: Sequence[str], first: int) -> Batch:
+    """The rows of a batch; a BadRow for one with a value that Python does not have."""
     import pyarrow as pa
 
     by_name = {field.name: batch.column(index) for index, field in enumerate(batch.schema)}
@@ -109,17 +109,11 @@ def _rows(source: Source, problems: Problems, batch: Any, names: Sequence[str], 
         values, unreadable = _values(_plain(pa, by_name[name]))
         columns.append(values)
         bad |= dict.fromkeys(unreadable, name)
-    rows = list(zip(*columns, strict=True)) if columns else [()] * batch.num_rows
-    lines = range(first, first + batch.num_rows)
-    if not bad:
-        return lines, rows
-    for index, name in sorted(bad.items()):
-        problems.add(
-            f"{source.name}:{lines[index]}: {name} is a date or a time that cannot be read "
-            f"({by_name[name].type}, year 1 to 9999)"
-        )
-    kept = [index for index in range(batch.num_rows) if index not in bad]
-    return [lines[index] for index in kept], [rows[index] for index in kept]
+    rows: list[Any] = list(zip(*columns, strict=True)) if columns else [()] * batch.num_rows
+    for index, name in bad.items():
+        kind = by_name[name].type
+        rows[index] = BadRow(f"{name} is a date or a time that cannot be read ({kind}, year 1 to 9999)")
+    return range(first, first + batch.num_rows), rows
 
 
 def _values(column: Any) -> tuple[list[Any], list[int]]:

@@ -21,7 +21,11 @@ _MANY: Final = re.compile(r"[\s,;|]+(?:https?|s3|gs)://", re.I)
 
 
 class BadReference(ValueError):
-    """A reference that cannot be media; `str()` reads after the reference."""
+    """A reference that cannot be media; `str()` reads after the reference, `code` is the skipped row's."""
+
+    def __init__(self, why: str, code: str = "media_bad_url") -> None:
+        super().__init__(why)
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +60,12 @@ class Base:
             return _data_url(ref)
         if scheme == "file":
             if self.remote:
-                raise BadReference("is a file of this machine, which a remote manifest must not name")
+                raise BadReference(
+                    "is a file of this machine, which a remote manifest must not name", "media_scheme"
+                )
             return self._local(_path_of_file_url(ref))
         if scheme not in ("http", "https", "s3", "gs"):
-            raise BadReference(WANTED)
+            raise BadReference(WANTED, "media_scheme")
         if _MANY.search(ref):
             raise BadReference(
                 "holds several references: write one per column (media_url, media_url_2, ...), or a JSON list"
@@ -75,7 +81,7 @@ class Base:
         except ValueError:
             raise BadReference("is not a valid URL") from None
         if not joined.startswith(("https://", "http://")):  # urljoin ignores what hides a scheme, as tabs
-            raise BadReference(WANTED)
+            raise BadReference(WANTED, "media_scheme")
         return joined
 
     def _local(self, ref: str) -> str:
@@ -85,9 +91,10 @@ class Base:
         try:
             mode = os.stat(path).st_mode
         except (OSError, ValueError) as problem:
-            raise BadReference(f"not found: {shown(path)}") from problem
+            raise BadReference(f"not found: {shown(path)}", "media_missing") from problem
         if not stat.S_ISREG(mode):
-            raise BadReference("is a folder, not a file" if stat.S_ISDIR(mode) else "is not a regular file")
+            what = "is a folder, not a file" if stat.S_ISDIR(mode) else "is not a regular file"
+            raise BadReference(what, "media_not_a_file")
         return path
 
 

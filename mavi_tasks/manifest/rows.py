@@ -6,8 +6,16 @@ from typing import Any
 
 from mavi_tasks.manifest.resolve import Base
 
-# Line numbers, and as many rows: sequences in the order of `names`, or dicts when the names are None.
+# Line numbers, and as many rows: sequences in the order of `names`, or dicts when the names are None; a
+# BadRow stands for a row that could not be read.
 Batch = tuple[Sequence[int], Sequence[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that its reader could not read; `why` reads after the file and the line."""
+
+    why: str
 
 
 @dataclass(frozen=True, slots=True)

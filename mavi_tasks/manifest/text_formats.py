@@ -21,7 +21,7 @@ from mavi_tasks.manifest.bounds import (
     is_deeper,
 )
 from mavi_tasks.manifest.problems import Problems
-from mavi_tasks.manifest.rows import Batch, Rows
+from mavi_tasks.manifest.rows import BadRow, Batch, Rows
 from mavi_tasks.manifest.source import RowTooLong, Source
 
 _LONG_LINE: Final = 1_000_000  # from here on, the values of a JSON line are counted before they are made
@@ -78,7 +78,7 @@ def _csv_batches(
     with source.text() as (text, intake):
         reader = csv.reader(text, delimiter=delimiter, strict=True)
         next(row for row in reader if row)
-        width, lines, rows = len(names), list[int](), list[list[str]]()
+        width, lines, rows = len(names), list[int](), list[list[str] | BadRow]()
         line = reader.line_num + 1  # where the row begins; a quoted field may end lines later
         full = intake.total + BATCH_BYTES
         ended = False
@@ -86,14 +86,12 @@ def _csv_batches(
             try:
                 for row in reader:
                     total = intake.row_start = intake.total
-                    if len(row) == width:
+                    if row:
                         lines.append(line)
-                        rows.append(row)
+                        rows.append(row if len(row) == width else _ragged(row, names))
                         if total > full or len(rows) == batch_rows:
                             yield lines, rows
                             lines, rows, full = [], [], total + BATCH_BYTES
-                    elif row:
-                        problems.add(_ragged(source, line, row, names))
                     line = reader.line_num + 1
                 ended = True
             except csv.Error as problem:  # the reader goes on with the next line
@@ -111,9 +109,9 @@ def _too_long(source: Source, line: int, last: int) -> str:
     return f"{source.name}:{line}: {TOO_LONG}" + ("; is a quote never closed?" if last > line else "")
 
 
-def _ragged(source: Source, line: int, row: list[str], names: tuple[str, ...]) -> str:
+def _ragged(row: list[str], names: tuple[str, ...]) -> BadRow:
     hint = "; put quotes around text that holds a comma" if len(row) > len(names) else ""
-    return f"{source.name}:{line}: has {len(row)} columns where the header has {len(names)}{hint}"
+    return BadRow(f"has {len(row)} columns where the header has {len(names)}{hint}")
 
 
 def _csv_problem(source: Source, line: int, last: int, problem: str) -> str:
@@ -156,21 +154,18 @@ def _txt_batches(source: Source, batch_rows: int) -> Iterator[Batch]:
 
 def read_jsonl(source: Source, problems: Problems, batch_rows: int) -> Rows:
     """Rows of a file with one JSON object per line; their keys may differ."""
-    return Rows(None, partial(_json_batches, source, problems, batch_rows), source.base, source.name)
+    return Rows(None, partial(_json_batches, source, batch_rows), source.base, source.name)
 
 
-def _json_batches(source: Source, problems: Problems, batch_rows: int) -> Iterator[Batch]:
-    lines, rows, size = list[int](), list[dict[str, Any]](), 0
+def _json_batches(source: Source, batch_rows: int) -> Iterator[Batch]:
+    lines, rows, size = list[int](), list[dict[str, Any] | BadRow](), 0
     with source.binary() as file:
         for number, raw in enumerate(_lines(source, file), 1):
             line = raw.strip()
             if not line:
                 continue
-            row = _object(source, problems, number, line)
-            if row is None:
-                continue
             lines.append(number)
-            rows.append(row)
+            rows.append(_object(source, number, line))
             size += len(line)
             if len(rows) == batch_rows or size > BATCH_BYTES:
                 yield lines, rows
@@ -198,27 +193,22 @@ def _first_line(source: Source, line: bytes) -> bytes:
     return first
 
 
-def _object(source: Source, problems: Problems, number: int, line: bytes) -> dict[str, Any] | None:
+def _object(source: Source, number: int, line: bytes) -> dict[str, Any] | BadRow:
     if len(line) > _LONG_LINE and sum(map(line.count, (b",", b"[", b"{"))) > MAX_VALUES:
-        problems.add(f"{source.name}:{number}: holds more than {MAX_VALUES:,} values")
-        return None
+        return BadRow(f"holds more than {MAX_VALUES:,} values")
     nested = line.count(b"[") + line.count(b"{") > MAX_DEPTH  # perhaps: it may be text
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError as problem:
-        problems.add(_json_problem(source, number, line, problem, nested))
-        return None
+        return BadRow(_json_problem(source, number, line, problem, nested))
     if not isinstance(row, dict):
-        problems.add(f"{source.name}:{number}: is not a JSON object: {line[:60].decode('utf-8', 'ignore')!r}")
-        return None
+        return BadRow(f"is not a JSON object: {line[:60].decode('utf-8', 'ignore')!r}")
     if nested and is_deeper(row):
-        problems.add(f"{source.name}:{number}: {_TOO_DEEP}")
-        return None
+        return BadRow(_TOO_DEEP)
     # As many keys as `":` in the line: no key is repeated. Else look closer, which is 5 times slower.
     signs = len(_KEY.findall(line))
     if signs != len(row) and signs != _keys(row) and (key := _duplicate_key(line)) is not None:
-        problems.add(f"{source.name}:{number}: duplicate key {key[:60]!r}")
-        return None
+        return BadRow(f"duplicate key {key[:60]!r}")
     return row
 
 
@@ -252,13 +242,13 @@ def _json_problem(
     try:
         text = line.decode()
     except UnicodeDecodeError as bad:
-        return source.not_utf8(number, line[bad.start])
+        return source.not_utf8(number, line[bad.start]).removeprefix(f"{source.name}:{number}: ")
     around = text[problem.pos :]
     if _CONSTANT.match(around) or _CONSTANT.match(text[max(problem.pos - 1, 0) :]):
-        return f"{source.name}:{number}: NaN and Infinity are not JSON; write null"
+        return "NaN and Infinity are not JSON; write null"
     if "\0" in text:
-        return f"{source.name}:{number}: holds a NUL byte; the file is damaged, or not text"
+        return "holds a NUL byte; the file is damaged, or not text"
     if nested and problem.msg.startswith(_DEPTH_SAID):
-        return f"{source.name}:{number}: {_TOO_DEEP}"
+        return _TOO_DEEP
     what = problem.msg.partition(": line")[0]
-    return f"{source.name}:{number}: is not valid JSON at column {problem.colno}: {what}"
+    return f"is not valid JSON at column {problem.colno}: {what}"

@@ -7,8 +7,7 @@
 
 | code | means |
 |---|---|
-| media_missing | the item has no media, and the family needs one |
-| media_not_found | there is no such file or object, or it cannot be read |
+| media_missing | there is no such file or object, or it cannot be read |
 | media_not_a_file | a folder, pipe, socket or device |
 | media_empty | 0 bytes |
 | media_changed | it changed while it was read, or after the run was planned |
@@ -21,6 +20,7 @@
 | media_too_long | a video longer than `max_video_s` |
 | media_timeout | decoding took longer than `decode_timeout_s` |
 | media_not_taken | the family does not take this kind of media |
+| text_not_taken | the item has no media, and the family needs one |
 | media_mixed | kinds that no single request of this family carries |
 | media_too_many | more media or frames than one request takes |
 | media_private_url | a private URL, which the gateway cannot fetch |

@@ -317,9 +317,9 @@ def _copy_object(media: Media, sink: _Sink) -> None:
     except RefusedError:
         raise
     except FileNotFoundError as error:
-        raise sink.refused("media_not_found", "does not exist") from error
+        raise sink.refused("media_missing", "does not exist") from error
     except Exception as error:  # every store has errors of its own
-        raise sink.refused("media_not_found", f"cannot be read: {type(error).__name__}") from error
+        raise sink.refused("media_missing", f"cannot be read: {type(error).__name__}") from error
 
 
 class _Files(Protocol):

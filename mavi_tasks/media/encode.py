@@ -37,7 +37,7 @@ def encode(step: DeliveryStep, options: MediaOptions) -> Encoded | Refusal:
     except MemoryError:
         return Refusal("media_too_large", f"there is not enough memory for {step.media.uri}")
     except OSError as error:  # the folder for temporary files: full, or not writable
-        return Refusal("media_not_found", f"{step.media.uri} could not be kept while read: {error.strerror}")
+        return Refusal("media_missing", f"{step.media.uri} could not be kept while read: {error.strerror}")
 
 
 def as_url(step: DeliveryStep) -> Encoded:

@@ -116,6 +116,6 @@ def _unchanged(file: BinaryIO, mark: Stamp, path: str, left: int) -> None:
 
 def _unreadable(path: str, error: Exception) -> RefusedError:
     if isinstance(error, FileNotFoundError):
-        return RefusedError("media_not_found", f"media not found: {path}")
+        return RefusedError("media_missing", f"media not found: {path}")
     why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return RefusedError("media_not_found", f"{path} cannot be read: {why}")
+    return RefusedError("media_missing", f"{path} cannot be read: {why}")

@@ -248,7 +248,7 @@ def _too_many(
 def _without_media(family: MediaCapabilities) -> DeliveryPlan | Refusal:
     route = family.routes.get("text")
     if route is None:
-        return Refusal("media_missing", "the item has no media")
+        return Refusal("text_not_taken", f"the item has no media, and {family.name} takes no text alone")
     return DeliveryPlan(route.endpoint, "text", ())
 
 

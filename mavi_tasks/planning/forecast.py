@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
+from mavi_tasks.common import skips
 from mavi_tasks.common.format import usd as usd_text
 from mavi_tasks.common.money import usd
 from mavi_tasks.estimate import (
@@ -58,8 +59,13 @@ class Forecast:
 
     @property
     def refused(self) -> Sequence[Mapping[str, Any]]:
-        """The first items that a model cannot take: item_id, model and reason."""
+        """The first of the skipped requests: item_id, model, code and reason."""
         return self.plan.refused
+
+    @property
+    def skips(self) -> list[skips.Skip]:
+        """What will not be sent, and is a skipped row: counts by model and code, and the way out."""
+        return skips.by_model(self.plan.skips.items())
 
     def to_json(self) -> dict[str, Any]:
         """What `mavi plan --json` prints."""
@@ -71,6 +77,8 @@ class Forecast:
             "already_answered": self.plan.already_answered,
             "to_send": self.to_send,
             "shared": self.plan.to_copy,
+            "skipped": skips.total(self.skips),
+            "skips": self.skips,
             "refused": self.plan.refused,
             "cost_usd": cost,
             "known_cost_usd": estimate["known_cost_usd"],

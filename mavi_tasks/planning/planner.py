@@ -4,13 +4,15 @@ One pass over the manifest, in batches, before anything is sent: every problem o
 million requests take disk (spool.py), not memory. What becomes of each request:
 
     to send            a line of a shard
-    refused            its model cannot take this media: a skipped row, unless an earlier run wrote it
+    skipped            its row cannot be asked, or its model cannot take the media: a row, unless there is one
     copied             another row sends the very same request: it gets that answer, and nothing is paid
     already answered   counted
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -21,8 +23,9 @@ from mavi_tasks.manifest import Item
 from mavi_tasks.media import Media, MediaOptions, ProbeCache, Refusal, Unit, identify, known
 from mavi_tasks.media.probe_index import ProbeIndex
 from mavi_tasks.media.types import Kind
-from mavi_tasks.media.urls import stored
+from mavi_tasks.media.urls import shown, stored
 from mavi_tasks.planning import spool
+from mavi_tasks.planning.bad_rows import BadRows
 from mavi_tasks.planning.context import RunContext
 from mavi_tasks.planning.request import Request, copy_key
 from mavi_tasks.planning.selection import Selection, select
@@ -109,9 +112,10 @@ class _Planner:
         self._context, self._plan, self._probes = context, plan, probes
         self._selection = selection
         self._problems = manifest.Problems()
+        self._bad_rows = BadRows(context.job, self._problems, selected=selection is not None)
         self._prompts = Prompts(context.job.prompts, context.job.columns, self._problems)
         answered = AnsweredIndex.read(context.dataset.root)
-        again = {AnswerState.NOTHING, AnswerState.SKIPPED} | (
+        again = {AnswerState.NOTHING, AnswerState.SKIPPED, AnswerState.SKIPPED_FOR_ANOTHER} | (
             {AnswerState.INVALID} if retry_invalid else set()
         )
         self._models = [
@@ -127,7 +131,8 @@ class _Planner:
                     self._take(self._selected(batch), identifier)
                     if on_progress is not None:
                         on_progress(self._plan)
-            self._prompts.finish()
+            self._prompts.finish(skip_bad=self._bad_rows.skip)
+            self._bad_rows.finish()
         finally:
             for model in self._models:
                 model.close()
@@ -142,6 +147,7 @@ class _Planner:
             order=job.order,
             since=job.since_at(datetime.now(UTC)),
             variables=self._prompts.used,
+            skip_bad=self._bad_rows.skip,
         )
 
     def _selected(self, batch: Sequence[Item]) -> Sequence[Item]:
@@ -150,11 +156,20 @@ class _Planner:
         return batch if selection is None else [item for item in batch if selection.has_item(item.item_id)]
 
     def _take(self, batch: Sequence[Item], identifier: "_Identifier") -> None:
-        drafts = []
+        drafts: list[_Draft] = []
         for item, units in zip(batch, identifier.identify(batch), strict=True):
-            view = NO_VIEW if self._prompts.constant else _view(item, units)
-            for prompt_id, text in self._prompts.render(item, view):
-                drafts.append((item, units, prompt_id, text))
+            why = next((unit for unit in units if isinstance(unit, Refusal)), None)
+            if item.refusal is not None:
+                drafts += [(item, units, prompt_id, "") for prompt_id in self._prompts.ids(item)]
+            else:
+                view = NO_VIEW if self._prompts.constant else _view(item, units)
+                for prompt_id, text in self._prompts.render(item, view):
+                    if isinstance(text, str):
+                        drafts.append((item, units, prompt_id, text))
+                    else:
+                        drafts.append((item, (*units, text), prompt_id, ""))
+                        why = why or (text if self._bad_rows.skip else None)  # else `finish` tells it
+            self._bad_rows.add(item, why)
         self._plan.items += len(batch)
         for model in self._models:
             model.take(self._drafts_of(model.target.model, drafts))
@@ -173,9 +188,14 @@ class _Identifier:
         self._options, self._probes, self._pool = options, probes, pool
 
     def identify(self, batch: Sequence[Item]) -> list[tuple[Unit, ...]]:
-        refs = [(ref, _kind(item)) for item in batch for ref in item.media]
+        refs = [(ref, _kind(item)) for item in batch if item.refusal is None for ref in item.media]
         each = iter(self._units(refs))
-        return [tuple(_with_etag(next(each), item) for _ in item.media) for item in batch]
+        return [
+            tuple(_with_etag(next(each), item) for _ in item.media)
+            if item.refusal is None
+            else (item.refusal,)
+            for item in batch
+        ]
 
     def _units(self, refs: Sequence[tuple[str, Kind | None]]) -> list[Unit]:
         found = known(refs, self._options, self._probes)
@@ -229,6 +249,7 @@ class ModelPlanner:
         most = job.max_cost_per_item_usd
         self.most_pico = pico(most) if most is not None else None
         self._repeated = RepeatedKeys()
+        self._skips = plan.skips.setdefault(target.model, Counter())
         self._spool = SpoolWriter(plan, target, job.shard_size)
         plan.to_send[target.model] = 0
 
@@ -256,14 +277,15 @@ class ModelPlanner:
         sendable = state in self.again and not isinstance(route, Refusal)
         tokens = self._tokens(text, media_items) if sendable else NO_TOKENS
         request = Request(key, item.item_id, prompt_id, text, media_items, item.truth, *tokens)
-        if isinstance(route, Refusal):
-            self._refuse(request, route, state)
+        if isinstance(route, Refusal) and state is not AnswerState.INVALID:
+            seen = media_items or tuple(_nameless(route, ref) for ref in item.media[:1])
+            self._refuse(replace(request, media_items=seen), route, state, repeated)
         elif state is AnswerState.ANSWERED_FOR_ANOTHER:
             self._copy(request)
         elif sendable:
             too_dear = self._too_dear(request)
             if too_dear is not None:
-                self._refuse(request, too_dear, state)
+                self._refuse(request, too_dear, state, repeated)
             elif repeated:
                 self._copy(request)
             else:
@@ -305,7 +327,8 @@ class ModelPlanner:
         self.plan.to_copy += 1
         self._spool.copy(request)
 
-    def _refuse(self, request: Request, why: Refusal, state: AnswerState) -> None:
+    def _refuse(self, request: Request, why: Refusal, state: AnswerState, repeated: bool) -> None:
+        self._skips[why.code] += 1
         if len(self.plan.refused) < REFUSALS_SHOWN:
             self.plan.refused.append(
                 {
@@ -315,8 +338,12 @@ class ModelPlanner:
                     "reason": why.reason,
                 }
             )
+        if state is not AnswerState.SKIPPED and (repeated or state is not AnswerState.NOTHING):
+            row = row_fingerprint(request.item_id, request.prompt_id)  # another row has the key
+            request = replace(request, key=copy_key(request))
+            (state,) = self.answered.look_up([request.key], [row])
         if state is AnswerState.SKIPPED:
-            self.counters.skipped += 1  # its row is there already
+            self.counters.count("skipped", why.code)  # its row is there already
             return
         self._spool.refuse(request, why)
 
@@ -324,8 +351,9 @@ class ModelPlanner:
         self._spool.close()
 
 
-def _nameless(refusal: Refusal) -> Media:
-    """Stands for a media that could not be identified, in the key of its skipped row."""
+def _nameless(refusal: Refusal, ref: str = "") -> Media:
+    """Stands for a media that could not be identified, in the key and in the columns of its skipped row."""
+    uri = shown(ref) if ref[:5].lower() == "data:" else stored(ref)
     return Media(
-        uri="", source="", place="local", kind="image", mime="", identity=f"refused:{refusal.reason}"
+        uri=uri, source="", place="local", kind="image", mime="", identity=f"refused:{refusal.reason}"
     )

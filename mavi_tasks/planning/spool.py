@@ -2,7 +2,7 @@
 
     0-00000.jsonl       shards of model 0, `shard_size` requests each, in the manifest's order
     0-b07-09-00001.jsonl    the same, cut by slices of the key space (several machines share the work)
-    0-refused.jsonl     requests that model 0 cannot take: they become skipped rows
+    0-refused.jsonl     requests that cannot be sent to model 0: they become skipped rows
     0-copies.jsonl      rows that get the answer of an equal request
 
 Only this module knows the names of these files. A lock beside the folder is held as long as its run lives.
@@ -11,6 +11,7 @@ Only this module knows the names of these files. A lock beside the folder is hel
 import errno
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -43,7 +44,8 @@ class RefusedRequest:
 class Plan:
     """What a run will do. The requests themselves lie in `folder`.
 
-    refused: the first of them, for people. to_copy: rows that get the answer of an equal request.
+    refused: the first of those that will not be sent, for people. skips: all of them, counted by model and
+    code. to_copy: rows that get the answer of an equal request.
     """
 
     folder: Path
@@ -52,6 +54,7 @@ class Plan:
     items: int = 0
     shards: dict[str, list[Path]] = field(default_factory=dict)
     refused: list[dict[str, str]] = field(default_factory=list)
+    skips: dict[str, Counter[str]] = field(default_factory=dict)
     to_send: dict[str, int] = field(default_factory=dict)
     to_copy: int = 0
     only: str | None = None  # which rows were selected, as `--only` was given; None = all

@@ -17,6 +17,7 @@ from mavi_tasks.errors import InputError
 from mavi_tasks.manifest.columns import Columns
 from mavi_tasks.manifest.items import Item
 from mavi_tasks.manifest.problems import Problems
+from mavi_tasks.media.types import Refusal
 from mavi_tasks.prompts import render_budget
 from mavi_tasks.prompts.render_budget import MAX_CHARS
 from mavi_tasks.prompts.sandboxed_jinja import Nothing, Sandbox, printed
@@ -77,6 +78,7 @@ class Prompts:
         alias = columns.id if columns is not None else "item_id"
         self._prompts = [_compiled(name, source, alias) for name, source in prompts.items()]
         self._found: dict[tuple[str, str], tuple[str, int]] = {}
+        self._rendered = {one.name for one in self._prompts if one.constant is not None}
         self.constant = all(one.constant is not None for one in self._prompts)
         """No template looks at an item or its media."""
 
@@ -91,60 +93,71 @@ class Prompts:
         each = [one.used for one in self._prompts]
         return None if None in each else frozenset().union(*(names for names in each if names is not None))
 
-    def render(self, item: Item, media: MediaView) -> list[tuple[str, str]]:
+    def ids(self, item: Item) -> list[str]:
+        """The prompts that an item has, whether or not they can be rendered."""
+        return [ROW] if item.prompt is not None or not self._prompts else [one.name for one in self._prompts]
+
+    def render(self, item: Item, media: MediaView) -> list[tuple[str, str | Refusal]]:
         """The prompts of one item: (prompt_id, text). An item's own prompt takes the place of the templates.
 
-        A prompt that cannot be rendered is left out and reported by `finish()`.
+        In place of a prompt that cannot be rendered stands why; `finish()` reports it.
         """
         if item.prompt is not None:
-            return [(ROW, item.prompt)] if self._fits(item, ROW, item.prompt) else []
-        texts: list[tuple[str, str]] = []
-        for one in self._prompts:
-            text = one.constant if one.constant is not None else self._rendered(one, item, media)
-            if text is not None:
-                texts.append((one.name, text))
+            return [(ROW, self._checked(item, ROW, item.prompt))]
         if not self._prompts:
             hint = "give the job `prompts`, the row a prompt of its own, or --prompt"
-            self._report(item, ROW, "", f"is missing: {hint}")
-        return texts
+            return [(ROW, self._refused(item, ROW, "", f"is missing: {hint}", "prompt_empty"))]
+        return [
+            (one.name, one.constant if one.constant is not None else self._rendering(one, item, media))
+            for one in self._prompts
+        ]
 
-    def finish(self) -> None:
-        """Report each problem once, and raise InputError when there is any."""
-        for text, times in self._found.values():
+    def finish(self, *, skip_bad: bool = False) -> None:
+        """Report each problem once, and raise InputError when there is any.
+
+        skip_bad: a problem of some items is not reported, but a prompt that no item could be asked is wrong.
+        """
+        for (prompt_id, _), (text, times) in self._found.items():
+            if skip_bad and prompt_id in self._rendered:
+                continue
             more = f" (and {times - 1:,} more item{'s' if times > 2 else ''})" if times > 1 else ""
             self.problems.add(text + more)
         self._found.clear()
         self.problems.raise_any()
 
-    def _rendered(self, one: _Prompt, item: Item, media: MediaView) -> str | None:
+    def _rendering(self, one: _Prompt, item: Item, media: MediaView) -> str | Refusal:
         if not one.needed <= item.variables.keys():
-            for name in sorted(one.needed - item.variables.keys()):
-                self._report(item, one.name, name, _no_variable(name, item.variables))
-            return None
+            missing = sorted(one.needed - item.variables.keys())
+            found = [
+                self._refused(item, one.name, name, _no_variable(name, item.variables)) for name in missing
+            ]
+            return found[0]
         try:
             text = one.render(item, media)
         except Exception as problem:  # a template is the user's own program: it may raise anything
-            self._report(item, one.name, type(problem).__name__, _explained(problem, one, item.variables))
-            return None
-        return text if self._fits(item, one.name, text) else None
+            why = _explained(problem, one, item.variables)
+            return self._refused(item, one.name, type(problem).__name__, why)
+        return self._checked(item, one.name, text)
 
-    def _fits(self, item: Item, prompt_id: str, text: str) -> bool:
+    def _checked(self, item: Item, prompt_id: str, text: str) -> str | Refusal:
         if len(text) > MAX_CHARS:
-            self._report(item, prompt_id, "long", f"has more than {MAX_CHARS:,} characters")
-            return False
+            return self._refused(item, prompt_id, "long", f"has more than {MAX_CHARS:,} characters")
         if not text or text.isspace():
-            self._report(item, prompt_id, "empty", "is empty for this item")
-            return False
-        return True
+            return self._refused(item, prompt_id, "empty", "is empty for this item", "prompt_empty")
+        self._rendered.add(prompt_id)
+        return text
 
-    def _report(self, item: Item, prompt_id: str, what: str, text: str) -> None:
-        """Remember the first of each kind of problem, and count the others."""
+    def _refused(
+        self, item: Item, prompt_id: str, what: str, text: str, code: str = "prompt_failed"
+    ) -> Refusal:
+        """Why there is no prompt. Remembers the first of each kind of problem, and counts the others."""
         where = "the row's prompt" if prompt_id == ROW else f"prompts.{prompt_id}"
         first, times = self._found.get((prompt_id, what), ("", 0))
         self._found[prompt_id, what] = (
             first or f"{item.where}: item {item.item_id!r}: {where}: {text}",
             times + 1,
         )
+        return Refusal(code, f"{where}: {text}")
 
 
 def template_problems(prompts: Mapping[str, str], columns: Columns | None = None) -> list[tuple[str, str]]:

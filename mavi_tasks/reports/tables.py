@@ -13,6 +13,7 @@ import rich.table
 from rich.text import Text
 
 from mavi_tasks.common.screen import printable
+from mavi_tasks.common.skips import Skip, total
 
 # Each may begin markup; `:` and `.` would make links of addresses (https://, www.).
 _MARKUP: Final = re.compile(r"[\\`*_{}\[\]()<>#|~&!$^=]|(?<=www)\.|:(?=/)|(?<=\w)@|^[-+]")
@@ -27,6 +28,14 @@ class Table:
     number_columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     title: str | None = None
+
+
+def skipped(skips: Sequence[Skip]) -> Table:
+    """What was skipped, by model and code, and the way out: the same wherever it is shown."""
+    rows = tuple(
+        (one["model"], one["code"], one["why"], one["what_to_do"], f"{one['rows']:,}") for one in skips
+    )
+    return Table(("model", "code", "why", "what to do"), ("rows",), rows, f"{total(skips):,} skipped")
 
 
 def to_rich(table: Table) -> rich.table.Table:

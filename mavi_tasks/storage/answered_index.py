@@ -34,10 +34,14 @@ class AnswerState(IntEnum):
     ANSWERED = 1  # this row has its answer
     ANSWERED_FOR_ANOTHER = 2  # another row sent the very same request: copy its answer, pay nothing
     INVALID = 3  # paid for, and the answer is not valid against the schema
-    SKIPPED = 4  # its model cannot take the media, and its row says so
+    SKIPPED = 4  # it cannot be asked, and its row says so
+    SKIPPED_FOR_ANOTHER = 5  # likewise, but the row is another's
 
 
 _KNOWN: Final = tuple(AnswerState)
+_OF_ANOTHER: Final = np.arange(len(AnswerState), dtype=np.uint8)  # by what is known of the key
+_OF_ANOTHER[AnswerState.ANSWERED] = AnswerState.ANSWERED_FOR_ANOTHER
+_OF_ANOTHER[AnswerState.SKIPPED] = AnswerState.SKIPPED_FOR_ANOTHER
 _STATUS: Final[Mapping[str, AnswerState]] = {
     ResultStatus.ANSWERED: AnswerState.ANSWERED,
     ResultStatus.INVALID: AnswerState.INVALID,
@@ -102,9 +106,10 @@ class AnsweredIndex:
         within = np.minimum(np.searchsorted(self._high, high), len(self) - 1)
         hit = (self._high[within] == high) & (self._low[within] == low)
         found = np.where(hit, self._known[within], 0)
-        other = (found == AnswerState.ANSWERED) & (self._row[within] != np.asarray(rows, np.uint32))
+        others = _OF_ANOTHER[found]
         return [
-            _KNOWN[k] for k in np.where(other, np.uint8(AnswerState.ANSWERED_FOR_ANOTHER), found).tolist()
+            _KNOWN[k]
+            for k in np.where(self._row[within] != np.asarray(rows, np.uint32), others, found).tolist()
         ]
 
     def states(self, requests: Sequence[Identified]) -> list[AnswerState]:

@@ -161,11 +161,11 @@ def _there(root: Path) -> Iterator[RunProgress]:
         return
     for one in mirror.bucket.list(HEARTBEATS):
         found = mirror.bucket.get(one.key)
-        heard_s = time.time() - one.modified.timestamp()
+        silent_s = time.time() - one.modified.timestamp()
         with suppress(ValueError, TypeError, KeyError):
             progress = json.loads(found[0]).get("progress") if found is not None else None
             if progress is not None:
-                yield RunProgress.from_json(progress, "gone" if heard_s > SILENT_AFTER_S else "running")
+                yield RunProgress.from_json(progress, "gone" if silent_s > SILENT_AFTER_S else "running")
 
 
 def _state(path: Path, updated_us: int | None) -> State:
@@ -176,8 +176,8 @@ def _state(path: Path, updated_us: int | None) -> State:
             return "gone"
     except OSError:  # this folder cannot be written to, so locks in it cannot be tried
         pass
-    heard_us = updated_us if updated_us is not None else time.time_ns() // 1000
-    return "silent" if time.time() - heard_us / 1e6 > SILENT_AFTER_S else "running"
+    reported_us = updated_us if updated_us is not None else time.time_ns() // 1000
+    return "silent" if time.time() - reported_us / 1e6 > SILENT_AFTER_S else "running"
 
 
 def _lock_path(path: Path) -> Path:

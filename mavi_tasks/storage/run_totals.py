@@ -88,6 +88,8 @@ def _add_answers(counters: ModelCounters, rows: pa.RecordBatch) -> None:
     for pair in pc.value_counts(status).to_pylist():
         name = pair["values"]
         setattr(counters, name, getattr(counters, name) + pair["counts"])
+    skipped = rows.filter(pc.equal(status, ResultStatus.SKIPPED))
+    counters.skips.update(code or "unknown" for code in _strings(skipped["error_code"]).to_pylist())
     paid = rows.filter(pc.is_in(status, value_set=pa.array(sorted(PAID))))
     for latency_s in paid["latency_s"].drop_null().to_pylist():
         counters.latencies.add(latency_s)

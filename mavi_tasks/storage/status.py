@@ -11,6 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mavi_tasks.common import skips
 from mavi_tasks.common.money import exact_text
 from mavi_tasks.common.money_columns import pico_sum
 from mavi_tasks.schema import AttemptOutcome, ResultStatus
@@ -19,7 +20,7 @@ from mavi_tasks.storage.current_rows import JournalRows
 from mavi_tasks.storage.run_progress import RunProgress
 from mavi_tasks.storage.run_totals import UNKNOWN_MODEL, attempt_totals
 
-_COLUMNS: Final = (*tables.ORDER_COLUMNS, "run_id", "model", "error_code", "error_message", "cost_usd")
+_COLUMNS: Final = (*tables.ORDER_COLUMNS, "run_id", "error_code", "error_message", "cost_usd")
 _RUN_COLUMNS: Final = (
     "run_id", "job", "gateway", "status", "stop_reason", "started_at", "finished_at", "answered", "unsent",
 )  # fmt: skip
@@ -38,8 +39,8 @@ class ModelStatus:
     in_doubt: int = 0
     in_flight: int = 0
     cost_pico: int = 0
-    unpriced: int = 0  # answered attempts without a known price; cost_pico is what the others cost
     exposure_pico: int = 0
+    unpriced: int = 0  # answered, without a known price
     answers_pico: int = 0  # what the attempts that gave the rows of results cost; the rest is waste
 
     def to_json(self) -> dict[str, Any]:
@@ -88,6 +89,12 @@ class Status:
     answers_pico = _total("answers_pico")
 
     @property
+    def skips(self) -> list[skips.Skip]:
+        """What was skipped: counts by model and code, and the way out."""
+        skipped = (one for one in self.codes if one.status == ResultStatus.SKIPPED)
+        return skips.table({(one.model, one.code): one.rows for one in skipped})
+
+    @property
     def running(self) -> bool:
         """Some run goes on, as far as is known."""
         return any(run.state != "gone" for run in self.live)
@@ -98,6 +105,7 @@ class Status:
             **_figures(self),
             "models": [model.to_json() for model in self.models],
             "codes": [{name: getattr(one, name) for name in CodeCount.__slots__} for one in self.codes],
+            "skips": self.skips,
             "live": [_live_json(run) for run in self.live],
             "runs": len(self.runs),
             "run_rows": self.runs,

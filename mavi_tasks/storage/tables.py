@@ -17,7 +17,8 @@ from mavi_tasks.storage.recency import RANK, plausible_us
 from mavi_tasks.storage.s3 import mirror_of
 
 TABLE_NAMES: Final = (*TABLES, "labels")
-ORDER_COLUMNS: Final = ("request_key", "status", "finished_at")  # what `latest_of` looks at
+QUESTION: Final = ("item_id", "prompt_id", "model")
+ORDER_COLUMNS: Final = ("request_key", "status", "finished_at", *QUESTION)  # what `latest_of` looks at
 PARTITION: Final = pa.schema([("run_date", pa.date32())])
 
 
@@ -63,7 +64,7 @@ def part_paths(root: Path, table: str, names: str = "*.parquet") -> list[Path]:
 
 
 def latest(root: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Results, one row per request: the one that counts (recency.py)."""
+    """Results, one row per request: the one that counts (recency.py). Skipped rows give way to newer ones."""
     wanted = list(dict.fromkeys([*(columns or TABLES["results"].names), *ORDER_COLUMNS]))
     return latest_of(open_table(root, "results").to_table(columns=wanted))
 
@@ -79,7 +80,28 @@ def latest_of(table: pa.Table) -> pa.Table:
     keys = table["request_key"].combine_chunks().dictionary_encode("encode")
     last = np.zeros(len(keys.dictionary), np.int64)
     last[keys.indices.to_numpy()[order]] = order  # of several for one key, the last stays
-    return table.take(pa.array(np.sort(last)))
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    chosen = last[np.argsort(place[last])]  # the one that counts most last
+    return table.take(pa.array(np.sort(_without_outdated(table, chosen))))
+
+
+def _without_outdated(table: pa.Table, chosen: Any) -> Any:
+    """Without rows of a question (item, prompt, model) that was skipped once, but the one that counts most.
+
+    A row that is mended, or a media that is replaced, has another request key than its skipped row.
+    """
+    status = table["status"].cast("string").to_numpy()[chosen]
+    skipped = status == ResultStatus.SKIPPED
+    if not skipped.any():
+        return chosen
+    columns = [table[name].cast("string").combine_chunks().take(pa.array(chosen)) for name in QUESTION]
+    joined = pc.binary_join_element_wise(*columns, "\0", null_handling="replace")
+    questions = joined.to_numpy(zero_copy_only=False)
+    once = np.isin(questions, questions[skipped])
+    _, last = np.unique(questions[once][::-1], return_index=True)
+    kept = np.flatnonzero(once)[once.sum() - 1 - last]
+    return chosen[np.sort(np.concatenate([np.flatnonzero(~once), kept]))]
 
 
 def first_answers(root: Path, run_id: str, count: int) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ class CounterSnapshot:
     model: str
     counts: dict[str, int]
     errors: dict[str, tuple[int, str]]
+    skips: dict[str, int]
     stopped: str | None = None
     latencies: tuple[float, ...] = ()
     run_stopped: tuple[str, str] | None = None
@@ -31,6 +32,7 @@ class CounterSnapshot:
             counters.model,
             {name: getattr(counters, name) for name in COUNTED},
             dict(counters.errors),
+            dict(counters.skips),
             counters.stopped,
             tuple(counters.latencies) if latencies else (),
             (stop.reason, stop.message or stop.reason) if stop.reason is not None else None,
@@ -54,6 +56,8 @@ class CounterSnapshot:
             before = previous.errors.get(code, (0, ""))[0] if previous is not None else 0
             had, first = counters.errors.get(code, (0, text))
             counters.errors[code] = (had + times - before, first)
+        for code, rows in self.skips.items():
+            counters.skips[code] += rows - (previous.skips.get(code, 0) if previous is not None else 0)
         for latency_s in self.latencies:
             counters.latencies.add(latency_s)
         counters.stopped = counters.stopped or self.stopped

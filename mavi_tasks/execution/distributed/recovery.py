@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections import Counter
 from dataclasses import replace
 
 from mavi_tasks.common.counters import ModelCounters
@@ -27,7 +28,10 @@ async def reclaim_dead_workers(run: Run, config: WorkerConfig) -> None:
 
 def copy_counters(run: Run) -> dict[str, ModelCounters]:
     """The counts of now, by model; latencies are only ever added to."""
-    return {counters.model: replace(counters, errors=dict(counters.errors)) for counters in run.all_counters}
+    return {
+        counters.model: replace(counters, errors=dict(counters.errors), skips=Counter(counters.skips))
+        for counters in run.all_counters
+    }
 
 
 def recount(run: Run, before: dict[str, ModelCounters]) -> None:
@@ -44,11 +48,13 @@ def recount(run: Run, before: dict[str, ModelCounters]) -> None:
         counters = run.plan.all_counters[target.model]
         found = recorded.get(target.model, ModelCounters(target.model))
         # Skipped rows that earlier runs wrote are counted, but are not of this run.
-        earlier = before[target.model].skipped - sum(1 for _ in run.plan.read_refused(target))
+        refused = Counter(one.code for one in run.plan.read_refused(target))
+        earlier = before[target.model].skips - refused
         for name in COUNTED:
             if name != "already_answered":
                 setattr(counters, name, getattr(found, name))
-        counters.skipped += earlier
+        counters.skipped += earlier.total()
+        counters.skips = found.skips + earlier
         counters.errors, counters.latencies = found.errors, found.latencies
         room = counters.requests - (counters.finished - counters.already_answered)
         counters.already_answered = min(counters.already_answered, room)

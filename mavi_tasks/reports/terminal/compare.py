@@ -11,7 +11,7 @@ from mavi_tasks.compare.display_names import short
 from mavi_tasks.compare.drift import Drift, ModelDrift
 from mavi_tasks.compare.result import Comparison, ModelScore, Pair, Policy
 from mavi_tasks.compare.statistics import Estimate
-from mavi_tasks.reports.tables import Table, to_rich
+from mavi_tasks.reports.tables import Table, skipped, to_rich
 
 
 def render_terminal(comparison: Comparison, console: Console) -> None:
@@ -23,6 +23,8 @@ def render_terminal(comparison: Comparison, console: Console) -> None:
         console.print(Text(f"  • {point}"))
     console.print()
     console.print(to_rich(models(comparison)))
+    if comparison.skips:
+        console.print(to_rich(skipped(comparison.skips)))
     if len(comparison.models) > 1:
         console.print(to_rich(pairs(comparison)))
     if comparison.cascades and comparison.cascades.policies:

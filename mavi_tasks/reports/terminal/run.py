@@ -11,10 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mavi_tasks.common import skips
 from mavi_tasks.common.format import COST_UNKNOWN, all_digits, duration, ledger_usd, spent
 from mavi_tasks.common.money import usd
 from mavi_tasks.estimate import Estimate, Interval
 from mavi_tasks.execution.run_report import RunReport
+from mavi_tasks.reports.tables import skipped, to_rich
 
 if TYPE_CHECKING:
     from mavi_tasks.planning.forecast import Forecast
@@ -35,12 +37,10 @@ ERROR_HINTS: Final[Mapping[str, str]] = {
 
 def show_plan(forecast: Forecast, console: Console, *, brief: bool = True) -> None:
     """What a run will do and cost: a line when brief, with a table of models otherwise."""
-    from mavi_tasks.planning.planner import REFUSALS_SHOWN  # here: `mavi models` must not wait for pyarrow
-
     plan, estimate = forecast.plan, forecast.estimate
     before = f", {plan.already_answered:,} answered before" if plan.already_answered else ""
-    refused = len(plan.refused)
-    more = f", {refused:,}{'+' if refused >= REFUSALS_SHOWN else ''} refused" if refused else ""
+    count = skips.total(forecast.skips)
+    more = f", {count:,} skipped" if count else ""
     line = f"{plan.items:,} items, {plan.requests:,} requests{before}{more}: {forecast.to_send:,} to send"
     if forecast.to_send:
         line += f", {_cost(estimate)} in {_seconds_band(estimate.wall_s)}"
@@ -50,8 +50,10 @@ def show_plan(forecast: Forecast, console: Console, *, brief: bool = True) -> No
         for line in forecast.explanation():
             console.print(Text(line, "dim"))
         for refusal in plan.refused[:REFUSALS_LISTED]:
-            line = f"refused: {refusal['item_id']} by {refusal['model']}: {refusal['reason']}"
+            line = f"skipped: {refusal['item_id']} by {refusal['model']}: {refusal['reason']}"
             console.print(Text(line, "dim"))
+        if forecast.skips:
+            console.print(to_rich(skipped(forecast.skips)))
     for warning in forecast.warnings:
         console.print(Text(f"note: {warning}", "yellow"))
     if forecast.advice is not None and not forecast.advice.fits:
@@ -139,6 +141,8 @@ def show_report(report: RunReport, console: Console) -> None:
         )
         table.add_row(m.model, *cells[:shown])
     console.print(table)
+    if report.skips:
+        console.print(to_rich(skipped(report.skips)))
     console.print(_spend(report))
     for line in advice(report):
         console.print(Text(line, "yellow"))
@@ -218,11 +222,8 @@ def advice(report: RunReport) -> Sequence[str]:
             f"{unfit} answers do not fit the answer schema; they are paid for, and sent again only with "
             "--retry-invalid."
         )
-    if report.total("skipped"):
-        lines.append(
-            f"{report.total('skipped')} requests were skipped, because their model cannot take the media: "
-            f"error_message in {report.output}/results says why, and mavi plan shows it before."
-        )
+    if report.shortfall:
+        lines.append(f"{report.shortfall[0].upper()}{report.shortfall[1:]}.")
     if report.total("truncated"):
         lines.append(
             f"{report.total('truncated')} answers were cut off: raise max_tokens, or lower thinking_budget."

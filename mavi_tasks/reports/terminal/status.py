@@ -8,12 +8,12 @@ from typing import Any, Final
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from mavi_tasks.common.format import UNKNOWN, all_digits, clock, count, duration, ledger_usd, spent
+from mavi_tasks.common.format import UNKNOWN, clock, count, duration, ledger_usd, spent
 from mavi_tasks.common.money import usd
-from mavi_tasks.reports.tables import Table, to_rich
+from mavi_tasks.reports.tables import Table, skipped, to_rich
 from mavi_tasks.schema import ResultStatus
 from mavi_tasks.storage.run_progress import RunProgress
-from mavi_tasks.storage.status import ModelStatus, Status
+from mavi_tasks.storage.status import CodeCount, ModelStatus, Status
 
 COUNTS: Final = (*ResultStatus, "waiting", "in_doubt", "in_flight")
 CODES_LISTED: Final = 20
@@ -34,10 +34,13 @@ def view(status: Status, now_s: float | None = None) -> RenderableType:
     at_s = time.time() if now_s is None else now_s
     parts: list[RenderableType] = [line for run in status.live for line in _live(run, at_s)]
     parts += [to_rich(_models(status)), *_money(status)]
-    if status.codes:
-        parts.append(to_rich(_codes(status)))
-    if len(status.codes) > CODES_LISTED:
-        parts.append(Text(f"and {len(status.codes) - CODES_LISTED:,} more reasons: --json has all"))
+    codes = [one for one in status.codes if one.status != ResultStatus.SKIPPED]
+    if codes:
+        parts.append(to_rich(_codes(codes)))
+    if len(codes) > CODES_LISTED:
+        parts.append(Text(f"and {len(codes) - CODES_LISTED:,} more reasons: --json has all"))
+    if status.skips:
+        parts.append(to_rich(skipped(status.skips)))
     if status.runs:
         parts.append(to_rich(_runs(status)))
     return Group(*parts, *(Text(line, "yellow") for line in _advice(status)))
@@ -120,10 +123,10 @@ def _spent(found: ModelStatus | Status) -> str:
     return spent(usd(found.cost_pico), found.unpriced, ledger_usd)
 
 
-def _codes(status: Status) -> Table:
+def _codes(codes: Sequence[CodeCount]) -> Table:
     rows = tuple(
         (one.model, one.status, one.code, _short(one.message), f"{one.rows:,}")
-        for one in status.codes[:CODES_LISTED]
+        for one in codes[:CODES_LISTED]
     )
     return Table(("model", "status", "code", "the first message"), ("rows",), rows, "Without an answer")
 
@@ -156,4 +159,4 @@ def _short(value: object) -> str:
 
 
 def _dollars(pico: int) -> str:
-    return f"${all_digits(usd(pico))}"
+    return ledger_usd(usd(pico))

@@ -259,7 +259,7 @@ def test_a_bucket_video_gives_frames(bucket, tmp_path):
     bucket.pipe_file("s3://films/a.mp4", Path(clip(tmp_path / "a.mp4")).read_bytes())
     done = delivered(deliver([identify("s3://films/a.mp4")], IMAGES_ONLY, frames=2))
     assert done.frames_sent == 2
-    assert refused(deliver([identify("s3://films/b.mp4")], IMAGES_ONLY, frames=2)) == "media_not_found"
+    assert refused(deliver([identify("s3://films/b.mp4")], IMAGES_ONLY, frames=2)) == "media_missing"
 
 
 def test_a_store_that_cannot_sign_is_a_refusal_without_its_words(bucket):

@@ -190,7 +190,7 @@ def test_a_file_that_changed_after_the_plan_is_refused(tmp_path):
     image_file(tmp_path / "a.jpg", size=(65, 48))
     assert refused(deliver([media], EVERYTHING)) == "media_changed"
     Path(path).unlink()
-    assert refused(deliver([media], EVERYTHING)) == "media_not_found"
+    assert refused(deliver([media], EVERYTHING)) == "media_missing"
 
 
 def test_a_data_url_is_sent_like_a_file(tmp_path):

@@ -233,8 +233,8 @@ def test_what_is_no_regular_file_is_never_opened(tmp_path):
     assert refused(identify(str(tmp_path / "pipe.jpg"))) == "media_not_a_file"
     assert refused(identify(str(tmp_path))) == "media_not_a_file"
     assert refused(identify("/dev/zero")) == "media_not_a_file"
-    assert refused(identify(str(tmp_path / "nothing.jpg"))) == "media_not_found"
-    assert refused(identify("a\x00b.jpg")) == "media_not_found"
+    assert refused(identify(str(tmp_path / "nothing.jpg"))) == "media_missing"
+    assert refused(identify("a\x00b.jpg")) == "media_missing"
 
 
 def test_a_symbolic_link_is_followed_and_a_loop_of_them_refused(tmp_path):
@@ -242,7 +242,7 @@ def test_a_symbolic_link_is_followed_and_a_loop_of_them_refused(tmp_path):
     (tmp_path / "link.jpg").symlink_to(tmp_path / "a.jpg")
     (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
     assert found(identify(str(tmp_path / "link.jpg"))).kind == "image"
-    assert refused(identify(str(tmp_path / "loop.jpg"))) == "media_not_found"
+    assert refused(identify(str(tmp_path / "loop.jpg"))) == "media_missing"
 
 
 def test_empty_and_oversized_files_are_refused_unread(tmp_path):

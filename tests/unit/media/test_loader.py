@@ -89,7 +89,7 @@ def test_a_refusal_at_the_last_moment_is_handed_over_and_frees_the_memory(tmp_pa
             for _ in range(2):
                 async with loader.delivery(plan) as outcome:
                     assert isinstance(outcome, Refusal)
-                    assert outcome.code == "media_not_found"
+                    assert outcome.code == "media_missing"
 
     asyncio.run(run())
 

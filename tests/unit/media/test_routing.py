@@ -157,7 +157,7 @@ def test_a_refused_media_refuses_its_item():
 def test_an_item_without_media_is_text_where_the_family_takes_text():
     plan = route_for([], URL_VIDEOS)
     assert (plan.input_mode, plan.endpoint, plan.steps) == ("text", "/vu", ())
-    assert route_for([], IMAGES_ONLY).code == "media_missing"
+    assert route_for([], IMAGES_ONLY).code == "text_not_taken"
 
 
 def test_equal_frames_is_what_every_family_takes():

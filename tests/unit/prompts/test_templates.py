@@ -128,7 +128,8 @@ def test_missing_variable_in_a_program_is_told_alike():
 def test_missing_column_is_told_once_for_a_million_items():
     prompts = Prompts({"q": "{{ titel }} {{ other }}"})
     for line in range(1000):
-        assert prompts.render(item(where=f"pets.csv:{line}", title="x"), CAT) == []
+        ((_, why),) = prompts.render(item(where=f"pets.csv:{line}", title="x"), CAT)
+        assert (why.code, why.reason[:10]) == ("prompt_failed", "prompts.q:")
     with pytest.raises(InputError) as caught:
         prompts.finish()
     assert caught.value.problems == (
@@ -157,6 +158,15 @@ def test_null_is_not_printed_as_a_word(template, value):
 
 def test_prompt_that_is_empty_for_an_item_is_told():
     assert "is empty for this item" in told("  {{ title }} ", title="")
+
+
+def test_items_that_cannot_fill_a_prompt_may_be_skipped_unless_none_can():
+    prompts = Prompts({"a": "{{ title }}", "b": "{{ titel }}"})
+    prompts.render(item(title="x"), CAT)
+    prompts.render(item(title=None), CAT)
+    with pytest.raises(InputError, match="titel") as caught:
+        prompts.finish(skip_bad=True)
+    assert len(caught.value.problems) == 1
 
 
 def test_item_without_any_prompt_is_told():

@@ -1,19 +1,27 @@
 """Runs that have not ended are found with what they last reported, and whether their process lives."""
 
 import json
-import time
+from types import SimpleNamespace
 
 import pytest
 
 from mavi_tasks.storage import run_progress
 from mavi_tasks.storage.run_progress import ModelProgress, ProgressFile, RunProgress
 
-NOW_US = time.time_ns() // 1000
+NOW_US = 1_790_000_000_000_000
 MODEL = ModelProgress("m", 100, 0, 0, 20, 4.0, "0.10", None)
 
 
 def progress(*models, updated_us=NOW_US):
     return RunProgress("run", "pets", NOW_US - 5_000_000, updated_us, None, models)
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    """The moment of every test is NOW_US, however long the tests before it took."""
+    monkeypatch.setattr(
+        run_progress, "time", SimpleNamespace(time=lambda: NOW_US / 1e6, time_ns=lambda: NOW_US * 1000)
+    )
 
 
 @pytest.fixture
