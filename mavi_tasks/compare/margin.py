@@ -61,7 +61,7 @@ def difference(a: Floats, b: Floats, common: Bools, clusters: Ints) -> Differenc
     """
     at = clusters[common]
     sizes = np.bincount(at).astype(float)
-    sums = np.bincount(at, np.asarray(a, float)[common] - np.asarray(b, float)[common])
+    sums: Floats = np.bincount(at, np.asarray(a, float)[common] - np.asarray(b, float)[common]).astype(float)
     present = sizes > 0
     return of_sums(sums[present], sizes[present])
 
@@ -105,7 +105,7 @@ class Bounds:
     @property
     def possible_best(self) -> Bools:
         """Candidates that no other is surely ahead of."""
-        found: Bools = ~(self.low > 0).any(1)
+        found: Bools = np.logical_not(np.any(self.low > 0, axis=1))
         return found
 
     @property
@@ -170,7 +170,7 @@ def choose(found: Bounds, costs: Sequence[float], margin: float = MARGIN) -> Dec
     for at in order:
         if behind[at] <= margin:
             return Decision(at, behind, ())
-    beaten = (found.low > margin).any(1)
+    beaten: Bools = np.any(found.low > margin, axis=1)
     left = [at for at in order if not beaten[at] and not dominators(found, costs, at)]
     return Decision(None, behind, tuple(left))
 
