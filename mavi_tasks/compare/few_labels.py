@@ -24,6 +24,7 @@ from mavi_tasks.compare import sample
 from mavi_tasks.compare.field_labels import Labels
 from mavi_tasks.compare.margin import Difference
 from mavi_tasks.compare.quantiles import t_quantile
+from mavi_tasks.compare.sheet import Sheet
 from mavi_tasks.compare.statistics import Bools, Estimate, Floats
 
 LEVEL = 0.05
@@ -41,6 +42,12 @@ class LabelNeed:
     used: int
     needed_p50: int | None
     saved_factor: float | None
+
+
+def probabilities(sheet: Sheet) -> Floats | None:
+    """Return each item's inclusion probability, NaN for one that was not drawn; None without any."""
+    known = [math.nan if (pi := unit.inclusion_probability) is None else pi for unit in sheet.units]
+    return None if all(map(math.isnan, known)) else np.array(known)
 
 
 @dataclass(frozen=True, slots=True)

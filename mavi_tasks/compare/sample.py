@@ -14,13 +14,16 @@ larger sample holds the smaller one (order sampling: Rosen 1997, Pareto).
 
 import csv
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from mavi_tasks.common.spreadsheet import text_cell
+from mavi_tasks.compare import field_labels, labelled, match_rules
+from mavi_tasks.compare import sheet as read
+from mavi_tasks.compare.labelled import Labelled
 from mavi_tasks.compare.sheet import Unit
 from mavi_tasks.compare.statistics import MISSING, Bools, Floats, Ints
 from mavi_tasks.errors import InputError
@@ -37,6 +40,27 @@ class Chosen:
 
     unit: int
     inclusion_probability: float
+
+
+def sample_of(
+    dirs: Sequence[Path],
+    size: int,
+    *,
+    aim: str = "differences",
+    seed: int = 0,
+    fields: Mapping[str, str] | None = None,
+    truth: Labelled | None = None,
+) -> tuple[tuple[Unit, ...], tuple[Chosen, ...]]:
+    """Return the items of datasets and which of them to label, in the order to label them.
+
+    `fields` declares how answers are matched, as in a comparison. Labels in `truth` are kept in the items, so
+    that a larger sample of the same seed asks only for what is new. Raises InputError as a comparison does.
+    """
+    sheet = read.sheet(dirs)
+    if truth is not None:
+        sheet = labelled.apply(sheet, truth)
+    codes = field_labels.read(sheet, match_rules.declared(fields or {})).codes
+    return sheet.units, draw(sheet.units, codes, size, aim=aim, seed=seed)
 
 
 def differ(codes: Ints) -> Bools:
@@ -104,9 +128,8 @@ def _uncertainty(codes: Ints) -> Floats:
 
 def _probabilities(weight: Floats, count: int) -> Floats:
     """Probabilities in proportion to the weights over a floor, none above 1, that add up to `count`."""
-    out = np.zeros(len(weight))
-    if count == 0:
-        return out
+    if count in (0, len(weight)):
+        return np.full(len(weight), float(count > 0))
     mixed = (1 - FLOOR) * weight / weight.sum() + FLOOR / len(weight)
     certain = np.zeros(len(weight), bool)
     while True:
@@ -115,7 +138,7 @@ def _probabilities(weight: Floats, count: int) -> Floats:
         out = np.where(certain, 1.0, left * mixed / max(float(mixed[free].sum()), 1e-300))
         over = free & (out > 1)
         if not over.any():
-            return out
+            return np.minimum(out, 1.0)
         certain |= over
 
 

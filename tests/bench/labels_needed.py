@@ -2,9 +2,9 @@
 
     python -m tests.bench.labels_needed [--trials 1000] [--seed 1] [--items 2000] [--labels 100]
 
-Made-up models answer made-up items: right or wrong correlates .5 between models, and two that are both wrong say
-the same in a third of all cases. In each trial a sample is drawn, its truth looked up, and the estimate compared to
-the truth of all items.
+Made-up models answer made-up items: right or wrong correlates .5 between models, and two that are both wrong
+say the same in a third of all cases. In each trial a sample is drawn, its truth looked up, and the estimate
+compared to the truth of all items.
 
     fewer      error^2 of labels drawn at random / error^2 of the sample, at the same number of labels
     coverage   share of the 95 % intervals of differences that hold the difference over all items
