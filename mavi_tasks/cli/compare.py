@@ -28,7 +28,7 @@ def options(sub: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FIELD=RULE",
-        help="exact, normalised, numeric[:TOL], set",
+        help="exact, normalised, numeric[:TOL], date[:TOL], set, f1, iou[:.5], tiou[:.5]",
     )
     sub.add_argument(
         "--truth",

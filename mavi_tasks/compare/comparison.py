@@ -253,9 +253,8 @@ def _field_alpha(field: Field, sheet: Sheet) -> Estimate | None:
 def _field(field: Field, sheet: Sheet, *, by_truth: bool) -> FieldScore:
     judged = (field.truth != MISSING) & by_truth
     shares = {
-        name: statistics.wilson(
-            int(np.count_nonzero(field.right[at] & judged & sheet.answered[at])),
-            int(np.count_nonzero(judged & sheet.asked[at])),
+        name: scoring.mean_score(
+            field.score[at] * sheet.answered[at], judged & sheet.asked[at], sheet.clusters
         )
         for at, name in enumerate(sheet.models)
     }

@@ -223,6 +223,7 @@ def _swapped(labels: Labels) -> Labels:
             one,
             codes=reverse(one.codes),
             right=reverse(one.right),
+            score=reverse(one.score),
             numbers=None if one.numbers is None else reverse(one.numbers),
         )
         for one in labels.fields
@@ -232,6 +233,7 @@ def _swapped(labels: Labels) -> Labels:
         fields=fields,
         codes=reverse(labels.codes),
         right=reverse(labels.right),
+        score=reverse(labels.score),
         confidence=reverse(labels.confidence),
     )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mavi_tasks.compare import match_rules
+from mavi_tasks.compare import graded, match_rules
 from mavi_tasks.compare.match_rules import Rule
 from mavi_tasks.compare.sheet import Sheet, Texts
 from mavi_tasks.compare.statistics import MISSING, Bools, Floats, Ints
@@ -224,16 +224,18 @@ def _field(
 ) -> Field:
     given = [value for row in cells for value in row if value is not None]
     truths = [value for value in expected if value is not None]
-    rule = rule or match_rules.choose(truths, given, from_text=from_text)
+    rule = rule or graded.rule_of(truths or given) or match_rules.choose(truths, given, from_text=from_text)
     canon = _Canon(rule, truths)
     index: dict[str, int] = {}
     truth = np.array([canon.code(value, index) for value in expected], np.int64)
     codes = np.array([[canon.code(value, index, answer=True) for value in row] for row in cells], np.int64)
     numbers, score = None, ((codes == truth) & (truth != MISSING)).astype(float)
-    if rule.kind == "numeric":
-        numbers = np.array([[_nan(match_rules.as_number(value)) for value in row] for row in cells])
-        aims = np.array([_nan(match_rules.as_number(value)) for value in expected])
+    if (number := _NUMBERS.get(rule.kind)) is not None:
+        numbers = np.array([[_nan(number(value)) for value in row] for row in cells])
+        aims = np.array([_nan(number(value)) for value in expected])
         score = _near(numbers, aims, rule).astype(float)
+    if rule.kind in match_rules.GRADED:
+        score = _graded(rule, cells, expected, codes, truth)
     return Field(
         name=name,
         rule=rule,
@@ -244,8 +246,32 @@ def _field(
         score=score,
         numbers=numbers,
         mentioned=canon.mentioned,
-        free_text=not truths and rule.kind != "numeric" and _is_free(given, len(index)),
+        free_text=not truths and rule.kind not in _NUMBERS and _is_free(given, len(index)),
     )
+
+
+_NUMBERS: dict[str, Callable[[object], float | None]] = {
+    "numeric": match_rules.as_number,
+    "date": graded.days,
+}
+
+
+def _graded(rule: Rule, cells: Values, expected: Sequence[object], codes: Ints, truth: Ints) -> Floats:
+    """The score of each answer; pairs of equal texts are scored once."""
+    cache: dict[tuple[int, int], float] = {}
+    out = np.zeros(codes.shape)
+    for row, at in np.argwhere((codes != MISSING) & (truth != MISSING)).tolist():
+        key = int(codes[row, at]), int(truth[at])
+        if key not in cache:
+            cache[key] = graded.score(rule, cells[row][at], expected[at])
+        out[row, at] = cache[key]
+    return out
+
+
+def _json_text(value: object) -> str:
+    """A list or object as it is; a text as the JSON in it, if there is any."""
+    held = match_rules.found_json(value) if isinstance(value, str) else value
+    return json.dumps(value if held is None else held, sort_keys=True, ensure_ascii=False)
 
 
 class _Canon:
@@ -258,6 +284,10 @@ class _Canon:
         self._text: Callable[[object], str | None] = {
             "exact": lambda value: value if isinstance(value, str) else match_rules.plain(value),
             "numeric": _number_text,
+            "date": graded.date_text,
+            "iou": _json_text,
+            "tiou": _json_text,
+            "f1": lambda value: ", ".join(sorted(match_rules.as_set(value))) or "(none)",
             "set": lambda value: ", ".join(sorted(match_rules.as_set(value))) or "(none)",
         }.get(rule.kind, match_rules.plain)
         self._cache: dict[tuple[str, str], str | None] = {}
@@ -328,5 +358,5 @@ def _confidence(values: Values) -> Floats:
     found = np.array(
         [[_nan(match_rules.as_number(_of(value, "confidence"))) for value in row] for row in values]
     )
-    in_percent = np.nanmax(found, initial=0.0) > 1.0
-    return found / 100 if in_percent else found
+    in_percent = np.nanmax(found, axis=1, initial=0.0, keepdims=True) > 1.0  # each model in its own unit
+    return np.where(in_percent, found / 100, found)

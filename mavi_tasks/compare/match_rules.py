@@ -5,6 +5,9 @@ normalised     without case, outer punctuation, code fences and doubled spaces
 mention        normalised; else the only known label the sentence mentions
 numeric        equal numbers; numeric:0.5 within 0.5, numeric:5% within 5 % of the expected one
 set            the same labels, in any order
+date           the same day or time; date:2d, date:1h within that long (s, min, h, d, w)
+f1             lists: the F1 of their labels, a score between 0 and 1
+iou            boxes, tiou spans of time: the F1 of those that overlap by .5 or more; iou:.75
 ignore         not compared
 """
 
@@ -19,14 +22,17 @@ from typing import cast
 from mavi_tasks.errors import InputError
 from mavi_tasks.labels import extract_json
 
-KINDS = ("exact", "normalised", "mention", "numeric", "set", "ignore")
+KINDS = ("exact", "normalised", "mention", "numeric", "set", "date", "f1", "iou", "tiou", "ignore")
+GRADED = ("f1", "iou", "tiou")  # scores between 0 and 1
+DAYS = {"s": 1 / 86_400, "min": 1 / 1440, "h": 1 / 24, "": 1.0, "d": 1.0, "w": 7.0}
 AIDES = frozenset(
     {"confidence", "reason", "reasoning", "rationale", "explanation", "justification", "evidence", "notes"}
 )
 LABEL_NAMES = ("label", "answer", "class", "category", "value", "result")
+LEAST_OVERLAP = 0.5  # intersection / union from which on two boxes or spans are the same
 MOST_MENTIONED = 100  # labels beyond which looking for mentions would find accidents
 
-_RULE = re.compile(r"(\w+)(?:\s*[:(]\s*(\d+(?:\.\d+)?|\.\d+)\s*(%)?\s*\)?)?\s*$")
+_RULE = re.compile(r"(\w+)(?:\s*[:(]\s*(\d+(?:\.\d+)?|\.\d+)\s*(%|[a-z]+)?\s*\)?)?\s*$")
 _FENCE = re.compile(r"^\s*```[\w-]*\s*\n?(.*?)\n?\s*```\s*$", re.DOTALL)
 _INNER_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL)
 _NUMBER = re.compile(r"(?<![\w.])[-+−]?\d[\d,]*(?:\.\d+)?(?![\w])")
@@ -35,7 +41,11 @@ _OUTER = " \t\r\n.,;:!?\"'`*_()[]{}<>«»“”‘’…"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How one field is matched; `tolerance` is absolute, or `relative` to the expected number."""
+    """How one field is matched.
+
+    `tolerance` is absolute, or `relative` to the expected number; days for dates; the least overlap for boxes
+    and spans.
+    """
 
     kind: str
     tolerance: float = 0.0
@@ -44,6 +54,13 @@ class Rule:
     def __str__(self) -> str:
         if not self.tolerance:
             return self.kind
+        if self.kind == "date":
+            size, unit = next(
+                (self.tolerance / days, unit)
+                for unit, days in reversed(DAYS.items())
+                if unit == "s" or (self.tolerance / days + 1e-9) % 1 < 1e-6
+            )
+            return f"date:{size:g}{unit}"
         shown = f"{self.tolerance * 100:g}%" if self.relative else f"{self.tolerance:g}"
         return f"{self.kind}:{shown}"
 
@@ -51,10 +68,25 @@ class Rule:
 def parse(text: str) -> Rule:
     """Return the rule a user wrote. Raises InputError naming the known ones."""
     found = _RULE.match(text.strip())
-    if not found or found[1] not in KINDS or (found[2] and found[1] != "numeric"):
-        raise InputError(f"match rule {text!r}: use one of {', '.join(KINDS)}, or numeric:0.5, numeric:5%")
-    size = float(found[2] or 0)
-    return Rule(found[1], size / 100 if found[3] else size, bool(found[3]))
+    if not found or found[1] not in KINDS or not _fits(found[1], found[2], found[3] or ""):
+        raise InputError(
+            f"match rule {text!r}: use one of {', '.join(KINDS)}, or numeric:0.5, numeric:5%, date:2d, "
+            "iou:.5, tiou:.5"
+        )
+    kind, size = found[1], float(found[2] or 0)
+    if kind in ("iou", "tiou"):
+        return Rule(kind, size if found[2] else LEAST_OVERLAP)
+    if kind == "date":
+        return Rule(kind, size * DAYS[found[3] or ""])
+    return Rule(kind, size / 100 if found[3] else size, bool(found[3]))
+
+
+def _fits(kind: str, size: str | None, unit: str) -> bool:
+    """Whether a kind takes this number and unit."""
+    if size is None:
+        return True
+    units = {"numeric": ("", "%"), "date": tuple(DAYS), "iou": ("",), "tiou": ("",)}.get(kind, ())
+    return unit in units and (kind not in ("iou", "tiou") or 0 < float(size) <= 1)
 
 
 def found_json(text: str) -> object:

@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 
 from mavi_tasks.compare import few_labels, scoring, statistics
+from mavi_tasks.compare import margin as margins
 from mavi_tasks.compare.field_labels import Field, Labels
 from mavi_tasks.compare.margin import Difference
 from mavi_tasks.compare.result import Pair
@@ -87,8 +88,12 @@ def _pair(
         f1_difference=_f1_difference(f1, a, b),
         cost_difference_per_1000_usd=drawn.estimate(at, 1),
         latency_difference_s=drawn.estimate(at, 2),
-        p_value=statistics.mcnemar(a_only, b_only) if truth and common.any() else None,
+        p_value=_p_value(labels, sheet, a, b, common) if truth and common.any() else None,
     )
+
+
+def _p_value(labels: Labels, sheet: Sheet, a: int, b: int, common: Bools) -> float:
+    return sign_flip_p(margins.difference(labels.score[a], labels.score[b], common, sheet.clusters).sums)
 
 
 def _from_sample(pair: Pair, difference: Difference) -> Pair:
@@ -164,10 +169,9 @@ def _columns(sheet: Sheet, labels: Labels, a: int, b: int) -> list[Floats]:
     cost = np.where(sheet.cost_pico == UNKNOWN, 0, sheet.cost_pico).astype(float) * 1e-9  # dollars per 1,000
     priced = asked & _priced(sheet, a) & _priced(sheet, b)
     timed = asked & ~np.isnan(sheet.latency_s[a]) & ~np.isnan(sheet.latency_s[b])
-    right = labels.right.astype(float)
     seconds = np.nan_to_num(sheet.latency_s)
     out = []
-    for values, among in ((right, judged), (cost, priced), (seconds, timed)):
+    for values, among in ((labels.score, judged), (cost, priced), (seconds, timed)):
         out += [(values[a] - values[b]) * among, among.astype(float)]
     return out
 

@@ -6,7 +6,9 @@ from decimal import Decimal
 import numpy as np
 
 from mavi_tasks.common.skips import Skip, by_model
+from mavi_tasks.compare import margin
 from mavi_tasks.compare.field_labels import Labels
+from mavi_tasks.compare.match_rules import GRADED
 from mavi_tasks.compare.result import ClassScore
 from mavi_tasks.compare.sheet import ANSWERED, FAILED, INVALID, SKIPPED, UNKNOWN, Sheet
 from mavi_tasks.compare.statistics import (
@@ -22,6 +24,7 @@ from mavi_tasks.compare.statistics import (
 )
 
 PICO = Decimal(1).scaleb(-12)
+NO_CLASSES = ("set", "date", *GRADED)
 MOST_CLASSES = 40  # beyond, per-class tables and macro F1 mean little
 
 
@@ -85,11 +88,25 @@ def statuses(sheet: Sheet, model: int, among: Bools) -> dict[str, int]:
 
 
 def accuracy(labels: Labels, sheet: Sheet, model: int, *, answered_only: bool = False) -> Estimate | None:
-    """Return the share right with its Wilson interval: unanswered items count as wrong, or are left out."""
+    """Return the mean score with its interval: unanswered items count as wrong, or are left out."""
     if not labels.has_truth:
         return None
     among = labels.judged & (sheet.answered[model] if answered_only else sheet.asked[model])
-    return wilson(int(np.count_nonzero(labels.right[model] & among)), int(np.count_nonzero(among)))
+    return mean_score(labels.score[model], among, sheet.clusters)
+
+
+def mean_score(score: Floats, among: Bools, clusters: Ints) -> Estimate | None:
+    """Return the mean of scores [items] in 0..1 with its 95 % interval, None of none.
+
+    Wilson's when each is 0 or 1, else Student's t over clusters.
+    """
+    held = score[among]
+    if ((held == 0) | (held == 1)).all():
+        return wilson(int(held.sum()), len(held))
+    found = margin.difference(score, np.zeros(len(score)), among, clusters).interval()
+    if found is None or found.low is None or found.high is None:
+        return found
+    return Estimate(found.value, max(0.0, found.low), found.high)
 
 
 class Classes:
@@ -107,7 +124,7 @@ class Classes:
     def fit(labels: Labels) -> bool:
         """Tell whether classes make sense here."""
         one = [field for field in labels.fields if field.rule.kind != "ignore"]
-        if len(labels.fields) != 1 or not one or not labels.has_truth or one[0].rule.kind == "set":
+        if len(labels.fields) != 1 or not one or not labels.has_truth or one[0].rule.kind in NO_CLASSES:
             return False
         return 2 <= len(np.unique(one[0].truth[one[0].truth != MISSING])) <= MOST_CLASSES
 
