@@ -11,11 +11,13 @@ import pyarrow as pa
 
 from mavi_tasks.compare import (
     agreement,
+    calibration,
     cascade,
     caveats,
     disputed,
     few_labels,
     field_labels,
+    field_pairs,
     labelled,
     match_rules,
     pairwise,
@@ -28,6 +30,7 @@ from mavi_tasks.compare import sheet as read
 from mavi_tasks.compare.few_labels import LabelNeed
 from mavi_tasks.compare.field_labels import Field, Labels
 from mavi_tasks.compare.labelled import Labelled
+from mavi_tasks.compare.mean_score import mean_score
 from mavi_tasks.compare.result import Comparison, FieldScore, ModelScore
 from mavi_tasks.compare.sheet import Sheet
 from mavi_tasks.compare.statistics import MISSING, Estimate, Floats
@@ -90,7 +93,7 @@ def _compared(sheet: Sheet, labels: Labels, options: CompareOptions) -> Comparis
         models=models,
         pairs=found,
         alpha=alpha,
-        fields={one.name: _field(one, sheet, by_truth=whole) for one in labels.fields},
+        fields=_fields(sheet, labels, whole=whole),
         quality=quality,
         items=len(sheet.units),
         items_with_truth=int(np.count_nonzero(labels.judged)),
@@ -108,6 +111,7 @@ def _compared(sheet: Sheet, labels: Labels, options: CompareOptions) -> Comparis
         sheet=sheet,
         answers=labels,
         label_need=_label_need(sheet, labels, models, sampled),
+        calibration=calibration.calibrate(sheet, labels) if whole else {},
     )
 
 
@@ -250,12 +254,18 @@ def _field_alpha(field: Field, sheet: Sheet) -> Estimate | None:
     return statistics.nominal_alpha(field.codes, len(field.labels), sheet.clusters)
 
 
+def _fields(sheet: Sheet, labels: Labels, *, whole: bool) -> dict[str, FieldScore]:
+    pairs = field_pairs.compare(sheet, labels) if whole else {}
+    return {
+        one.name: replace(_field(one, sheet, by_truth=whole), pairs=pairs.get(one.name, ()))
+        for one in labels.fields
+    }
+
+
 def _field(field: Field, sheet: Sheet, *, by_truth: bool) -> FieldScore:
     judged = (field.truth != MISSING) & by_truth
     shares = {
-        name: scoring.mean_score(
-            field.score[at] * sheet.answered[at], judged & sheet.asked[at], sheet.clusters
-        )
+        name: mean_score(field.score[at] * sheet.answered[at], judged & sheet.asked[at], sheet.clusters)
         for at, name in enumerate(sheet.models)
     }
     return FieldScore(

@@ -1,13 +1,15 @@
 """What a comparison found, and its JSON. Dollars are text there, so that no digit is lost."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from decimal import Decimal
 
 from mavi_tasks.common.skips import Skip
+from mavi_tasks.compare.calibration import Calibration
 from mavi_tasks.compare.disputed import Disputed
 from mavi_tasks.compare.few_labels import LabelNeed
 from mavi_tasks.compare.field_labels import Labels
+from mavi_tasks.compare.field_pairs import FieldPair
 from mavi_tasks.compare.sheet import Sheet
 from mavi_tasks.compare.statistics import Estimate
 
@@ -91,6 +93,7 @@ class FieldScore:
     alpha: Estimate | None
     accuracy: Mapping[str, Estimate]
     note: str
+    pairs: tuple[FieldPair, ...] = ()  # of several fields with expected answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,7 @@ class Comparison:
     sheet: Sheet
     answers: Labels
     label_need: LabelNeed | None = None  # None without expected answers
+    calibration: Mapping[str, Calibration] = field(default_factory=dict)  # by model, if it gives a confidence
 
     @property
     def simulated(self) -> bool:

@@ -6,9 +6,9 @@ from decimal import Decimal
 import numpy as np
 
 from mavi_tasks.common.skips import Skip, by_model
-from mavi_tasks.compare import margin
 from mavi_tasks.compare.field_labels import Labels
 from mavi_tasks.compare.match_rules import GRADED
+from mavi_tasks.compare.mean_score import mean_score
 from mavi_tasks.compare.result import ClassScore
 from mavi_tasks.compare.sheet import ANSWERED, FAILED, INVALID, SKIPPED, UNKNOWN, Sheet
 from mavi_tasks.compare.statistics import (
@@ -20,7 +20,6 @@ from mavi_tasks.compare.statistics import (
     by_cluster,
     spread,
     weights,
-    wilson,
 )
 
 PICO = Decimal(1).scaleb(-12)
@@ -93,20 +92,6 @@ def accuracy(labels: Labels, sheet: Sheet, model: int, *, answered_only: bool = 
         return None
     among = labels.judged & (sheet.answered[model] if answered_only else sheet.asked[model])
     return mean_score(labels.score[model], among, sheet.clusters)
-
-
-def mean_score(score: Floats, among: Bools, clusters: Ints) -> Estimate | None:
-    """Return the mean of scores [items] in 0..1 with its 95 % interval, None of none.
-
-    Wilson's when each is 0 or 1, else Student's t over clusters.
-    """
-    held = score[among]
-    if ((held == 0) | (held == 1)).all():
-        return wilson(int(held.sum()), len(held))
-    found = margin.difference(score, np.zeros(len(score)), among, clusters).interval()
-    if found is None or found.low is None or found.high is None:
-        return found
-    return Estimate(found.value, max(0.0, found.low), found.high)
 
 
 class Classes:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from mavi_tasks.common import format
 from mavi_tasks.compare.display_names import short
 from mavi_tasks.compare.result import Comparison, ModelScore, Pair, Policy
-from mavi_tasks.reports.html import answers_payload, svg_charts
+from mavi_tasks.reports.html import answers_payload, calibration_section, svg_charts
 from mavi_tasks.reports.html.cascade_yaml import recipe
 from mavi_tasks.reports.html.page import Section, asset, fragment, render
 
@@ -116,6 +116,11 @@ def _sections(view: _View) -> Iterator[Section]:
         yield Section("labels", "Label by label", _labels(view), "F1 of each model on each expected label.")
     elif len(view.c.fields) > 1:
         yield Section("labels", "Field by field", view.part("fields"), "Each field of the answer on its own.")
+    if view.c.calibration:
+        picture = calibration_section.reliability(view.c.calibration, view.name, view.colour)
+        yield Section(
+            "confidence", "Confidence", picture + view.part("calibration"), calibration_section.INTRO
+        )
     intro = "Worst first. Keys: / search, j and k next and previous, n and p page."
     yield Section("answers", "Answers side by side", view.part("answers"), intro)
     yield Section("saw", "What each model saw", view.part("saw"), _saw_intro(view))

@@ -89,9 +89,14 @@ def scatter(
     x: Axis,
     y: Axis,
     front: Sequence[tuple[float, float]] = (),
+    *,
+    stairs: bool = True,
 ) -> Markup:
-    """Return points with vertical intervals and labels beside them; `front` becomes a dashed staircase."""
-    return _figure(lambda width: _scatter(width, title, points, x, y, front))
+    """Return points with vertical intervals and labels beside them.
+
+    `front` becomes a dashed staircase, without `stairs` a dashed line.
+    """
+    return _figure(lambda width: _scatter(width, title, points, x, y, front, stairs))
 
 
 def heat_map(
@@ -207,7 +212,13 @@ def _bars(
 
 
 def _scatter(
-    width: int, title: str, points: Sequence[Point], x: Axis, y: Axis, front: Sequence[tuple[float, float]]
+    width: int,
+    title: str,
+    points: Sequence[Point],
+    x: Axis,
+    y: Axis,
+    front: Sequence[tuple[float, float]],
+    stairs: bool,
 ) -> Markup:
     plane = _frame(width, height=400 if width > NARROW else 340, bottom=46)
     xs = [point.x for point in points] or [0.0, 1.0]
@@ -219,7 +230,9 @@ def _scatter(
     parts.append(_text(plane.x(0.5), plane.height - 6, x.title, "middle"))
     parts.append(_text(4, 12, y.title, "start"))
     if len(front) > 1:
-        parts.append(_staircase(plane, [(x_scale(a), y_scale(b)) for a, b in front]))
+        parts.append(
+            _path(plane, [(x_scale(a), y_scale(b)) for a, b in front], "H{}V{}" if stairs else "L{} {}")
+        )
     placed = [(plane.x(x_scale(p.x)), plane.y(y_scale(p.y))) for p in points]
     for point, (px, py) in zip(points, placed, strict=True):
         parts.append(_dot(plane, point, px, py, y_scale))
@@ -350,10 +363,10 @@ def _thinned(marks: Sequence[float], width: int, axis: Axis) -> list[float]:
     return list(marks)[::step]
 
 
-def _staircase(plane: _Plane, steps: Sequence[tuple[float, float]]) -> Markup:
+def _path(plane: _Plane, steps: Sequence[tuple[float, float]], step: str) -> Markup:
     start, *rest = steps
     path = [f"M{coordinate(plane.x(start[0]))} {coordinate(plane.y(start[1]))}"]
-    path += [f"H{coordinate(plane.x(a))}V{coordinate(plane.y(b))}" for a, b in rest]
+    path += [step.format(coordinate(plane.x(a)), coordinate(plane.y(b))) for a, b in rest]
     return Markup('<path class="front" d="{}"/>').format("".join(path))
 
 
