@@ -1,6 +1,7 @@
 """`mavi compare`: a bake-off of the models in datasets, or what changed between two runs."""
 
 import argparse
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,16 @@ def options(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--seed", type=int, default=0, metavar="N", help="of the sample (default 0)")
     sub.add_argument("--to", type=Path, metavar="FILE", help="where --label-sample writes its CSV")
+    sub.add_argument(
+        "--judge-out", type=Path, metavar="FILE", help="write a job in which --judge compares answers"
+    )
+    sub.add_argument("--judge", metavar="MODEL", help="... of a family that none of the models compared has")
+    sub.add_argument("--judge-items", type=int, default=100, metavar="N", help="... on N items (default 100)")
+    sub.add_argument(
+        "--judge-usd", type=Decimal, default=Decimal(1), metavar="X", help="... its budget (default 1)"
+    )
+    sub.add_argument("--allow-same-family", action="store_true", help="... of a compared family after all")
+    sub.add_argument("--judged", metavar="DIR", help="what the judge's job wrote: who is preferred")
     sub.add_argument("--reference", metavar="MODEL", help="this model's answers stand in for the truth")
     sub.add_argument("--baseline", metavar="MODEL", help="the model in use now")
     sub.add_argument(
@@ -69,6 +80,8 @@ def command(args: argparse.Namespace) -> int:
         return _escalate(args, fields)
     if args.label_sample is not None or args.to is not None:
         return _label_sample(args, fields)
+    if args.judge_out is not None or args.judge is not None:
+        return _judge_job(args)
     if _is_drift(args, sources):
         return _drift(args, sources, fields)
     return _bakeoff(args, [source for source in sources if isinstance(source, Path)], fields)
@@ -106,6 +119,31 @@ def _label_sample(args: argparse.Namespace, fields: dict[str, str]) -> int:
     count = write_csv(units, chosen, args.to)
     say(f"{count} of {len(units):,} items -> {args.to}: fill in its column truth, from the top")
     say(f"then: mavi compare {' '.join(args.dirs)} --truth {args.to}")
+    return 0
+
+
+def _judge_job(args: argparse.Namespace) -> int:
+    """A paid job of its own: which of two answers is better, blind and in both orders."""
+    from mavi_tasks.compare import judge_job
+    from mavi_tasks.storage.s3 import existing
+
+    if args.judge_out is None or args.judge is None:
+        raise InputError(
+            "--judge MODEL and --judge-out FILE go together: who judges, and where to write the job"
+        )
+    written = judge_job.write(
+        [existing(folder) for folder in args.dirs],
+        args.judge,
+        args.judge_out,
+        items=args.judge_items,
+        budget_usd=args.judge_usd,
+        seed=args.seed,
+        allow_same_family=args.allow_same_family,
+    )
+    say(f"{written.requests:,} requests over {written.items:,} items -> {written.job}")
+    say(
+        f"then: mavi run {written.job}, and mavi compare {' '.join(args.dirs)} --judged {written.job.with_suffix('')}"
+    )
     return 0
 
 
@@ -147,12 +185,14 @@ def _bakeoff(args: argparse.Namespace, dirs: list[Path], fields: dict[str, str])
     from mavi_tasks.compare import compare
     from mavi_tasks.reports.terminal.compare import render_terminal
     from mavi_tasks.reports.terminal.console import open_console
+    from mavi_tasks.storage.s3 import existing
 
     if len(dirs) != len(args.dirs):
         raise InputError("DIR@RUN_ID is for two runs: give one before and one after")
     found = compare(
         dirs,
         truth=_truth(args),
+        judged=None if args.judged is None else existing(args.judged),
         fields=fields,
         like_for_like=args.like_for_like,
         reference=args.reference,

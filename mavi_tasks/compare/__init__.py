@@ -3,6 +3,7 @@
     sheet (datasets) -> field_labels, by match_rules -> scoring, agreement, pairwise, cascade, pareto
         -> recommendation
     few_labels estimates all items from the labels of a sample, which sample draws
+    judge_job writes a job in which a model judges free text, preference reads what it preferred
     drift compares two runs instead of several models; escalate finds the items of a cascade's next step
 
 `compare` and `compare_runs` return frozen values; `to_json()` is what the command line prints.

@@ -22,9 +22,11 @@ from mavi_tasks.compare import (
     match_rules,
     pairwise,
     pareto,
+    preference,
     recommendation,
     scoring,
     statistics,
+    text_agreement,
 )
 from mavi_tasks.compare import sheet as read
 from mavi_tasks.compare.few_labels import LabelNeed
@@ -42,6 +44,7 @@ def compare(
     dirs: Sequence[Path],
     *,
     truth: Labelled | None = None,
+    judged: Path | None = None,
     fields: Mapping[str, str] | None = None,
     like_for_like: bool = False,
     reference: str | None = None,
@@ -49,7 +52,7 @@ def compare(
 ) -> Comparison:
     """Return the bake-off of all models in the datasets.
 
-    `fields` declares how each answer field is matched (see rules.py); a field not named gets the rule that
+    `judged` is the dataset of a judge's job (judge_job.py). `fields` declares how each answer field is matched (see rules.py); a field not named gets the rule that
     fits its values. `like_for_like` leaves out items the models saw differently. `reference` is a model whose
     answers stand in for the expected ones; `truth` are labels that replace those of the manifest; `baseline`
     is the model in use now, which the verdict compares to. Raises InputError when a folder is no dataset, or
@@ -68,7 +71,8 @@ def compare(
         raise InputError(f"baseline {baseline!r}: not one of the models, {', '.join(sheet.models)}")
     labels = field_labels.read(sheet, matching, reference)
     options = CompareOptions(unlike, like_for_like, baseline, _spent(dirs))
-    return _compared(sheet, labels, options)
+    found = _compared(sheet, labels, options)
+    return found if judged is None else replace(found, preference=preference.read_judged(judged, sheet))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,7 @@ def _compared(sheet: Sheet, labels: Labels, options: CompareOptions) -> Comparis
         answers=labels,
         label_need=_label_need(sheet, labels, models, sampled),
         calibration=calibration.calibrate(sheet, labels) if whole else {},
+        text_agreement=text_agreement.agree(sheet, labels),
     )
 
 

@@ -1,5 +1,6 @@
 """What a comparison found, and its JSON. Dollars are text there, so that no digit is lost."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from decimal import Decimal
@@ -10,8 +11,10 @@ from mavi_tasks.compare.disputed import Disputed
 from mavi_tasks.compare.few_labels import LabelNeed
 from mavi_tasks.compare.field_labels import Labels
 from mavi_tasks.compare.field_pairs import FieldPair
+from mavi_tasks.compare.preference import Preference
 from mavi_tasks.compare.sheet import Sheet
 from mavi_tasks.compare.statistics import Estimate
+from mavi_tasks.compare.text_agreement import TextAgreement
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +161,8 @@ class Comparison:
     answers: Labels
     label_need: LabelNeed | None = None  # None without expected answers
     calibration: Mapping[str, Calibration] = field(default_factory=dict)  # by model, if it gives a confidence
+    text_agreement: TextAgreement | None = None
+    preference: Preference | None = None
 
     @property
     def simulated(self) -> bool:
@@ -181,7 +186,9 @@ def as_json(value: object, leave_out: tuple[str, ...] = ()) -> object:
                 out |= flat(one.name, getattr(value, one.name))
         return out
     if isinstance(value, Mapping):
-        return {str(key): as_json(item) for key, item in value.items()}
+        return {
+            key if isinstance(key, str) else json.dumps(key): as_json(item) for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [as_json(item) for item in value]
     return f"{value:f}" if isinstance(value, Decimal) else value

@@ -9,8 +9,10 @@ from rich.text import Text
 from mavi_tasks.common import format
 from mavi_tasks.compare.display_names import short
 from mavi_tasks.compare.drift import Drift, ModelDrift
+from mavi_tasks.compare.preference import Preference, bias_sentence
 from mavi_tasks.compare.result import Comparison, ModelScore, Pair, Policy
 from mavi_tasks.compare.statistics import Estimate
+from mavi_tasks.compare.text_agreement import TextAgreement
 from mavi_tasks.reports.tables import Table, skipped, to_rich
 
 
@@ -29,6 +31,11 @@ def render_terminal(comparison: Comparison, console: Console) -> None:
         console.print(to_rich(pairs(comparison)))
     if comparison.cascades and comparison.cascades.policies:
         console.print(to_rich(cascades(comparison)))
+    if comparison.text_agreement:
+        console.print(to_rich(texts(comparison.text_agreement)))
+    if comparison.preference:
+        console.print(to_rich(preferred(comparison.preference)))
+        console.print(Text(bias_sentence(comparison.preference)))
 
 
 def models(comparison: Comparison) -> Table:
@@ -91,6 +98,40 @@ def _more_items(pair: Pair) -> str:
         return "decided" if pair.decided else format.UNKNOWN
     cost = f", {format.usd(pair.more_usd)}" if pair.more_usd else ""
     return f"{format.count(pair.more_items)} items{cost}"
+
+
+def texts(found: TextAgreement) -> Table:
+    """One row per model: how like the others' texts its own are."""
+    rows = tuple(
+        (
+            model,
+            format.percent(one.token_f1.value if one.token_f1 else None),
+            format.percent(one.chrf.value if one.chrf else None),
+            format.percent(found.most_central[model]),
+        )
+        for model, one in found.models.items()
+    )
+    title = f"Agreement of texts, not quality ({found.field}, {found.items:,} items)"
+    return Table(("model",), ("token F1", "chrF", "in the middle"), rows, title)
+
+
+def preferred(found: Preference) -> Table:
+    """One row per model: how often the judge prefers it to the others."""
+    rows = tuple(
+        (
+            model,
+            format.percent(one.value),
+            _range(one),
+            format.percent(equal.value if (equal := found.share_equal_length.get(model)) else None),
+            _range(equal),
+        )
+        for model, one in sorted(found.share.items(), key=lambda held: -held[1].value)
+    )
+    columns = ("preferred", "95% interval", "at equal length", "95% interval")
+    made_up = ", SIMULATED" if found.simulated else ""
+    return Table(
+        ("model",), columns, rows, f"Preferred by {found.judge} ({found.judged:,} pairs of answers{made_up})"
+    )
 
 
 def cascades(comparison: Comparison) -> Table:
