@@ -128,9 +128,7 @@ def _judge_job(args: argparse.Namespace) -> int:
     from mavi_tasks.storage.s3 import existing
 
     if args.judge_out is None or args.judge is None:
-        raise InputError(
-            "--judge MODEL and --judge-out FILE go together: who judges, and where to write the job"
-        )
+        raise InputError("--judge MODEL and --judge-out FILE go together: who judges, and in which job")
     written = judge_job.write(
         [existing(folder) for folder in args.dirs],
         args.judge,
@@ -141,9 +139,8 @@ def _judge_job(args: argparse.Namespace) -> int:
         allow_same_family=args.allow_same_family,
     )
     say(f"{written.requests:,} requests over {written.items:,} items -> {written.job}")
-    say(
-        f"then: mavi run {written.job}, and mavi compare {' '.join(args.dirs)} --judged {written.job.with_suffix('')}"
-    )
+    output = written.job.with_suffix("")
+    say(f"then: mavi run {written.job}, and mavi compare {' '.join(args.dirs)} --judged {output}")
     return 0
 
 

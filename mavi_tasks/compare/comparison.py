@@ -52,11 +52,11 @@ def compare(
 ) -> Comparison:
     """Return the bake-off of all models in the datasets.
 
-    `judged` is the dataset of a judge's job (judge_job.py). `fields` declares how each answer field is matched (see rules.py); a field not named gets the rule that
-    fits its values. `like_for_like` leaves out items the models saw differently. `reference` is a model whose
-    answers stand in for the expected ones; `truth` are labels that replace those of the manifest; `baseline`
-    is the model in use now, which the verdict compares to. Raises InputError when a folder is no dataset, or
-    a named field or model is not in it.
+    `fields` declares how each answer field is matched (see match_rules.py); a field not named gets the rule
+    that fits its values. `like_for_like` leaves out items the models saw differently. `reference` is a model
+    whose answers stand in for the expected ones; `truth` are labels that replace those of the manifest;
+    `judged` is the dataset of a judge's job (judge_job.py); `baseline` is the model in use now, which the
+    verdict compares to. Raises InputError when a folder is no dataset, or a named field or model is missing.
     """
     matching = match_rules.declared(fields or {})
     sheet = read.sheet(dirs)

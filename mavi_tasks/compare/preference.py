@@ -92,7 +92,7 @@ def read_judged(judge_dir: Path, sheet: Sheet) -> Preference:
 def _asked(judge_dir: Path, item_id: str) -> tuple[str, str, str, str]:
     try:
         item, prompt, first, second = json.loads(item_id)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise InputError(
             f"{judge_dir}: item {item_id!r} does not name two models; give the output of a job that "
             "--judge-out wrote"
