@@ -196,24 +196,25 @@ def test_equals_stay_equal_before_a_judge_that_leans_to_the_first_and_to_the_lon
 
 
 def test_a_judges_job_runs_and_its_preferences_are_compared(tmp_path, capsys, monkeypatch):
+    judge = "gemini:gemini-2.5-pro"
     monkeypatch.chdir(tmp_path)
     job = yaml.safe_load((REPOSITORY / "manifests" / "quickstart.yaml").read_text())
     job["manifest"] = str(REPOSITORY / "manifests" / "quickstart.csv")
-    job["models"] = ["gemini:gemini-2.5-flash-lite", "nova:us.amazon.nova-pro-v1:0"]
+    job["models"] = ["qwen:qwen3-vl-flash", "nova:us.amazon.nova-pro-v1:0"]
     job["output"] = "data"
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
     assert main(["run", "job.yaml", "--quiet"]) == 0
-    assert main(["compare", "data", "--judge", JUDGE, "--judge-out", "judge.yaml", "--judge-usd", "0.5"]) == 0
+    assert main(["compare", "data", "--judge", judge, "--judge-out", "judge.yaml", "--judge-usd", "0.5"]) == 0
     assert main(["run", "judge.yaml", "--quiet"]) == 0
     capsys.readouterr()
     assert main(["compare", "data", "--judged", "judge", "--json", "--html", "page.html"]) == 0
     out = capsys.readouterr().out.strip().splitlines()
     held = json.loads(out[-1])["preference"]
-    assert (held["judge"], held["simulated"], held["incomplete"]) == (JUDGE, True, 0)
+    assert (held["judge"], held["simulated"], held["incomplete"]) == (judge, True, 0)
     assert held["judged"] == held["pairs"][0]["n"] > 0
     assert sum(one["value"] for one in held["share"].values()) == pytest.approx(1.0)
     page = (tmp_path / "page.html").read_text()
-    assert f"Preferred by {JUDGE}" in page
+    assert f"Preferred by {judge}" in page
     assert "(SIMULATED)" in page
 
 
