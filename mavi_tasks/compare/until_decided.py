@@ -10,13 +10,15 @@ clusters of margin.py for each candidate:
 A forecast is not a stopping rule: the bounds of margin.py hold at a number of items fixed before looking.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
 
 from mavi_tasks.compare import margin as rule
 from mavi_tasks.compare.quantiles import t_quantile
+from mavi_tasks.compare.result import Quantiles
 from mavi_tasks.compare.statistics import Bools, Floats, Ints, by_cluster
 
 DRAWS = 400
@@ -26,16 +28,16 @@ _BLOCK_CELLS = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Quantiles:
+class Expected:
     """p10, p50 and p90 of a number still to come; None = more than can be said (not within 100 times now)."""
 
     p10: float | None
     p50: float | None
     p90: float | None
 
-    def times(self, factor: float) -> "Quantiles":
-        """Return the quantiles in another unit."""
-        return Quantiles(*(None if one is None else one * factor for one in (self.p10, self.p50, self.p90)))
+    def map(self, change: Callable[[float], float | Decimal]) -> Quantiles:
+        """Return the quantiles of something that grows with the number."""
+        return Quantiles(*(None if one is None else change(one) for one in (self.p10, self.p50, self.p90)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ def items_until_decided(
     candidates: int | None = None,
     level: float = rule.LEVEL,
     seed: int = 0,
-) -> Quantiles:
+) -> Expected:
     """Return how many more items it takes until one candidate is at most `margin` behind the best.
 
     candidates: of how many the bounds hold together, when the posterior is of some of them only.
@@ -155,7 +157,9 @@ def _first_decided(
     shares, spread = found.shares[chosen], found.spread[chosen]
     k, size = shares.shape[1], found.items / found.clusters
     root = np.linalg.cholesky(spread + 1e-12 * np.eye(k))
-    noise = generator.standard_normal((len(shares), len(more), k)) * np.sqrt(np.diff(more, prepend=0.0))[:, None]
+    noise = (
+        generator.standard_normal((len(shares), len(more), k)) * np.sqrt(np.diff(more, prepend=0.0))[:, None]
+    )
     new = more[:, None] * size * shares[:, None, :] + np.cumsum(noise @ root.transpose(0, 2, 1), axis=1)
     count = found.clusters + more
     items = count * size
@@ -174,7 +178,7 @@ def _first_decided(
     return np.asarray(first, float)
 
 
-def _quantiles(numbers: Floats) -> Quantiles:
+def _quantiles(numbers: Floats) -> Expected:
     ordered = np.sort(numbers)
     at = [ordered[min(len(ordered) - 1, int(share * len(ordered)))] for share in (0.1, 0.5, 0.9)]
-    return Quantiles(*(float(one) if np.isfinite(one) else None for one in at))
+    return Expected(*(float(one) if np.isfinite(one) else None for one in at))
