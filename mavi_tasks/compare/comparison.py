@@ -226,7 +226,7 @@ def _with_others(labels: Labels, sheet: Sheet, at: int) -> Estimate | None:
         return None
     others = agreement.majority_of_others(labels.codes, len(labels.names), at)
     both = (others != MISSING) & (labels.codes[at] != MISSING)
-    return statistics.share((others == labels.codes[at])[both].astype(float), sheet.clusters[both])
+    return statistics.proportion((others == labels.codes[at])[both].astype(float), sheet.clusters[both])
 
 
 def _ranked(models: list[ModelScore], sheet: Sheet, judged: choice.Judged | None) -> tuple[ModelScore, ...]:
@@ -282,7 +282,7 @@ def _field_alpha(field: Field, sheet: Sheet) -> Estimate | None:
 def _field(field: Field, labels: Labels, sheet: Sheet) -> FieldScore:
     judged = field.truth != MISSING
     shares = {
-        name: statistics.share(
+        name: statistics.proportion(
             (field.right[at] & sheet.answered[at])[asked].astype(float), sheet.clusters[asked]
         )
         for at, name in enumerate(sheet.models)

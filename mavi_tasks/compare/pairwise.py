@@ -90,7 +90,7 @@ def _pair(sheet: Sheet, labels: Labels, a: int, b: int, f1: Sequence[Floats] | N
         a_only=a_only if truth else None,
         b_only=b_only if truth else None,
         neither=int((~ra & ~rb).sum()) if truth else None,
-        agreement=statistics.share(same[spoken].astype(float), sheet.clusters[spoken]),
+        agreement=statistics.proportion(same[spoken].astype(float), sheet.clusters[spoken]),
         kappa=statistics.kappa(_table(labels, a, b, common)) if 0 < size <= 3000 else None,
         difference=None if scored is None else scored.interval(),
         f1_difference=_f1_difference(f1, a, b, int(sheet.clusters.max()) + 1),

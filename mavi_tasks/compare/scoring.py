@@ -16,7 +16,7 @@ from mavi_tasks.compare.statistics import (
     Floats,
     Ints,
     by_cluster,
-    share,
+    proportion,
     spread,
     weights,
 )
@@ -95,7 +95,7 @@ def accuracy(labels: Labels, sheet: Sheet, model: int, *, answered_only: bool = 
     if not labels.has_truth:
         return None
     among = labels.judged & (sheet.answered[model] if answered_only else sheet.asked[model])
-    return share(labels.scores[model][among], sheet.clusters[among])
+    return proportion(labels.scores[model][among], sheet.clusters[among])
 
 
 def stability(sheet: Sheet, labels: Labels, model: int) -> tuple[Estimate | None, float | None]:
@@ -114,7 +114,7 @@ def stability(sheet: Sheet, labels: Labels, model: int) -> tuple[Estimate | None
     first = np.array([places[0] for places in several])
     scored = [labels.scores[model][places] for places in several if labels.judged[places[0]]]
     variance = float(np.mean([one.var(ddof=1) for one in scored])) if scored else None
-    return share(equal, sheet.clusters[first]), variance
+    return proportion(equal, sheet.clusters[first]), variance
 
 
 def _equal_pairs(codes: Ints) -> float:

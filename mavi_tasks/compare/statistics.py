@@ -43,7 +43,7 @@ def _wilson(mean: float, trials: float, z: float) -> Estimate:
     return Estimate(mean, max(0.0, centre - half), min(1.0, centre + half))
 
 
-def share(values: Floats, clusters: Ints) -> Estimate | None:
+def proportion(values: Floats, clusters: Ints) -> Estimate | None:
     """Return the mean of scores in [0, 1] with a 95 % interval that counts clusters, or None of no items.
 
     Wilson's interval; where clusters hold several items, with as many independent items as give the variance
@@ -65,7 +65,7 @@ def share(values: Floats, clusters: Ints) -> Estimate | None:
     return _wilson(mean, items / effect, t_quantile(0.975, count - 1))
 
 
-def share_at_least(hits: Bools, clusters: Ints, level: float) -> float:
+def proportion_at_least(hits: Bools, clusters: Ints, level: float) -> float:
     """Return the lower bound that a share exceeds with probability 1 - level: Clopper and Pearson's.
 
     Where clusters hold several items, of as many independent items as give the variance of the cluster sums.

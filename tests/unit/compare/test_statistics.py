@@ -146,7 +146,7 @@ def test_intervals_of_shares_count_clusters(media):
     def holds(draw):
         skill = draw.beta(4, 1, media)  # mean 0.8
         values = (draw.random((media, 10)) < skill[:, None]).astype(float).ravel()
-        made = statistics.share(values, np.repeat(np.arange(media), 10))
+        made = statistics.proportion(values, np.repeat(np.arange(media), 10))
         return made.low <= 0.8 <= made.high
 
     assert 0.93 <= coverage(holds) <= 0.98
@@ -154,18 +154,18 @@ def test_intervals_of_shares_count_clusters(media):
 
 def test_one_item_in_each_cluster_gives_wilsons_interval():
     values = np.array([1.0] * 30 + [0.0] * 7)
-    assert statistics.share(values, np.arange(37)) == statistics.wilson(30, 37)
+    assert statistics.proportion(values, np.arange(37)) == statistics.wilson(30, 37)
 
 
 def test_a_share_of_one_cluster_has_no_interval():
-    assert statistics.share(np.array([1.0, 0, 1, 1]), np.zeros(4, int)) == statistics.Estimate(0.75)
+    assert statistics.proportion(np.array([1.0, 0, 1, 1]), np.zeros(4, int)) == statistics.Estimate(0.75)
 
 
 @pytest.mark.parametrize(("hits", "items"), [(0, 20), (3, 200), (20, 20), (12, 300)])
 def test_the_lower_bound_of_a_share_is_clopper_and_pearsons(hits, items):
     given = np.arange(items) < hits
     expected = proportion_confint(hits, items, alpha=0.10, method="beta")[0]
-    assert statistics.share_at_least(given, np.arange(items), 0.05) == pytest.approx(expected, abs=1e-9)
+    assert statistics.proportion_at_least(given, np.arange(items), 0.05) == pytest.approx(expected, abs=1e-9)
 
 
 def test_few_clusters_widen_bootstrap_intervals_by_students_t():
