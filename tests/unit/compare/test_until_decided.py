@@ -49,14 +49,7 @@ def test_a_wider_margin_needs_fewer_items():
     assert wide.p50 < narrow.p50
 
 
-def test_a_margin_out_of_reach_gives_no_number():
+def test_what_is_not_within_a_hundred_times_the_items_has_no_number():
     found = until_decided.items_until_decided(posterior(scores(0.5, 0.5, n=20)), 0.001)
-    assert found.p50 is None
-
-
-def test_the_forecast_of_equal_answers_is_the_size_at_which_the_bound_is_the_margin():
-    same = np.ones((2, 50))
-    found = until_decided.items_until_decided(posterior(same))
-    # sqrt(n / (n - 1) * 2) / n * 1.97 <= 0.02 at n = 140, when none of the new items differs
-    assert 85 <= found.p10 <= 95
-    assert found.p50 >= found.p10
+    assert found.p10 is not None  # one may turn out to be better
+    assert found.p90 is None
