@@ -1,7 +1,6 @@
 """`mavi compare`: a bake-off of the models in datasets, or what changed between two runs."""
 
 import argparse
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,6 @@ from mavi_tasks.errors import InputError
 
 if TYPE_CHECKING:
     from mavi_tasks.compare import Run
-    from mavi_tasks.compare.labelled import Labelled
 
 EXIT_DRIFT = 3
 
@@ -29,35 +27,15 @@ def options(sub: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FIELD=RULE",
-        help="exact, normalised, numeric[:TOL], date[:TOL], set, f1, iou[:.5], tiou[:.5]",
+        help="exact, normalised, numeric[:TOL], set",
     )
     sub.add_argument(
-        "--truth",
-        type=Path,
-        metavar="FILE",
-        help="CSV of labels: item_id, truth and, of a sample, inclusion_probability",
+        "--margin",
+        type=float,
+        default=2.0,
+        metavar="POINTS",
+        help="how far behind the best the choice may be (2)",
     )
-    sub.add_argument(
-        "--label-sample", type=int, metavar="N", help="draw the N items to label first, with --to"
-    )
-    sub.add_argument(
-        "--label-for",
-        choices=("differences", "accuracy"),
-        default="differences",
-        help="what the labels are to show: which model is better (default), or how good each is",
-    )
-    sub.add_argument("--seed", type=int, default=0, metavar="N", help="of the sample (default 0)")
-    sub.add_argument("--to", type=Path, metavar="FILE", help="where --label-sample writes its CSV")
-    sub.add_argument(
-        "--judge-out", type=Path, metavar="FILE", help="write a job in which --judge compares answers"
-    )
-    sub.add_argument("--judge", metavar="MODEL", help="... of a family that none of the models compared has")
-    sub.add_argument("--judge-items", type=int, default=100, metavar="N", help="... on N items (default 100)")
-    sub.add_argument(
-        "--judge-usd", type=Decimal, default=Decimal(1), metavar="X", help="... its budget (default 1)"
-    )
-    sub.add_argument("--allow-same-family", action="store_true", help="... of a compared family after all")
-    sub.add_argument("--judged", metavar="DIR", help="what the judge's job wrote: who is preferred")
     sub.add_argument("--reference", metavar="MODEL", help="this model's answers stand in for the truth")
     sub.add_argument("--baseline", metavar="MODEL", help="the model in use now")
     sub.add_argument(
@@ -78,10 +56,6 @@ def command(args: argparse.Namespace) -> int:
     sources = [_source(text) for text in args.dirs]
     if args.escalate is not None:
         return _escalate(args, fields)
-    if args.label_sample is not None or args.to is not None:
-        return _label_sample(args, fields)
-    if args.judge_out is not None or args.judge is not None:
-        return _judge_job(args)
     if _is_drift(args, sources):
         return _drift(args, sources, fields)
     return _bakeoff(args, [source for source in sources if isinstance(source, Path)], fields)
@@ -99,55 +73,6 @@ def _escalate(args: argparse.Namespace, fields: dict[str, str]) -> int:
     )
     say(f"{write_manifest(units, args.escalate)} items -> {args.escalate}")
     return 0
-
-
-def _label_sample(args: argparse.Namespace, fields: dict[str, str]) -> int:
-    """The items whose labels tell the models apart, as a table to be filled in."""
-    from mavi_tasks.compare import sample_of, write_csv
-    from mavi_tasks.storage.s3 import existing
-
-    if args.label_sample is None or args.to is None:
-        raise InputError("--label-sample N and --to FILE go together: how many items, and where to")
-    units, chosen = sample_of(
-        [existing(folder) for folder in args.dirs],
-        args.label_sample,
-        aim=args.label_for,
-        seed=args.seed,
-        fields=fields,
-        truth=_truth(args),
-    )
-    count = write_csv(units, chosen, args.to)
-    say(f"{count} of {len(units):,} items -> {args.to}: fill in its column truth, from the top")
-    say(f"then: mavi compare {' '.join(args.dirs)} --truth {args.to}")
-    return 0
-
-
-def _judge_job(args: argparse.Namespace) -> int:
-    """A paid job of its own: which of two answers is better, blind and in both orders."""
-    from mavi_tasks.compare import judge_job
-    from mavi_tasks.storage.s3 import existing
-
-    if args.judge_out is None or args.judge is None:
-        raise InputError("--judge MODEL and --judge-out FILE go together: who judges, and in which job")
-    written = judge_job.write(
-        [existing(folder) for folder in args.dirs],
-        args.judge,
-        args.judge_out,
-        items=args.judge_items,
-        budget_usd=args.judge_usd,
-        seed=args.seed,
-        allow_same_family=args.allow_same_family,
-    )
-    say(f"{written.requests:,} requests over {written.items:,} items -> {written.job}")
-    output = written.job.with_suffix("")
-    say(f"then: mavi run {written.job}, and mavi compare {' '.join(args.dirs)} --judged {output}")
-    return 0
-
-
-def _truth(args: argparse.Namespace) -> "Labelled | None":
-    from mavi_tasks.compare import read_csv
-
-    return None if args.truth is None else read_csv(args.truth)
 
 
 def _field(text: str) -> tuple[str, str]:
@@ -182,18 +107,16 @@ def _bakeoff(args: argparse.Namespace, dirs: list[Path], fields: dict[str, str])
     from mavi_tasks.compare import compare
     from mavi_tasks.reports.terminal.compare import render_terminal
     from mavi_tasks.reports.terminal.console import open_console
-    from mavi_tasks.storage.s3 import existing
 
     if len(dirs) != len(args.dirs):
         raise InputError("DIR@RUN_ID is for two runs: give one before and one after")
     found = compare(
         dirs,
-        truth=_truth(args),
-        judged=None if args.judged is None else existing(args.judged),
         fields=fields,
         like_for_like=args.like_for_like,
         reference=args.reference,
         baseline=args.baseline,
+        margin=args.margin,
     )
     render_terminal(found, open_console(stderr=args.json))
     if args.html is not None:

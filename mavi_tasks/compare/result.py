@@ -1,20 +1,15 @@
 """What a comparison found, and its JSON. Dollars are text there, so that no digit is lost."""
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from decimal import Decimal
 
 from mavi_tasks.common.skips import Skip
-from mavi_tasks.compare.calibration import Calibration
 from mavi_tasks.compare.disputed import Disputed
-from mavi_tasks.compare.few_labels import LabelNeed
 from mavi_tasks.compare.field_labels import Labels
-from mavi_tasks.compare.field_pairs import FieldPair
-from mavi_tasks.compare.preference import Preference
+from mavi_tasks.compare.origin import Origin
 from mavi_tasks.compare.sheet import Sheet
 from mavi_tasks.compare.statistics import Estimate
-from mavi_tasks.compare.text_agreement import TextAgreement
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +25,17 @@ class ClassScore:
 
 @dataclass(frozen=True, slots=True)
 class ModelScore:
-    """One model. Money and times are over all its rows; `accuracy` counts unanswered items as wrong."""
+    """One candidate: a model, with one prompt where prompts compete (else prompt_id is None).
 
+    Money and times are over all its rows; `accuracy` counts unanswered items as wrong. behind_points_high:
+    how far it may be behind the best; p_best and expected_behind_points: its chance to be the best, and how
+    far behind it is expected to be. stability: how often two answers to the same question are equal, with the
+    variance of its scores within an item; None without repeats.
+    """
+
+    candidate: str
     model: str
+    prompt_id: str | None
     n: int
     answered: int
     failed: int
@@ -59,13 +62,69 @@ class ModelScore:
     provider_models: tuple[str, ...]
     simulated: bool
     classes: tuple[ClassScore, ...]
+    stability: Estimate | None = None
+    within_item_variance: float | None = None
+    behind_points_high: float | None = None
+    p_best: float | None = None
+    expected_behind_points: float | None = None
     pareto: bool | None = None
     dominated_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
+class Quantiles:
+    """p10, p50 and p90 of a number; None = more than can be said."""
+
+    p10: float | Decimal | None
+    p50: float | Decimal | None
+    p90: float | Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class More:
+    """What would settle the choice, as it looks from here.
+
+    items: to add. waiting: answered items without an expected answer, which need no further request; the
+    dollars leave them out. labels: to give, where the candidates differ. `differing`: without any expected
+    answer, the items on which they do.
+    """
+
+    items: Quantiles | None
+    waiting: int
+    cost_usd: Quantiles | None
+    labels: Quantiles
+    differing: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The cheapest candidate that is at most the margin behind the best, if the figures carry it.
+
+    Undecided: candidate, model and prompt_id are None, and `undecided` are those in question, the cheapest
+    first. behind_points_high: of the choice, else of the first in question, at 95 %; `rival` is whom it may
+    be behind. by_truth False: no expected answers, so bounded by what is answered differently.
+    """
+
+    candidate: str | None
+    model: str | None
+    prompt_id: str | None
+    decided: bool
+    margin_points: float
+    behind_points_high: float | None
+    undecided: tuple[str, ...]
+    rival: str | None
+    by_truth: bool
+    more: More | None
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
-    """Two models on the items both have. Differences are a minus b."""
+    """Two candidates on the items both have. Differences are a minus b.
+
+    `decided`: one is better (Holm-corrected p < 0.05). a_behind_points_high: how far a may be behind b, and
+    likewise b; they hold for all pairs together. verdict: a | b (is better), equal (neither may be behind by
+    more than the margin), open.
+    """
 
     a: str
     b: str
@@ -83,8 +142,9 @@ class Pair:
     p_value: float | None
     p_holm: float | None = None
     decided: bool | None = None
-    more_items: int | None = None
-    more_usd: Decimal | None = None
+    a_behind_points_high: float | None = None
+    b_behind_points_high: float | None = None
+    verdict: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +156,6 @@ class FieldScore:
     alpha: Estimate | None
     accuracy: Mapping[str, Estimate]
     note: str
-    pairs: tuple[FieldPair, ...] = ()  # of several fields with expected answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +198,22 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Everything a bake-off showed; `sheet` holds the answers themselves, for the pages."""
+    """Everything a bake-off showed; `sheet` holds the answers themselves, for the pages.
+
+    margin_points: how far behind the best a choice may be. reference: whose answers stand in for expected
+    ones. items: different ones, however often each was asked.
+    """
 
     models: tuple[ModelScore, ...]
     pairs: tuple[Pair, ...]
+    choice: Choice | None
     alpha: Estimate | None
     fields: Mapping[str, FieldScore]
     quality: str
+    margin_points: float
+    reference: str | None
+    datasets: tuple[str, ...]
+    origin: Origin
     items: int
     items_with_truth: int
     unlike_items: int
@@ -159,10 +227,6 @@ class Comparison:
     disputed: tuple[Disputed, ...]
     sheet: Sheet
     answers: Labels
-    label_need: LabelNeed | None = None  # None without expected answers
-    calibration: Mapping[str, Calibration] = field(default_factory=dict)  # by model, if it gives a confidence
-    text_agreement: TextAgreement | None = None
-    preference: Preference | None = None
 
     @property
     def simulated(self) -> bool:
@@ -171,10 +235,11 @@ class Comparison:
 
     def to_json(self) -> dict[str, object]:
         """Return the object `mavi compare --json` prints."""
-        out = as_json(self, leave_out=("sheet", "answers", "alpha", "labels", "label_need"))
+        out = as_json(self, leave_out=("sheet", "answers", "alpha"))
         assert isinstance(out, dict)
-        named = {"class_names": list(self.labels), "labels": as_json(self.label_need)}
-        return {**out, **named, **flat("alpha", self.alpha), "simulated": self.simulated}
+        if len({one.prompt_id for one in self.models}) > 1:
+            out["candidates"] = out["models"]
+        return {**out, **flat("alpha", self.alpha), "simulated": self.simulated}
 
 
 def as_json(value: object, leave_out: tuple[str, ...] = ()) -> object:
@@ -186,9 +251,7 @@ def as_json(value: object, leave_out: tuple[str, ...] = ()) -> object:
                 out |= flat(one.name, getattr(value, one.name))
         return out
     if isinstance(value, Mapping):
-        return {
-            key if isinstance(key, str) else json.dumps(key): as_json(item) for key, item in value.items()
-        }
+        return {str(key): as_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [as_json(item) for item in value]
     return f"{value:f}" if isinstance(value, Decimal) else value
@@ -196,7 +259,7 @@ def as_json(value: object, leave_out: tuple[str, ...] = ()) -> object:
 
 _ESTIMATES = {
     "accuracy", "accuracy_answered", "macro_f1", "majority_agreement", "agreement", "kappa", "difference",
-    "f1_difference", "cost_difference_per_1000_usd", "latency_difference_s", "alpha", "flips",
+    "f1_difference", "cost_difference_per_1000_usd", "latency_difference_s", "alpha", "flips", "stability",
 }  # fmt: skip
 
 
