@@ -59,6 +59,7 @@ RESULTS = pa.schema(
         ("height", pa.int64()),
         ("duration_s", pa.float64()),
         ("prompt", pa.string()),  # as rendered
+        ("prompt_hash", WORD),  # of the prompt's template, system text and answer schema; null = not noted
         ("status", WORD),  # ResultStatus
         ("answer", pa.string()),
         ("answer_json", pa.string()),  # the answer as JSON, when the job has an answer schema

@@ -166,12 +166,14 @@ def request_cost(model: str, input_tokens: int, output_tokens: int, on: date | N
     return found.cost(input_tokens, output_tokens)
 
 
-def dataframe(dataset: "str | os.PathLike[str] | RunResult", table: str = "results") -> "pd.DataFrame":
+def dataframe(
+    dataset: "str | os.PathLike[str] | RunResult", table: str = "results", *, all_versions: bool = False
+) -> "pd.DataFrame":
     """Return one table of a dataset; every column keeps its Arrow type, so money stays exact.
 
-    dataset: a folder, an s3:// URL or the result of `run`. table: results (the newest row of each request),
-    attempts, runs or labels; the columns are those of schema.py, null means not known.
-    Raises InputError when there is no such table or dataset.
+    dataset: a folder, an s3:// URL or the result of `run`. table: results or labels (one row for each item,
+    prompt and model, to the newest text of the prompt), attempts or runs; the columns are those of schema.py,
+    null means not known. all_versions: one row for each text of a prompt. Raises InputError when there is no such table or dataset.
     """
     from mavi_tasks.storage import dataframe as frames
     from mavi_tasks.storage.s3 import existing
@@ -179,4 +181,4 @@ def dataframe(dataset: "str | os.PathLike[str] | RunResult", table: str = "resul
     if table not in TABLES:
         raise InputError(f"table {table!r}: must be {' or '.join(TABLES)}")
     folder = existing(location_of(dataset))
-    return frames.dataframe(folder, table)
+    return frames.dataframe(folder, table, all_versions=all_versions)

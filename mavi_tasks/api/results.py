@@ -24,7 +24,7 @@ LABEL_KEYS: Final = ("run_id", "request_key", "item_id", "prompt_id", "model", "
 
 @dataclass(frozen=True)
 class RunResult:
-    """A run that has ended. Its tables hold the whole dataset, the newest row of each request.
+    """A run that has ended. Its tables hold the whole dataset, one row for each item, prompt and model.
 
     report: counts, dollars and latencies by model; `report.to_json()` is what `mavi run --json` prints.
     job: the job that ran.
@@ -75,9 +75,9 @@ class RunResult:
 
         Rows are the answers that fit the schema; without an answer schema there are no rows.
         """
-        from mavi_tasks.storage.tables import latest
+        from mavi_tasks.storage.tables import LABEL_OF, latest
 
-        labels = self._labels_of(latest(self._folder))
+        labels = self._labels_of(latest(self._folder, LABEL_OF))
         if "request_key" not in labels.column_names:
             return frame(labels)
         import pyarrow.compute as pc

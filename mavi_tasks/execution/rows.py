@@ -128,6 +128,7 @@ def result_row(
     row.height = delivery.height if delivery else (media.height if media else None)
     row.duration_s = delivery.duration_s if delivery else (media.duration_s if media else None)
     row.prompt = request.prompt or None  # a skipped row may have none
+    row.prompt_hash = target.prompt_hashes[request.prompt_id]
     row.status = outcome.status
     row.answer = outcome.text
     row.answer_json = outcome.json_text
@@ -173,6 +174,7 @@ def copied_row(
     row.media_uri = media.uri if media else None
     row.media_kind = media.kind if media else "text"
     row.prompt = request.prompt
+    row.prompt_hash = target.prompt_hashes[request.prompt_id]
     if source["status"] == ResultStatus.ANSWERED:
         row.input_tokens = row.output_tokens = row.total_tokens = 0
         row.input_cost_pico = row.output_cost_pico = row.cost_pico = 0

@@ -15,9 +15,11 @@ from mavi_tasks.job import Job, ModelSpec
 from mavi_tasks.media import DeliveryPlan, Media, MediaOptions, Unit, equal_frames, route_for
 from mavi_tasks.media.types import Refusal
 from mavi_tasks.pricing.book import Price, PriceBook
+from mavi_tasks.prompts.templates import ROW
 from mavi_tasks.providers import Family, Part, PromptRequest, WireOptions, family_of
 
 FIXED_BYTES = 256  # what families add to a prompt: roles, "Answer with JSON only ..."
+PROMPT_HASH_CHARS = 16
 KEY_VERSION = 1  # raise it when a change alters what is sent to models
 
 
@@ -41,6 +43,7 @@ class ModelTarget:
     wrapping_bytes: (
         int  # all that goes with a prompt in any request, at most: schema, parameters, fixed texts
     )
+    prompt_hashes: Mapping[str, str]  # by prompt_id: which text of a prompt a row answers
     _key_start: Any = field(repr=False, compare=False)
 
     @property
@@ -142,5 +145,15 @@ def _target(
         + estimate.text_bytes(job.system)
         + schema_chars
         + len(orjson.dumps(params)),
+        prompt_hashes={name: _prompt_hash(job, text) for name, text in (*job.prompts.items(), (ROW, None))},
         _key_start=sha256(orjson.dumps(start, option=orjson.OPT_SORT_KEYS) + b"\0"),
     )
+
+
+def _prompt_hash(job: Job, template: str | None) -> str:
+    """Names one version of a prompt: its template, with the system text and the answer schema of the job.
+
+    template: None = each row has its own prompt. What a template is filled with does not count.
+    """
+    version = orjson.dumps([template, job.system, job.answer_schema], option=orjson.OPT_SORT_KEYS)
+    return sha256(version).hexdigest()[:PROMPT_HASH_CHARS]
