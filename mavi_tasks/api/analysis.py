@@ -54,12 +54,14 @@ def compare(
     like_for_like: bool = False,
     reference: str | None = None,
     baseline: str | None = None,
+    by: str | None = None,
 ) -> ComparedModels:
     """Compare all models in the datasets: accuracy with its interval, cost, agreement, a recommendation.
 
     datasets: folders, s3:// URLs or results of `run`. fields: how an answer field is matched, by name (exact,
     normalised, numeric, set); None takes what fits its values. like_for_like leaves out items that models saw
     differently. reference: a model whose answers stand in for the expected ones. baseline: the model in use.
+    by: "prompt_hash" takes each text that a prompt has had for a model of its own.
     Raises InputError when a folder is not a dataset, or a named field or model is not in it.
     """
     from mavi_tasks.compare.comparison import compare as compare_datasets
@@ -71,6 +73,7 @@ def compare(
         like_for_like=like_for_like,
         reference=reference,
         baseline=baseline,
+        by=by,
     )
     return ComparedModels(found)
 

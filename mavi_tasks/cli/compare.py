@@ -30,6 +30,9 @@ def options(sub: argparse.ArgumentParser) -> None:
         help="exact, normalised, numeric[:TOL], set",
     )
     sub.add_argument("--reference", metavar="MODEL", help="this model's answers stand in for the truth")
+    sub.add_argument(
+        "--by", choices=("prompt_hash",), help="compare the texts that the prompts had, each by itself"
+    )
     sub.add_argument("--baseline", metavar="MODEL", help="the model in use now")
     sub.add_argument(
         "--like-for-like", action="store_true", help="leave out items that models saw differently"
@@ -92,6 +95,8 @@ def _is_drift(args: argparse.Namespace, sources: "list[Path | Run]") -> bool:
         return False
     if args.drift is not None:
         return bool(args.drift)
+    if args.by is not None:
+        return False
     roots = [source if isinstance(source, Path) else source.root for source in sources]
     return bool(args.fail_if_flips) or roots[0] == roots[1] or bool(shared_models(roots[0], roots[1]))
 
@@ -109,6 +114,7 @@ def _bakeoff(args: argparse.Namespace, dirs: list[Path], fields: dict[str, str])
         like_for_like=args.like_for_like,
         reference=args.reference,
         baseline=args.baseline,
+        by=args.by,
     )
     render_terminal(found, open_console(stderr=args.json))
     if args.html is not None:

@@ -23,11 +23,13 @@ from mavi_tasks.compare import (
 )
 from mavi_tasks.compare import sheet as read
 from mavi_tasks.compare.field_labels import Field, Labels
+from mavi_tasks.compare.prompt_versions import PromptVersions
 from mavi_tasks.compare.result import Comparison, FieldScore, ModelScore
 from mavi_tasks.compare.sheet import Sheet
 from mavi_tasks.compare.statistics import MISSING, Estimate, Floats
 from mavi_tasks.errors import InputError
 from mavi_tasks.storage import tables
+from mavi_tasks.storage.tables import VERSION
 
 
 def compare(
@@ -37,16 +39,21 @@ def compare(
     like_for_like: bool = False,
     reference: str | None = None,
     baseline: str | None = None,
+    by: str | None = None,
 ) -> Comparison:
     """Return the bake-off of all models in the datasets.
 
     `fields` declares how each answer field is matched (see rules.py); a field not named gets the rule that
     fits its values. `like_for_like` leaves out items the models saw differently. `reference` is a model whose
     answers stand in for the expected ones; `baseline` is the model in use now, which the verdict compares to.
+    `by` "prompt_hash" takes each text of a prompt for a model of its own.
     Raises InputError when a folder is no dataset, or a named field or model is not in it.
     """
     matching = match_rules.declared(fields or {})
-    sheet = read.sheet(dirs)
+    if by not in (None, VERSION):
+        raise InputError(f"by {by!r}: must be {VERSION}")
+    versions = PromptVersions() if by is not None else None
+    sheet = read.sheet(dirs, versions)
     unlike = int(np.count_nonzero(~sheet.alike))
     if like_for_like:
         if unlike == len(sheet.units):
@@ -55,7 +62,8 @@ def compare(
     if baseline is not None and baseline not in sheet.models:
         raise InputError(f"baseline {baseline!r}: not one of the models, {', '.join(sheet.models)}")
     labels = field_labels.read(sheet, matching, reference)
-    options = CompareOptions(unlike, like_for_like, baseline, _spent(dirs))
+    notes = versions.notes if versions is not None else ()
+    options = CompareOptions(unlike, like_for_like, baseline, _spent(dirs), notes)
     return _compared(sheet, labels, options)
 
 
@@ -65,6 +73,7 @@ class CompareOptions:
     like_for_like: bool
     baseline: str | None
     spent_pico: Mapping[str, int]
+    notes: tuple[str, ...] = ()  # said before the warnings
 
 
 def _compared(sheet: Sheet, labels: Labels, options: CompareOptions) -> Comparison:
@@ -87,9 +96,8 @@ def _compared(sheet: Sheet, labels: Labels, options: CompareOptions) -> Comparis
         cascades=cascades,
         verdict=recommendation.judge(models, found, alpha, cascades, quality, options.baseline),
         skips=tuple(scoring.skips(sheet)),
-        warnings=caveats.warnings(
-            sheet, labels, models, unlike=options.unlike, like_for_like=options.like_for_like
-        ),
+        warnings=options.notes
+        + caveats.warnings(sheet, labels, models, unlike=options.unlike, like_for_like=options.like_for_like),
         method=caveats.method(labels, cascades, len(found), with_classes=classes is not None),
         confusion={name: classes.confusion(at) for at, name in enumerate(sheet.models)} if classes else {},
         labels=classes.names if classes else (),

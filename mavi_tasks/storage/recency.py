@@ -4,7 +4,9 @@
     2. The newest text of the prompt (`prompt_hash`) counts: the one with the newest row. So a row that failed
        with it says so, and is asked again; it does not stand there as answered by an older text.
     3. Within one text the status counts before the clocks: an answered row before an invalid one, and that
-       before any other. A request that has an answer is not sent again.
+       before any other, because a request that has an answer is not sent again. An answer that was sent counts
+       before its copy: when a prompt goes back to an older text, a copy makes that text the newest (rule 2),
+       and the row that counts is the first one, with what it cost.
     4. Then the row that finished last.
 
 A time that lies ahead of now was made by a wrong clock: it counts as older than every time that can be right,
@@ -37,11 +39,13 @@ def plausible_us(instant_us: Any, now_us: int | None = None) -> Any:
     return instant_us - (instant_us > limit_us) * _BEFORE_ALL
 
 
-def current(question: Ints, text: Ints, status: Ints, instant_us: Ints, words: list[str]) -> Bools:
+def current(
+    question: Ints, text: Ints, status: Ints, copied: Bools, instant_us: Ints, words: list[str]
+) -> Bools:
     """Which rows count: one of each question. All arrays have one value for each row.
 
     question, text: numbers; rows with equal ones have the same. status: positions in `words`.
-    instant_us: when the row was finished; of two equal ones the later row counts.
+    copied: nothing was sent for the row. instant_us: when the row was finished; of two equal ones the later row counts.
     """
     ordered = np.sort(question)
     several = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
@@ -51,7 +55,8 @@ def current(question: Ints, text: Ints, status: Ints, instant_us: Ints, words: l
     place = np.minimum(np.searchsorted(several, question), len(several) - 1)
     rows = np.flatnonzero(several[place] == question)  # the others are alone, and need no sorting
     asked, us = place[rows], plausible_us(instant_us[rows])
-    rank = np.array([RANK.get(word, 0) for word in words], np.int64)[status[rows]]
+    rank = np.array([2 * RANK.get(word, 0) for word in words], np.int64)[status[rows]]
+    rank -= copied[rows] & (rank == 2 * RANK[ResultStatus.ANSWERED])
     skipped = np.array([word == ResultStatus.SKIPPED for word in words], np.bool_)[status[rows]]
     paid = np.zeros(len(several), np.bool_)
     paid[asked[rank > 0]] = True

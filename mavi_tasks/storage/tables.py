@@ -19,7 +19,7 @@ from mavi_tasks.storage.s3 import mirror_of
 TABLE_NAMES: Final = (*TABLES, "labels")
 QUESTION: Final = ("gateway", "item_id", "prompt_id", "model")  # of which one row counts
 VERSION: Final = "prompt_hash"
-ORDER_COLUMNS: Final = (*QUESTION, VERSION, "status", "finished_at")  # what `latest_of` looks at
+ORDER_COLUMNS: Final = (*QUESTION, VERSION, "status", "attempts", "finished_at")  # what `latest_of` looks at
 LABEL_OF: Final = ("run_id", "request_key")  # the result that a row of labels belongs to
 PARTITION: Final = pa.schema([("run_date", pa.date32())])
 
@@ -82,7 +82,8 @@ def latest_of(table: pa.Table, *, all_versions: bool = False) -> pa.Table:
     question = _together(table, (*QUESTION, VERSION) if all_versions else QUESTION)
     status, words = _numbers(table["status"])
     instant_us = pc.fill_null(table["finished_at"].cast(pa.int64()), 0).to_numpy()
-    counts = recency.current(question, text, status, instant_us, words.to_pylist())
+    copied = pc.fill_null(pc.equal(table["attempts"], 0), False).to_numpy()
+    counts = recency.current(question, text, status, copied, instant_us, words.to_pylist())
     return table if counts.all() else table.filter(pa.array(counts))
 
 

@@ -45,6 +45,14 @@ def show_plan(forecast: Forecast, console: Console, *, brief: bool = True) -> No
     if forecast.to_send:
         line += f", {_cost(estimate)} in {_seconds_band(estimate.wall_s)}"
     console.print(Text(line))
+    if again := forecast.asked_again.requests:
+        console.print(
+            Text(
+                f"{again:,} of these have an answer to an older text of this prompt (kept; compare with `mavi "
+                f"compare {shlex.quote(forecast.output)} --by prompt_hash`); asking them again costs "
+                f"{_cost(forecast.asked_again)}"
+            )
+        )
     if not brief:
         console.print(_plan_table(forecast))
         for line in forecast.explanation():

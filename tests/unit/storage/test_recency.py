@@ -67,6 +67,11 @@ def test_a_simulated_answer_hides_no_other(tmp_path):
     assert sorted(counted(tmp_path, *rows)) == ["real", "simulated"]
 
 
+def test_a_copy_makes_its_text_the_newest_and_the_answer_that_was_sent_counts(tmp_path):
+    rows = [text("a", "answered", 1, "sent"), text("b", "answered", 2)]
+    assert counted(tmp_path, *rows, text("a", "answered", 3, "copy", attempts=0)) == ["sent"]
+
+
 def test_all_versions_are_one_row_for_each_text(tmp_path):
     rows = [text("old", "failed", 1), text("old", "answered", 2), text("new", "answered", 3)]
     found = tables.latest(write(tmp_path, rows), all_versions=True)
@@ -82,23 +87,28 @@ def counts_by_hand(rows):
         if any(WORDS[rows[at][2]] in ("answered", "invalid") for at in left):
             left = [at for at in left if WORDS[rows[at][2]] != "skipped"]
         newest = {rows[at][1]: max(rows[n][3] for n in left if rows[n][1] == rows[at][1]) for at in left}
-        rank = {"answered": 2, "invalid": 1}
-        best = max(
-            left, key=lambda at: (newest[rows[at][1]], rank.get(WORDS[rows[at][2]], 0), rows[at][3], at)
+        rank = {("answered", False): 3, ("answered", True): 2, ("invalid", False): 1, ("invalid", True): 1}
+        order = lambda at: (  # noqa: E731
+            newest[rows[at][1]],
+            rank.get((WORDS[rows[at][2]], rows[at][4]), 0),
+            rows[at][3],
+            at,
         )
+        best = max(left, key=order)
         found.add(best)
     return found
 
 
 row_values = st.tuples(
-    st.integers(0, 4), st.integers(0, 2), st.integers(0, len(WORDS) - 1), st.integers(0, 5)
+    st.integers(0, 4), st.integers(0, 2), st.integers(0, len(WORDS) - 1), st.integers(0, 5), st.booleans()
 )
 
 
 @given(st.lists(row_values, min_size=1, max_size=40))
 def test_all_rows_at_once_count_as_one_by_one(rows):
-    columns = [np.array(column, np.int64) for column in zip(*rows, strict=True)]
-    assert set(np.flatnonzero(current(*columns, WORDS)).tolist()) == counts_by_hand(rows)
+    question, text, status, instant_us, copied = map(np.array, zip(*rows, strict=True))
+    found = current(question, text, status, copied, instant_us, WORDS)
+    assert set(np.flatnonzero(found).tolist()) == counts_by_hand(rows)
 
 
 SCHEMA = {"type": "object", "properties": {"label": {"type": "string"}}}
