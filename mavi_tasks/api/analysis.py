@@ -55,6 +55,7 @@ def compare(
     reference: str | None = None,
     baseline: str | None = None,
     by: str | None = None,
+    truth: str | None = None,
 ) -> ComparedModels:
     """Compare all models in the datasets: accuracy with its interval, cost, agreement, a recommendation.
 
@@ -62,18 +63,22 @@ def compare(
     normalised, numeric, set); None takes what fits its values. like_for_like leaves out items that models saw
     differently. reference: a model whose answers stand in for the expected ones. baseline: the model in use.
     by: "prompt_hash" takes each text that a prompt has had for a model of its own.
+    truth: "FILE" or "FILE:COLUMN" with expected answers by item_id; None = what the jobs' manifests hold now.
     Raises InputError when a folder is not a dataset, or a named field or model is not in it.
     """
     from mavi_tasks.compare.comparison import compare as compare_datasets
+    from mavi_tasks.manifest.truth import of_file, of_manifests
     from mavi_tasks.storage.s3 import existing
 
+    folders = [existing(location_of(one)) for one in datasets]
     found = compare_datasets(
-        [existing(location_of(one)) for one in datasets],
+        folders,
         fields=fields,
         like_for_like=like_for_like,
         reference=reference,
         baseline=baseline,
         by=by,
+        truth=of_file(truth) if truth is not None else of_manifests(folders),
     )
     return ComparedModels(found)
 
@@ -176,7 +181,8 @@ def dataframe(
 
     dataset: a folder, an s3:// URL or the result of `run`. table: results or labels (one row for each item,
     prompt and model, to the newest text of the prompt), attempts or runs; the columns are those of schema.py,
-    null means not known. all_versions: one row for each text of a prompt. Raises InputError when there is no such table or dataset.
+    null means not known. all_versions: one row for each text of a prompt.
+    Raises InputError when there is no such table or dataset.
     """
     from mavi_tasks.storage import dataframe as frames
     from mavi_tasks.storage.s3 import existing

@@ -9,6 +9,7 @@ from mavi_tasks.errors import InputError
 
 if TYPE_CHECKING:
     from mavi_tasks.compare import Run
+    from mavi_tasks.compare.truth import Truth
 
 EXIT_DRIFT = 3
 
@@ -28,6 +29,11 @@ def options(sub: argparse.ArgumentParser) -> None:
         default=[],
         metavar="FIELD=RULE",
         help="exact, normalised, numeric[:TOL], set",
+    )
+    sub.add_argument(
+        "--truth",
+        metavar="FILE[:COLUMN]",
+        help="expected answers by item_id (default: what the job's manifest holds now)",
     )
     sub.add_argument("--reference", metavar="MODEL", help="this model's answers stand in for the truth")
     sub.add_argument(
@@ -55,6 +61,12 @@ def command(args: argparse.Namespace) -> int:
     if _is_drift(args, sources):
         return _drift(args, sources, fields)
     return _bakeoff(args, [source for source in sources if isinstance(source, Path)], fields)
+
+
+def _truth(args: argparse.Namespace, dirs: list[Path]) -> "Truth":
+    from mavi_tasks.manifest import truth
+
+    return truth.of_file(args.truth) if args.truth is not None else truth.of_manifests(dirs)
 
 
 def _escalate(args: argparse.Namespace, fields: dict[str, str]) -> int:
@@ -115,6 +127,7 @@ def _bakeoff(args: argparse.Namespace, dirs: list[Path], fields: dict[str, str])
         reference=args.reference,
         baseline=args.baseline,
         by=args.by,
+        truth=_truth(args, dirs),
     )
     render_terminal(found, open_console(stderr=args.json))
     if args.html is not None:
@@ -132,7 +145,8 @@ def _drift(args: argparse.Namespace, sources: "list[Path | Run]", fields: dict[s
     from mavi_tasks.reports.terminal.console import open_console
 
     allowed = parse_fraction(args.fail_if_flips) if args.fail_if_flips is not None else None
-    found = compare_runs(sources[0], sources[1], fields=fields)
+    roots = [source if isinstance(source, Path) else source.root for source in sources]
+    found = compare_runs(sources[0], sources[1], fields=fields, truth=_truth(args, roots))
     render_drift(found, open_console(stderr=args.json))
     if args.html is not None:
         from mavi_tasks.reports.html.drift_page import write

@@ -27,9 +27,12 @@ from mavi_tasks.compare.prompt_versions import PromptVersions
 from mavi_tasks.compare.result import Comparison, FieldScore, ModelScore
 from mavi_tasks.compare.sheet import Sheet
 from mavi_tasks.compare.statistics import MISSING, Estimate, Floats
+from mavi_tasks.compare.truth import Truth
 from mavi_tasks.errors import InputError
 from mavi_tasks.storage import tables
 from mavi_tasks.storage.tables import VERSION
+
+NO_TRUTH = Truth()
 
 
 def compare(
@@ -40,20 +43,22 @@ def compare(
     reference: str | None = None,
     baseline: str | None = None,
     by: str | None = None,
+    truth: Truth = NO_TRUTH,
 ) -> Comparison:
     """Return the bake-off of all models in the datasets.
 
     `fields` declares how each answer field is matched (see rules.py); a field not named gets the rule that
     fits its values. `like_for_like` leaves out items the models saw differently. `reference` is a model whose
     answers stand in for the expected ones; `baseline` is the model in use now, which the verdict compares to.
-    `by` "prompt_hash" takes each text of a prompt for a model of its own.
+    `by` "prompt_hash" takes each text of a prompt for a model of its own. `truth` are expected answers beside
+    those of the results.
     Raises InputError when a folder is no dataset, or a named field or model is not in it.
     """
     matching = match_rules.declared(fields or {})
     if by not in (None, VERSION):
         raise InputError(f"by {by!r}: must be {VERSION}")
     versions = PromptVersions() if by is not None else None
-    sheet = read.sheet(dirs, versions)
+    sheet = truth.on(read.sheet(dirs, versions))
     unlike = int(np.count_nonzero(~sheet.alike))
     if like_for_like:
         if unlike == len(sheet.units):
@@ -62,7 +67,7 @@ def compare(
     if baseline is not None and baseline not in sheet.models:
         raise InputError(f"baseline {baseline!r}: not one of the models, {', '.join(sheet.models)}")
     labels = field_labels.read(sheet, matching, reference)
-    notes = versions.notes if versions is not None else ()
+    notes = (versions.notes if versions is not None else ()) + truth.notes
     options = CompareOptions(unlike, like_for_like, baseline, _spent(dirs), notes)
     return _compared(sheet, labels, options)
 

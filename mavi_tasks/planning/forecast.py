@@ -42,6 +42,7 @@ class Forecast:
     """What a run will send, and what that will most likely cost and take.
 
     asked_again: of it, what has an answer to an older text of its prompt. output: the dataset, as in the job.
+    manifest: its path and columns, so that a comparison can read the expected answers that it holds then.
     """
 
     plan: Plan
@@ -51,6 +52,7 @@ class Forecast:
     advice: Advice | None  # when there is a budget
     warnings: tuple[str, ...]
     output: str
+    manifest: Mapping[str, Any]
 
     @property
     def to_send(self) -> int:
@@ -108,7 +110,7 @@ class Forecast:
         plan: dict[str, Any] = {name: format(value, "f") for name, value in percentiles.items()}
         plan["to_do"] = {one.model: one.unsent for one in self.plan.all_counters.values()}
         plan["only"] = self.plan.only
-        return json.dumps({"plan": plan})
+        return json.dumps({"plan": plan, "manifest": self.manifest})
 
 
 def _asked_again(found: Estimate) -> dict[str, Any]:
@@ -291,6 +293,10 @@ def _forecast(context: RunContext, plan: Plan, sums: _Sums) -> Forecast:
         advice=cheaper(estimate, budget, sums.swaps()) if budget is not None else None,
         warnings=(*plan.notes, *_warnings(context), *_dearest_warning(context, sums)),
         output=context.job.output,
+        manifest={
+            "path": context.job.manifest.partition("?")[0],  # a URL's query may hold a signature
+            "columns": context.job.columns.model_dump(),
+        },
     )
 
 

@@ -45,8 +45,8 @@ REFUSALS_SHOWN: Final = 1000
 NO_TOKENS: Final = (0, 0)  # of a request that is not sent
 NO_VIEW: Final = MediaView(kind="text", name="", uri="", count=0)  # for prompts that do not look at it
 
-# Called for every request that will be sent, and whether the item has an answer to another text of the prompt:
-# the estimate adds them up.
+# Called for every request that will be sent, and whether it has an answer to another text of the prompt: the
+# estimate adds them up.
 OnRequest = Callable[[ModelTarget, Request, bool], None]
 # Called with the plan as it grows, after every batch of items.
 OnProgress = Callable[[Plan], None]

@@ -45,8 +45,8 @@ class Plan:
     """What a run will do. The requests themselves lie in `folder`.
 
     refused: the first of those that will not be sent, for people. skips: all of them, counted by model and
-    code. to_copy: rows that get the answer of an equal request. to_restate: of these, rows whose own answer is
-    hidden by one to another text of the prompt.
+    code. to_copy: rows that get the answer of an equal request. to_restate: of these, rows whose own answer
+    is hidden by one to another text of the prompt.
     """
 
     folder: Path

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def dataframe(root: Path | str, table: str = "results", *, all_versions: bool = False) -> "pd.DataFrame":
     """One of results, attempts, runs, labels. Of results and labels the rows that count (recency.py).
 
-    all_versions: one row for each text of a prompt, not only for the newest. Raises InputError when the folder is no dataset.
+    all_versions: one row for each text of a prompt, not only for the newest.
+    Raises InputError when the folder is no dataset.
     """
     import pandas as pd
 

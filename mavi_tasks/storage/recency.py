@@ -4,9 +4,9 @@
     2. The newest text of the prompt (`prompt_hash`) counts: the one with the newest row. So a row that failed
        with it says so, and is asked again; it does not stand there as answered by an older text.
     3. Within one text the status counts before the clocks: an answered row before an invalid one, and that
-       before any other, because a request that has an answer is not sent again. An answer that was sent counts
-       before its copy: when a prompt goes back to an older text, a copy makes that text the newest (rule 2),
-       and the row that counts is the first one, with what it cost.
+       before any other, because a request that has an answer is not sent again. An answer that was sent
+       counts before its copy: when a prompt goes back to an older text, a copy makes that text the newest
+       (rule 2), and the row that counts is the first one, with what it cost.
     4. Then the row that finished last.
 
 A time that lies ahead of now was made by a wrong clock: it counts as older than every time that can be right,
@@ -45,7 +45,8 @@ def current(
     """Which rows count: one of each question. All arrays have one value for each row.
 
     question, text: numbers; rows with equal ones have the same. status: positions in `words`.
-    copied: nothing was sent for the row. instant_us: when the row was finished; of two equal ones the later row counts.
+    copied: nothing was sent for the row. instant_us: when the row was finished; of two equal ones the later
+    row counts.
     """
     ordered = np.sort(question)
     several = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])

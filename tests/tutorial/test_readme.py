@@ -2,8 +2,10 @@
 
 import ast
 import importlib.util
+import random
 import re
 import shlex
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import yaml
 
 from mavi_tasks.cli.main import COMMANDS, parser
 from mavi_tasks.job import load_job
+from tests.support import made_dataset
 from tests.support.gateways import REPOSITORY, mavi, remote_sandbox, write_job
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -176,6 +179,30 @@ def test_every_query_runs_on_a_dataset(page, block, dataset):
     database = duckdb.connect()
     for query in filter(str.strip, block.split(";")):
         database.execute(query.replace("'out/", f"'{dataset}/out/")).fetchall()
+
+
+def test_the_view_of_the_docs_has_the_rows_that_count(tmp_path):
+    """The SQL of docs/dataset.md and `mavi.dataframe` agree on every kind of history."""
+    import mavi_tasks as mavi
+
+    draw = random.Random(5)
+    made = [
+        made_dataset.row(
+            draw.choice(["gemini:a", "gpt:b"]), f"item{draw.randrange(40)}", f"answer {number}",
+            prompt_hash=draw.choice([None, "1", "2"]),
+            status=draw.choice(["answered", "invalid", "failed", "skipped"]),
+            attempts=draw.choice([0, 1]), gateway=draw.choice(["mavi", "mavi", "sandbox"]),
+            finished_at=made_dataset.NOON + timedelta(seconds=number),
+        )
+        for number in range(400)
+    ]  # fmt: skip
+    made_dataset.write(tmp_path / "out" / "pets", made)
+    (view,) = (sql for sql in text(REPOSITORY / "docs" / "dataset.md").split(";") if "view pets" in sql)
+    database = duckdb.connect()
+    database.execute(view[view.index("create") :].replace("'out/", f"'{tmp_path}/out/"))
+    found = {answer for (answer,) in database.execute("select answer from pets").fetchall()}
+    assert found == set(mavi.dataframe(tmp_path / "out" / "pets")["answer"])
+    assert len(found) == 160  # 40 items, 2 models, 2 gateways
 
 
 @pytest.mark.parametrize(("page", "block"), blocks("python"))

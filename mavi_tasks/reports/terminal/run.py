@@ -48,8 +48,8 @@ def show_plan(forecast: Forecast, console: Console, *, brief: bool = True) -> No
     if again := forecast.asked_again.requests:
         console.print(
             Text(
-                f"{again:,} of these have an answer to an older text of this prompt (kept; compare with `mavi "
-                f"compare {shlex.quote(forecast.output)} --by prompt_hash`); asking them again costs "
+                f"{again:,} of these have an answer to an older text of this prompt (kept; compare with "
+                f"`mavi compare {shlex.quote(forecast.output)} --by prompt_hash`); asking them again costs "
                 f"{_cost(forecast.asked_again)}"
             )
         )
