@@ -197,7 +197,8 @@ def test_a_changed_prompt_is_asked_again_and_the_older_answers_are_kept(job, gat
     status = reported(mavi("status", out, "--json"))
     assert (status["answered"], status["failed"]) == (2, 1)
     assert mavi("export", out, "--to", file, "--latest").code == 0
-    assert {json.loads(line)["prompt"] for line in file.open()} == {"Which animal is this?"}
+    lines = file.read_text().splitlines()
+    assert {json.loads(line)["prompt"] for line in lines} == {"Which animal is this?"}
     assert mavi("export", out, "--to", file, "--all-versions").out == f"6 rows -> {file}\n"
     assert reported(mavi("plan", path, "--only", "failed", "--json"))["to_send"] == 1
 

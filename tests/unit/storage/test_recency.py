@@ -1,7 +1,5 @@
 """One row of each item, prompt and model counts: of the newest text, by status first and clock second."""
 
-from itertools import groupby
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -78,24 +76,24 @@ def test_all_versions_are_one_row_for_each_text(tmp_path):
     assert sorted(found["answer"].to_pylist()) == ["new answered", "old answered"]
 
 
+RANKS = {("answered", False): 3, ("answered", True): 2, ("invalid", False): 1, ("invalid", True): 1}
+
+
 def counts_by_hand(rows):
     """Positions of the rows that count, by the four rules as they are written down."""
     found = set()
-    of_question = lambda at: rows[at][0]  # noqa: E731
-    for _, group in groupby(sorted(range(len(rows)), key=of_question), of_question):
-        left = list(group)
-        if any(WORDS[rows[at][2]] in ("answered", "invalid") for at in left):
-            left = [at for at in left if WORDS[rows[at][2]] != "skipped"]
-        newest = {rows[at][1]: max(rows[n][3] for n in left if rows[n][1] == rows[at][1]) for at in left}
-        rank = {("answered", False): 3, ("answered", True): 2, ("invalid", False): 1, ("invalid", True): 1}
-        order = lambda at: (  # noqa: E731
-            newest[rows[at][1]],
-            rank.get((WORDS[rows[at][2]], rows[at][4]), 0),
-            rows[at][3],
-            at,
-        )
-        best = max(left, key=order)
-        found.add(best)
+    for question in {row[0] for row in rows}:
+        left = [(at, *row) for at, row in enumerate(rows) if row[0] == question]
+        if any(WORDS[status] in ("answered", "invalid") for _, _, _, status, _, _ in left):
+            left = [row for row in left if WORDS[row[3]] != "skipped"]
+        newest = {}
+        for _, _, version, _, us, _ in left:
+            newest[version] = max(us, newest.get(version, us))
+        order = [
+            (newest[version], RANKS.get((WORDS[status], copied), 0), us, at)
+            for at, _, version, status, us, copied in left
+        ]
+        found.add(max(order)[-1])
     return found
 
 
