@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from mavi_tasks.cli import compare, costs, doctor, export, models, plan, price, run, sandbox, status
+from mavi_tasks.cli import compare, costs, doctor, export, models, plan, price, run, sandbox, schema, status
 from mavi_tasks.cli.arguments import Parser
 from mavi_tasks.common import screen
 from mavi_tasks.common.version import __version__
@@ -29,6 +29,7 @@ COMMANDS: Final[tuple[tuple[str, Options, Command, str], ...]] = (
     ("export", export.options, export.command, "one Parquet, CSV or JSONL file out of a dataset"),
     ("models", models.options, models.command, "every model, what it takes and the price in force"),
     ("price", price.options, price.command, "the exact cost of one request, and the tier used"),
+    ("schema", schema.options, schema.command, "the JSON Schema of a job, for editors"),
     ("sandbox", sandbox.options, sandbox.command, "serve the embedded gateway"),
     ("doctor", doctor.options, doctor.command, "check key, gateway, Prefect, disk and versions"),
 )
