@@ -12,7 +12,20 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from mavi_tasks.cli import compare, costs, doctor, export, models, plan, price, run, sandbox, schema, status
+from mavi_tasks.cli import (
+    compare,
+    completion,
+    costs,
+    doctor,
+    export,
+    models,
+    plan,
+    price,
+    run,
+    sandbox,
+    schema,
+    status,
+)
 from mavi_tasks.cli.arguments import Parser
 from mavi_tasks.common import screen
 from mavi_tasks.common.version import __version__
@@ -32,6 +45,7 @@ COMMANDS: Final[tuple[tuple[str, Options, Command, str], ...]] = (
     ("schema", schema.options, schema.command, "the JSON Schema of a job, for editors"),
     ("sandbox", sandbox.options, sandbox.command, "serve the embedded gateway"),
     ("doctor", doctor.options, doctor.command, "check key, gateway, Prefect, disk and versions"),
+    ("completion", completion.options, completion.command, "a script by which your shell completes mavi"),
 )
 EXIT_DAMAGED: Final = 3  # files of a dataset are damaged, and were left out
 EXIT_INTERRUPTED: Final = 130
@@ -120,6 +134,7 @@ def parser() -> Parser:
         "are damaged, 4 stopped early (run again to go on), 130 interrupted (likewise).",
     )
     whole.add_argument("--version", action="version", version=f"mavi {__version__}")
+    whole.set_defaults(parser=whole)
     commands = whole.add_subparsers(metavar="COMMAND", required=True)
     for name, options, command, text in COMMANDS:
         sub = commands.add_parser(name, help=text, description=text)

@@ -123,7 +123,8 @@ class Job(StrictModel):
     )
     repair: bool = Field(default=True, description="Send once more when an answer does not fit the schema")
     durability: Durability = Field(
-        default="group", description="What a loss of power may cost: group, at most a second; os; always, nothing"
+        default="group",
+        description="What a loss of power may cost: group, at most a second; os; always, nothing",
     )
     ship_every_s: Seconds | None = Field(
         default=None, description="Publish so often; for s3:// output on machines whose disk is not kept"

@@ -87,6 +87,8 @@ def test_an_editor_sees_what_is_wrong(line):
     assert checked(start + line) != []
 
 
-@pytest.mark.parametrize("line", ["prompts: What is it?", "gateway: sandbox", "since: 2026-11-22", "limit: null"])
+@pytest.mark.parametrize(
+    "line", ["prompts: What is it?", "gateway: sandbox", "since: 2026-11-22", "limit: null"]
+)
 def test_short_forms_fit(line):
     assert checked(f"manifest: pets.csv\nmodels: [gemini:gemini-2.5-flash]\n{line}\n") == []
