@@ -18,6 +18,7 @@ from mavi_tasks.cli import (
     costs,
     doctor,
     export,
+    init,
     models,
     plan,
     price,
@@ -34,6 +35,7 @@ from mavi_tasks.errors import InputError, MaviError
 Options = Callable[[argparse.ArgumentParser], None]
 Command = Callable[[argparse.Namespace], int]
 COMMANDS: Final[tuple[tuple[str, Options, Command, str], ...]] = (
+    ("init", init.options, init.command, "write a first job, ready to run"),
     ("run", run.options, run.command, "run a job"),
     ("plan", plan.options, plan.command, "what a job would send, cost and take; nothing is sent"),
     ("status", status.options, status.command, "what a dataset holds: answered, failed, in doubt, spent"),

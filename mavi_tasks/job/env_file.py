@@ -1,17 +1,17 @@
 """The file `.env` of the current folder: keys, so that they need not be exported.
 
-| variable                            | of `.env`                                                              |
-|-------------------------------------|------------------------------------------------------------------------|
-| a name that ends in _API_KEY        | is taken                                                               |
-| MAVI_BASE_URL                       | is taken when the user trusts its host (job/trusted_hosts.py), or it   |
-|                                     | is this machine; else nothing is sent                                  |
-| MAVI_TRUSTED_HOSTS and other MAVI_  | is not taken, and that is said: it decides where keys and requests go, |
-|                                     | or which code runs                                                     |
-| any other                           | is none of our business                                                |
+| variable                           | of `.env`                                                             |
+|------------------------------------|-----------------------------------------------------------------------|
+| a name that ends in _API_KEY       | is taken                                                              |
+| MAVI_BASE_URL                      | is taken when the user trusts its host (job/trusted_hosts.py), or it  |
+|                                    | is this machine; else nothing is sent                                 |
+| MAVI_TRUSTED_HOSTS and other MAVI_ | is not taken, with a warning: it decides where keys and requests go,  |
+|                                    | or which code runs                                                    |
+| any other                          | is left alone, without a warning                                      |
 
-The environment wins. The folder may come from someone else, so the file may not widen what the user trusts. One
-that another user owns, or everybody can change, is left alone. `${...}` in a value is text, never another
-variable. No message holds a value.
+The environment wins. The folder may come from someone else, so the file may not widen what the user trusts.
+A file that another user owns, or everybody can change, is left alone. `${...}` in a value is text, never
+another variable. No message holds a value.
 """
 
 import io

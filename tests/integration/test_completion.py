@@ -23,7 +23,10 @@ def offered(script, *words, cwd=None):
     """What bash offers for the last of these words."""
     if shutil.which("bash") is None:
         pytest.skip("needs bash")
-    code = f'source {script}; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _shtab_mavi; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    code = (
+        f'source {script}; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _shtab_mavi; '
+        'printf "%s\\n" "${COMPREPLY[@]}"'
+    )
     done = subprocess.run(["bash", "-c", code, "bash", *words], capture_output=True, text=True, cwd=cwd)
     return set(done.stdout.split())
 

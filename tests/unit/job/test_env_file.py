@@ -59,8 +59,8 @@ def test_the_environment_wins(written, env):
 @pytest.mark.parametrize(
     "name",
     [
-        "MAVI_TRUSTED_HOSTS", "MAVI_TRUSTED_MODULES", "MAVI_DASK_ADDRESS", "MAVI_DASK_PLAIN", "MAVI_REDIS_URL",
-        "MAVI_SPOOL", "MAVI_LEASE_S",
+        "MAVI_TRUSTED_HOSTS", "MAVI_TRUSTED_MODULES", "MAVI_DASK_ADDRESS", "MAVI_DASK_PLAIN", 
+        "MAVI_REDIS_URL", "MAVI_SPOOL", "MAVI_LEASE_S",
     ],
 )  # fmt: skip
 def test_what_decides_where_things_go_is_not_taken_and_said(written, env, name):
