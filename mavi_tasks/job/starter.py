@@ -106,9 +106,11 @@ def _quoted(text: str) -> str:
     return str(yaml.safe_dump(text, default_style='"', allow_unicode=True, width=1 << 30)).rstrip("\n")
 
 
-_WITH_FIELDS: Final = f"""# The answers become typed columns, in out/labels.
+_WITH_FIELDS: Final = f"""\
+# The answers become typed columns, in out/labels.
 answer_schema: {ANSWER_SCHEMA}"""
-_WITHOUT_FIELDS: Final = f"""# Answers are text. With a JSON Schema of an object they are typed columns, in out/labels:
+_WITHOUT_FIELDS: Final = f"""\
+# Answers are text. With the JSON Schema of an object they become typed columns, in out/labels:
 # answer_schema: {ANSWER_SCHEMA}"""
 _TEXT: Final = """\
 # yaml-language-server: $schema={job_schema}
