@@ -133,8 +133,8 @@ def make_dataset(root, rows):
 
 
 def scan(root):
-    """What pyarrow needs merely to read the constant columns of the constant tables."""
-    from mavi_tasks.costs.cube import ATTEMPT_COLUMNS
+    """What pyarrow needs merely to read the columns that a cost report needs."""
+    from mavi_tasks.costs.aggregate import ATTEMPT_COLUMNS
     from mavi_tasks.costs.result_counts import RESULT_COLUMNS
 
     rows = 0
@@ -145,12 +145,12 @@ def scan(root):
 
 
 def summarise(root, by):
-    from mavi_tasks.costs import cost_report
+    from mavi_tasks.costs import cost_report, to_json
 
     report = cost_report([str(root)], by=by)
     return {
         "rows": report.total.calls,
-        "total_usd": report.to_json()["total_usd"],
+        "total_usd": to_json(report)["total_usd"],
         "groups": len(report.groups),
     }
 
