@@ -20,6 +20,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 
+from mavi_tasks.costs import cost_report, to_json
+from mavi_tasks.costs.aggregate import ATTEMPT_COLUMNS
+from mavi_tasks.costs.result_counts import RESULT_COLUMNS
 from mavi_tasks.schema import ATTEMPTS, RESULTS, RUNS, TABLES, USD
 from mavi_tasks.storage.parts import write_part
 
@@ -134,9 +137,6 @@ def make_dataset(root, rows):
 
 def scan(root):
     """What pyarrow needs merely to read the columns that a cost report needs."""
-    from mavi_tasks.costs.aggregate import ATTEMPT_COLUMNS
-    from mavi_tasks.costs.result_counts import RESULT_COLUMNS
-
     rows = 0
     for table, columns in (("attempts", ATTEMPT_COLUMNS), ("results", RESULT_COLUMNS)):
         figures = pads.dataset(root / table, schema=TABLES[table], format="parquet", partitioning=None)
@@ -145,8 +145,6 @@ def scan(root):
 
 
 def summarise(root, by):
-    from mavi_tasks.costs import cost_report, to_json
-
     report = cost_report([str(root)], by=by)
     return {
         "rows": report.total.calls,
