@@ -44,6 +44,7 @@ def test_what_it_writes_runs_as_it_is(tmp_path):
     done = mavi("run", "pets/job.yaml", cwd=tmp_path, MAVI_API_KEY=None)
     assert done.code == 0, done.out
     assert "simulated" in done.out
+    assert "```" not in done.out  # the JSON that was found, not what stood around it
     labels = rows(tmp_path / "pets" / "out", "labels")
     assert len(labels) == 6
     assert all({"animal", "legs"} <= set(row) for row in labels)

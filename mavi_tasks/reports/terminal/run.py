@@ -155,7 +155,7 @@ def show_answers(answers: Sequence[Mapping[str, Any]], report: RunReport, consol
         return
     console.print(Text(f"The first answers{_simulated(report)}:"))
     for row in answers:
-        text = " ".join((row["answer"] or "")[:ANSWER_CHARS].split())
+        text = " ".join((row["answer_json"] or row["answer"] or "")[:ANSWER_CHARS].split())
         console.print(Text(f"  {row['item_id']} / {row['model']}: {text}"))
 
 
