@@ -44,6 +44,12 @@ class Attempt:
     answer: Answer | None
     beyond_pico: int | None = None  # what the usage costs, when no column can hold it; then `cost` is unknown
 
+    @property
+    def tokens(self) -> int | None:
+        """Input and output together; None when neither is reported."""
+        counts = (self.usage.input_tokens, self.usage.output_tokens)
+        return None if counts == (None, None) else sum(count or 0 for count in counts)
+
 
 @dataclass(frozen=True, slots=True)
 class RequestResult:

@@ -38,6 +38,7 @@ def _supported_runner(value: Any) -> Any:
 
 Order = Annotated[Literal["manifest", "newest"], BeforeValidator(one_of("manifest", "newest"))]
 OnBadRow = Annotated[Literal["skip", "stop"], BeforeValidator(one_of("skip", "stop"))]
+OnTruncated = Annotated[Literal["retry", "keep"], BeforeValidator(one_of("retry", "keep"))]
 Runner = Annotated[
     Literal["threads", "processes", "dask"],
     BeforeValidator(one_of("threads", "processes", "dask")),
@@ -116,6 +117,9 @@ class Job(StrictModel):
         default=None, description="frames: every model gets the same frames of a video"
     )
     repair: bool = Field(default=True, description="Send once more when an answer does not fit the schema")
+    on_truncated: OnTruncated = Field(
+        default="retry", description="retry: ask for a cut-off answer once more with twice the max_tokens"
+    )
     durability: Durability = Field(
         default="group", description="What a loss of power may cost; see the README"
     )

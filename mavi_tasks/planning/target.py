@@ -1,7 +1,7 @@
 """What is the same for all requests of one model: family, parameters, price, the start of their keys."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
 from hashlib import sha256
@@ -16,6 +16,7 @@ from mavi_tasks.media import DeliveryPlan, Media, MediaOptions, Unit, equal_fram
 from mavi_tasks.media.types import Refusal
 from mavi_tasks.pricing.book import Price, PriceBook
 from mavi_tasks.providers import Family, Part, PromptRequest, WireOptions, family_of
+from mavi_tasks.providers.params import answer_limit, with_answer_limit
 
 FIXED_BYTES = 256  # what families add to a prompt: roles, "Answer with JSON only ..."
 KEY_VERSION = 1  # raise it when a change alters what is sent to models
@@ -47,6 +48,15 @@ class ModelTarget:
     def max_tokens(self) -> int:
         """The most output tokens one call can bill: of all its choices, thinking included."""
         return self.family.most_output(self.params)
+
+    @property
+    def answer_limit(self) -> int:
+        """max_tokens of one choice, thinking not included."""
+        return answer_limit(self.params, self.family.defaults)
+
+    def with_answer_limit(self, max_tokens: int) -> "ModelTarget":
+        """The same model with another max_tokens; the keys of its requests stay as they are."""
+        return replace(self, params=with_answer_limit(self.params, max_tokens))
 
     @cached_property
     def sampling(self) -> FrameSampling:

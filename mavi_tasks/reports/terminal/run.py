@@ -224,6 +224,12 @@ def advice(report: RunReport) -> Sequence[str]:
         )
     if report.shortfall:
         lines.append(f"{report.shortfall[0].upper()}{report.shortfall[1:]}.")
+    if report.total("enlarged"):
+        cost = ledger_usd(sum((Decimal(m.cut_off_usd) for m in report.models), Decimal(0)))
+        lines.append(
+            f"{report.total('enlarged')} answers were cut off and asked once more with a larger max_tokens; "
+            f"the cut ones cost {cost}: raise max_tokens to save that."
+        )
     if report.total("truncated"):
         lines.append(
             f"{report.total('truncated')} answers were cut off: raise max_tokens, or lower thinking_budget."
