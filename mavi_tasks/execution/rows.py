@@ -150,6 +150,7 @@ def result_row(
     row.price_id = cost.price_id or None
     row.attempts = attempts
     row.latency_s = round(last.reply.latency_s, 6) if last is not None else None
+    row.first_token_s = _seconds(last.reply.first_token_s) if last is not None else None
     row.wait_s = round(wait_s, 6) if wait_s is not None else None
     row.started_at = started_us
     row.finished_at = finished_us
@@ -161,6 +162,10 @@ def result_row(
     row.truth = request.truth
     row.extra = orjson.dumps(outcome.extra).decode() if outcome.extra else None
     return row.in_order()
+
+
+def _seconds(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
 
 
 def copied_row(

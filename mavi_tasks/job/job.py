@@ -21,7 +21,7 @@ from pydantic import (
 from mavi_tasks.common.field_types import PositiveInt, Seconds, Text, one_of, wrong
 from mavi_tasks.common.strict_model import StrictModel
 from mavi_tasks.errors import InputError
-from mavi_tasks.job import error_messages, validators
+from mavi_tasks.job import error_messages, gateway_file, validators
 from mavi_tasks.job.sections import Gateway, Limits, ModelPrice, ModelSpec, Retry
 from mavi_tasks.job.types import Budget, ShardSize, Share, Since
 from mavi_tasks.job.yaml_document import Document
@@ -54,9 +54,11 @@ def _spec(value: Any) -> Any:
     return {"model": value} if isinstance(value, str) else value
 
 
-def _gateway(value: Any) -> Any:
+def _gateway(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, str):
         return value
+    if gateway_file.is_file(value):
+        return gateway_file.included(value, _base(info))
     return {"base_url": value} if "://" in value else {"name": value}
 
 
@@ -90,7 +92,8 @@ class Job(StrictModel):
         BeforeValidator(lambda value: value, json_schema_input_type=dict[str, Any] | str | None),
     ] = Field(default=None, description="JSON Schema: inline, a file, or module:Class of a trusted module")
     gateway: Annotated[Gateway, BeforeValidator(_gateway, json_schema_input_type=str | Gateway)] = Field(
-        default_factory=lambda: Gateway(), description="mavi, sandbox, a base URL, or a mapping"
+        default_factory=lambda: Gateway(),
+        description="mavi, sandbox, a base URL, gateway.yaml, or a mapping",
     )
     params: dict[str, Any] = Field(default_factory=dict, description="temperature, max_tokens, ... for all")
     prices: dict[str, ModelPrice] = Field(default_factory=dict, description="Your own prices, by model")
@@ -261,6 +264,7 @@ class Job(StrictModel):
         written = self.model_dump(mode="json", exclude={"source"})
         base = Path(self.source).parent if self.source else None
         written["manifest"] = _moved(self.manifest, base)
+        written["gateway"].pop("file")
         written["output"] = _moved(self.output, base)
         written["media"]["root"] = _moved(self.media.root or "", base)
         return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
@@ -296,6 +300,11 @@ def _check_together(specs: Mapping[int, ModelSpec], job: Mapping[str, Any], foun
         elif not _may_be_unknown(spec.model, job) and (problem := validators.unknown_model(spec.model)):
             found.add((index, "model"), problem, spec.model)
         params = _effective(job.get("params") or {}, spec)
+        if params.get("stream") is True and (text := gateway.stream_problem(spec.model.partition(":")[0])):
+            if "stream" in spec.params:
+                found.add((index, "params", "stream"), ": " + text, None)
+            else:
+                shared.setdefault(("stream", text), []).append(spec.model)
         for problem in validators.params_problems(spec.model, params, job.get("answer_schema")):
             field, _, text = problem.partition(": ")
             name = field.removeprefix("params.")
@@ -357,6 +366,10 @@ def _here(_: Any, value: Any) -> Any:
     return validators.path(text, Path.cwd()) if isinstance(text, str) and text.strip() else text
 
 
+def _is_gateway_file(value: Any) -> bool:
+    return isinstance(value, str) and gateway_file.is_file(value)
+
+
 def _with_base_url(written: Any, base_url: Any) -> dict[str, Any]:
     """Another base URL is another gateway, whose answers must not count as MAVI's; a sandbox stays one."""
     others = dict(written) if isinstance(written, Mapping) else {"name": written}
@@ -370,6 +383,7 @@ _ALIASES: Mapping[str, tuple[str, Callable[[Any, Any], Any]]] = {
     "base_url": ("gateway", _with_base_url),
     "output": ("output", _here),
     "manifest": ("manifest", _here),
+    "gateway": ("gateway", lambda _, value: _here(_, value) if _is_gateway_file(value) else value),
 }
 
 

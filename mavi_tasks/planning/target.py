@@ -122,6 +122,7 @@ def _target(
     params = job.effective_params(spec)
     schema_chars = len(orjson.dumps(job.answer_schema)) if job.answer_schema is not None else 0
     frames = spec.frames if spec.frames is not None or spec.fps is not None else shared_frames
+    family = family_of(spec.model)
     start = {
         "v": KEY_VERSION,
         "gateway": gateway,
@@ -136,7 +137,7 @@ def _target(
     }
     return ModelTarget(
         model=spec.model,
-        family=family_of(spec.model),
+        family=family,
         params=params,
         system=job.system,
         schema=job.answer_schema,
@@ -144,7 +145,7 @@ def _target(
         fps=spec.fps,
         equalise=job.equalise == "frames",
         options=options,
-        spelling=WireOptions(base64=job.gateway.base64, nova_url=job.gateway.nova_url),
+        spelling=WireOptions(base64=job.gateway.base64_of(family.name), nova_url=job.gateway.nova_url),
         price=book.price(spec.model, on),
         gateway=gateway,
         schema_chars=schema_chars,

@@ -85,6 +85,8 @@ class OpenAI:
             top.setdefault("max_tokens", MAX_TOKENS)
         if request.schema is not None:
             top["response_format"] = schema_dialects.qwen(request.schema)  # json_schema, as OpenAI has it
+        if top.get("stream"):
+            top["stream_options"] = {"include_usage": True}  # else the stream counts no tokens
         content: list[dict[str, Any]] = [{"type": "text", "text": request.prompt}]
         content += [_part(part) for part in request.parts]
         body = request_body.body(request, self.name, self.routes, content, top)

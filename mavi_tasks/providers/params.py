@@ -67,14 +67,6 @@ def _stop(value: Any) -> str | None:
     return "a text or a list of texts, none of them empty"
 
 
-def _stream(value: Any) -> str | None:
-    if value is False:
-        return None
-    return (
-        "false: the gateway documents no chunk format for streams, and tokens, hence costs, could not be read"
-    )
-
-
 COMMON: Mapping[str, Rule] = {
     "temperature": number(0, 2),
     "max_tokens": integer(1),
@@ -82,7 +74,7 @@ COMMON: Mapping[str, Rule] = {
     "frequency_penalty": number(-2, 2),
     "presence_penalty": number(-2, 2),
     "n": integer(1),
-    "stream": _stream,
+    "stream": boolean,
     "stop": _stop,
 }
 

@@ -31,6 +31,7 @@ ERROR_HINTS: Final[Mapping[str, str]] = {
     "unreachable": "is the gateway up, and its base URL right?",
     "not_found": "is the base URL right? /vu/chat/completions or /iu/chat/completions is appended to it",
     "unreadable": "did something else answer, a proxy or a login page? check the base URL",
+    "bad_request": "is it written as this gateway takes it? mavi doctor --probe finds out",
     "bad_gateway": "try again later; a proxy in between may be the cause",
 }
 
@@ -244,7 +245,8 @@ def _spend(report: RunReport) -> Text:
     said = "Cost unknown" if cost == COST_UNKNOWN else f"Spent {cost}"
     text = f"{said} in {duration(report.wall_s)}"
     if report.exposure_pico:
-        text += f", and at most ${_dollars(report.exposure_pico)} more on calls whose reply was lost"
+        more = f"at most ${_dollars(report.exposure_pico)} more"
+        text += f", and {more} on calls whose reply was lost or counted no tokens"
     return Text(text)
 
 
