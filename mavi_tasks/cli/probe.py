@@ -41,9 +41,9 @@ def command(args: argparse.Namespace) -> int:
     from mavi_tasks.common.money import usd
     from mavi_tasks.gateway import probe
     from mavi_tasks.pricing.book import load_prices
-    from mavi_tasks.providers import family_of
+    from mavi_tasks.providers import family_of, probing
 
-    models = args.probe or list(probe.MODELS)
+    models = args.probe or list(probing.CHEAPEST)
     for model in models:
         if family_of(model).name == "openai":
             raise InputError(f"--probe {model}: OpenAI's API leaves nothing open that mavi needs to know")

@@ -20,12 +20,19 @@ from mavi_tasks.gateway.client import Gateway
 from mavi_tasks.job import probed as findings
 from mavi_tasks.labels.extract_json import unfence
 from mavi_tasks.pricing.book import Price, PriceBook
-from mavi_tasks.providers import CHAT_PATH, Answer, Family, Part, PromptRequest, WireOptions, family_of
+from mavi_tasks.providers import (
+    CHAT_PATH,
+    Answer,
+    Family,
+    Part,
+    PromptRequest,
+    WireOptions,
+    family_of,
+    probing,
+)
 
-MODELS: Final = (  # the cheapest of each family that are still served
-    "gemini:gemini-2.5-flash-lite", "qwen:qwen3-vl-flash", "nova:us.amazon.nova-lite-v1:0", "gpt:gpt-4o-mini",
-)  # fmt: skip
 CLOSE_S: Final = 0.1  # connections that were cut in a large body take a moment to close
+OTHER_CALLS: Final = 5  # of each model
 TRIES: Final = 3  # of a call that is throttled
 SIDE_PX: Final = 256
 MAX_TOKENS: Final = 64
@@ -36,12 +43,6 @@ COUNT: Final = "Count in words from one to ten, in lower case."
 NAME_A_TOOL: Final = "Name one tool that reads JSONL files, in one sentence."  # JSON mode needs the word
 STOP: Final = "e"
 ABSENT: Final = "absent"  # an answer without a finish reason
-SCHEMA: Final = {"type": "object", "properties": {"tool": {"type": "string"}}, "required": ["tool"]}
-SPELLINGS: Final = tuple(
-    WireOptions(base64=spelling, nova_url=shape)
-    for shape in ("string", "object")
-    for spelling in ("data_url", "raw")
-)
 Model = findings.ProbedModel
 
 
@@ -75,11 +76,11 @@ class ModelProbe:
         reply, answer = seen
         cut = await self._ask("Count from one to fifty in words.", max_tokens=1)
         streamed = await self._ask(COUNT, stream=True)
-        is_nova = self.family.name == "nova"
+        has_shapes = probing.has_shapes(self.family.name)
         return Model(
             works=True,
             base64=spelling.base64 if spelling is not None else None,
-            nova_url=spelling.nova_url if spelling is not None and is_nova else None,
+            nova_url=spelling.nova_url if spelling is not None and has_shapes else None,
             read_media=self._read(answer) if spelling is not None else None,
             usage=answer.usage.input_tokens is not None,
             finish_reason=answer.finish_reason or ABSENT,
@@ -100,8 +101,7 @@ class ModelProbe:
     async def _with_media(self) -> tuple[WireOptions | None, tuple[Reply, Answer] | None]:
         """The first spelling whose media are read, with its reply; else the first that is answered at all."""
         unread: tuple[WireOptions, tuple[Reply, Answer]] | None = None
-        shapes = SPELLINGS if self.family.name == "nova" else SPELLINGS[:2]
-        for spelling in shapes:
+        for spelling in probing.spellings(self.family.name):
             reply = await self._ask("What is this?", spelling=spelling)
             if reply.decision.action != "ok":
                 if reply.decision.action in ("stop_run", "stop_model"):
@@ -122,10 +122,8 @@ class ModelProbe:
         return answer.usage.input_tokens > MOST_TEXT_TOKENS
 
     async def _ask_json(self) -> Reply:
-        if self.family.name == "gpt":
-            return await self._ask(NAME_A_TOOL, response_format={"type": "json_object"})
-        more: dict[str, Any] = {"structured": "tool"} if self.family.name == "nova" else {}
-        return await self._ask(NAME_A_TOOL, schema=SCHEMA, **more)
+        schema, params = probing.json_mode(self.family.name)
+        return await self._ask(NAME_A_TOOL, schema=schema, **params)
 
     async def _ask(
         self,
@@ -216,7 +214,7 @@ async def largest_body(gateway: Gateway, spent: Spent) -> tuple[int | None, int 
     taken = None
     for megabytes in MEGABYTES:
         size = megabytes * 1_000_000
-        body = {"model": "gemini:no-such-model", "messages": [{"role": "user", "content": ""}]}
+        body = {"model": probing.UNSERVED, "messages": [{"role": "user", "content": ""}]}
         body["messages"] = [{"role": "user", "content": "x" * (size - len(orjson.dumps(body)))}]
         with warnings.catch_warnings():  # aiohttp: that nothing else goes on meanwhile is what is meant here
             warnings.simplefilter("ignore", ResourceWarning)
@@ -250,7 +248,7 @@ def most_of_call(price: Price) -> int:
 
 def most_calls(model: str) -> int:
     """Calls to one model, when every spelling but the last is wrong."""
-    return (4 if family_of(model).name == "nova" else 2) + 5
+    return len(probing.spellings(family_of(model).name)) + OTHER_CALLS
 
 
 def worst_pico(models: Iterable[str], book: PriceBook, on: date) -> int | None:

@@ -8,10 +8,11 @@ import pytest
 from mavi_tasks.gateway import probe
 from mavi_tasks.job.endpoint import SANDBOX_KEY
 from mavi_tasks.pricing.book import load_prices
+from mavi_tasks.providers.probing import CHEAPEST
 from mavi_tasks.sandbox import Sandbox, Unknowns
 from mavi_tasks.sandbox.unknowns import UnknownSetting, from_settings
 
-GEMINI, QWEN, NOVA, GPT = probe.MODELS
+GEMINI, QWEN, NOVA, GPT = CHEAPEST
 TODAY = date(2026, 11, 30)
 
 
@@ -30,7 +31,7 @@ def of(model=GPT, **unknowns):
 
 @pytest.mark.parametrize("spelling", ["data_url", "raw"])
 @pytest.mark.parametrize("wrong", ["refused", "unread"])
-@pytest.mark.parametrize("model", probe.MODELS)
+@pytest.mark.parametrize("model", CHEAPEST)
 def test_the_spelling_of_base64_is_found(model, spelling, wrong):
     found = of(model, base64=spelling, wrong_spelling=wrong)
     assert (found.works, found.base64, found.read_media) == (True, spelling, True)
@@ -82,7 +83,7 @@ def test_what_a_parameter_does_is_found(name, how):
 
 
 @pytest.mark.parametrize("how", ["honoured", "ignored", "refused"])
-@pytest.mark.parametrize("model", probe.MODELS)
+@pytest.mark.parametrize("model", CHEAPEST)
 def test_what_a_schema_does_is_found(model, how):
     assert of(model, schema=how).json_answer == how
 
@@ -90,7 +91,7 @@ def test_what_a_schema_does_is_found(model, how):
 @pytest.mark.parametrize(
     ("stream", "seen"), [("openai", "openai"), ("mavi", "mavi"), ("refused", "none"), ("ignored", "none")]
 )
-@pytest.mark.parametrize("model", probe.MODELS)
+@pytest.mark.parametrize("model", CHEAPEST)
 def test_the_shape_of_streams_is_found(model, stream, seen):
     assert of(model, stream=stream).stream == seen
 
@@ -115,7 +116,7 @@ def test_latency_and_first_token_are_measured():
 
 
 def test_a_probe_costs_no_more_than_it_said():
-    for model in probe.MODELS:
+    for model in CHEAPEST:
         found, bill = probed(model, base64="raw", nova_url="object", wrong_spelling="unread")
         worst = probe.worst_pico([model], load_prices(), TODAY) / 1e12
         assert float(found.cost_usd) == float(bill["total_usd"]) <= worst
