@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mavi_tasks.cli import job_options
 from mavi_tasks.common.screen import print_json, say
 from mavi_tasks.errors import InputError
 
@@ -43,6 +44,7 @@ def command(args: argparse.Namespace) -> int:
     from mavi_tasks.pricing.book import load_prices
     from mavi_tasks.providers import family_of, probing
 
+    job_options.load_env_file()
     models = args.probe or list(probing.CHEAPEST)
     for model in models:
         if family_of(model).name == "openai":

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -22,6 +22,7 @@ from mavi_tasks.common.field_types import PositiveInt, Seconds, Text, one_of, wr
 from mavi_tasks.common.strict_model import StrictModel
 from mavi_tasks.errors import InputError
 from mavi_tasks.job import error_messages, gateway_file, validators
+from mavi_tasks.job.aliases import ALIASES
 from mavi_tasks.job.sections import Gateway, Limits, ModelPrice, ModelSpec, Retry
 from mavi_tasks.job.types import Budget, ShardSize, Share, Since
 from mavi_tasks.job.yaml_document import Document
@@ -81,7 +82,9 @@ class Job(StrictModel):
     manifest: Text = Field(
         description="CSV, TSV, JSONL, Parquet, .txt, a folder, a glob, s3://, gs://, https://"
     )
-    columns: Columns = Field(default_factory=lambda: Columns())
+    columns: Columns = Field(
+        default_factory=lambda: Columns(), description="Which column of the manifest holds what"
+    )
     prompts: dict[str, Text] = Field(
         default_factory=dict,
         description="Jinja2 template by name; without any, the manifest's prompt column is sent",
@@ -108,14 +111,18 @@ class Job(StrictModel):
     limits: dict[str, Limits] = Field(
         default_factory=dict, description="By glob on the model; first match wins"
     )
-    retry: Retry = Field(default_factory=lambda: Retry())
+    retry: Retry = Field(
+        default_factory=lambda: Retry(), description="How often and how long a request is attempted"
+    )
     budget_usd: Budget | None = Field(
         default=None, description="Never exceeded, calls in flight at their worst case"
     )
     max_cost_per_item_usd: Budget | None = Field(
         default=None, description="A request that may cost more is skipped"
     )
-    media: MediaOptions = Field(default_factory=lambda: MediaOptions())
+    media: MediaOptions = Field(
+        default_factory=lambda: MediaOptions(), description="How media are read and sent"
+    )
     equalise: Annotated[Literal["frames"], BeforeValidator(one_of("frames"))] | None = Field(
         default=None, description="frames: every model gets the same frames of a video"
     )
@@ -124,7 +131,8 @@ class Job(StrictModel):
         default="retry", description="retry: ask for a cut-off answer once more with twice the max_tokens"
     )
     durability: Durability = Field(
-        default="group", description="What a loss of power may cost; see the README"
+        default="group",
+        description="What a loss of power may cost: group, at most a second; os; always, nothing",
     )
     ship_every_s: Seconds | None = Field(
         default=None, description="Publish so often; for s3:// output on machines whose disk is not kept"
@@ -181,7 +189,7 @@ class Job(StrictModel):
     def _folder(cls, value: str, info: ValidationInfo) -> str:
         return validators.output(value, _base(info))
 
-    @field_validator("prompts", mode="before")
+    @field_validator("prompts", mode="before", json_schema_input_type=str | dict[str, str])
     @classmethod
     def _one_prompt(cls, value: Any) -> Any:
         return {"prompt": value} if isinstance(value, str) else value
@@ -355,36 +363,10 @@ def _override(raw: dict[str, Any], given: Mapping[str, Any]) -> dict[str, str]:
     for key, value in given.items():
         if value is None:
             continue
-        field, put = _ALIASES.get(key, (key, lambda _, value: value))
+        field, put = ALIASES.get(key, (key, lambda _, value: value))
         raw[field] = put(raw.get(field), value)
         flags[field] = Job.flags.get(key, "--" + key.replace("_", "-"))
     return flags
-
-
-def _here(_: Any, value: Any) -> Any:
-    text = os.fspath(value) if isinstance(value, os.PathLike) else value
-    return validators.path(text, Path.cwd()) if isinstance(text, str) and text.strip() else text
-
-
-def _is_gateway_file(value: Any) -> bool:
-    return isinstance(value, str) and gateway_file.is_file(value)
-
-
-def _with_base_url(written: Any, base_url: Any) -> dict[str, Any]:
-    """Another base URL is another gateway, whose answers must not count as MAVI's; a sandbox stays one."""
-    others = dict(written) if isinstance(written, Mapping) else {"name": written}
-    name = "sandbox" if others.get("name") == "sandbox" else "custom"
-    return {**others, "name": name, "base_url": base_url}
-
-
-# Fields that have another name or form on the command line.
-_ALIASES: Mapping[str, tuple[str, Callable[[Any, Any], Any]]] = {
-    "prompt": ("prompts", lambda _, text: {"prompt": text}),
-    "base_url": ("gateway", _with_base_url),
-    "output": ("output", _here),
-    "manifest": ("manifest", _here),
-    "gateway": ("gateway", lambda _, value: _here(_, value) if _is_gateway_file(value) else value),
-}
 
 
 def _validated(

@@ -16,28 +16,27 @@ Stream = Annotated[
 
 
 class ProbedModel(StrictModel):
-    """What one model of a gateway was seen to do. None = could not be found out.
+    """What one model of a gateway was seen to do; None = could not be found out."""
 
-    message: what it said when it did not work. read_media: whether its input tokens show that it read the
-    media. finish_reason, finish_reason_cut: of a whole answer, and of one cut by max_tokens. n, stop,
-    json_answer: honoured, ignored or refused.
-    """
-
-    works: bool
-    message: str | None = None
-    base64: Spelling | None = None
-    nova_url: Literal["string", "object"] | None = None
-    read_media: bool | None = None
-    usage: bool | None = None
-    finish_reason: str | None = None
-    finish_reason_cut: str | None = None
-    n: str | None = None
-    stop: str | None = None
-    json_answer: str | None = None
-    stream: Stream | None = None
-    stream_usage: bool | None = None
-    latency_s: float | None = None
-    first_token_s: float | None = None
+    works: bool = Field(description="Whether it answered at all")
+    message: str | None = Field(default=None, description="What it said when it did not")
+    base64: Spelling | None = Field(default=None, description="How base64 must be written")
+    nova_url: Literal["string", "object"] | None = Field(default=None, description="The shape of media parts")
+    read_media: bool | None = Field(
+        default=None, description="Whether its input tokens show that it read the media"
+    )
+    usage: bool | None = Field(default=None, description="Whether answers count their tokens")
+    finish_reason: str | None = Field(default=None, description="Of a whole answer; absent = there is none")
+    finish_reason_cut: str | None = Field(default=None, description="Of an answer that max_tokens cut")
+    n: str | None = Field(default=None, description="honoured, ignored or refused")
+    stop: str | None = Field(default=None, description="honoured, ignored or refused")
+    json_answer: str | None = Field(
+        default=None, description="What a schema or JSON mode does: honoured, ignored or refused"
+    )
+    stream: Stream | None = Field(default=None, description="The shape of its streams")
+    stream_usage: bool | None = Field(default=None, description="Whether streams count their tokens")
+    latency_s: float | None = Field(default=None, description="Of the call with media")
+    first_token_s: float | None = Field(default=None, description="Of a streamed answer")
 
     def doubts(self, params: Mapping[str, Any], schema: object) -> list[str]:
         """What a job asks for that this model was not seen to honour."""
@@ -56,17 +55,15 @@ class ProbedModel(StrictModel):
 
 
 class Probed(StrictModel):
-    """When a gateway was probed, what that cost, and what was seen.
+    """When a gateway was probed, what that cost, and what was seen."""
 
-    at: an instant in UTC. body_taken_bytes, body_refused_bytes: the largest body that was taken, and the
-    smallest that was refused for its size.
-    """
-
-    at: str
-    mavi: str
-    calls: int
-    cost_usd: str
-    exposure_usd: str = "0"
-    body_taken_bytes: int | None = None
-    body_refused_bytes: int | None = None
-    models: dict[str, ProbedModel] = Field(default_factory=dict)
+    at: str = Field(description="When, in UTC")
+    mavi: str = Field(description="The version that probed")
+    calls: int = Field(description="How many calls that took")
+    cost_usd: str = Field(description="What they cost")
+    exposure_usd: str = Field(default="0", description="What answers without a usage may have cost besides")
+    body_taken_bytes: int | None = Field(default=None, description="The largest body that was taken")
+    body_refused_bytes: int | None = Field(
+        default=None, description="The smallest that was refused for its size"
+    )
+    models: dict[str, ProbedModel] = Field(default_factory=dict, description="What each model was seen to do")

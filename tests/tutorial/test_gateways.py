@@ -134,3 +134,12 @@ def test_a_gateway_file_that_is_not_there_is_a_problem_with_its_line(tmp_path, a
     assert (
         "gateway: 'gateway.yaml' is not there; `mavi doctor --probe --to gateway.yaml` makes one" in ended.err
     )
+
+
+def test_the_key_may_stand_in_the_env_file_as_for_a_run(tmp_path):
+    (tmp_path / ".env").write_text(f"OTHER_API_KEY={KEY}\n")
+    with remote_sandbox(max_body_bytes=2_000_000) as gateway:
+        key = ("--api-key-env", "OTHER_API_KEY")
+        ended = mavi("doctor", "--probe", GPT, "--gateway", gateway.base_url, *key, "--yes", cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    assert yaml.safe_load((tmp_path / "gateway.yaml").read_text())["api_key_env"] == "OTHER_API_KEY"
