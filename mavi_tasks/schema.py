@@ -76,6 +76,7 @@ RESULTS = pa.schema(
         ("price_id", WORD),
         ("attempts", pa.int64()),
         ("latency_s", pa.float64()),  # of the last attempt
+        ("first_token_s", pa.float64()),  # of the last attempt; null when it was not streamed
         ("wait_s", pa.float64()),  # from first readiness to the last send: limits and back-off
         ("started_at", INSTANT),
         ("finished_at", INSTANT),

@@ -1,5 +1,6 @@
 """`mavi doctor`: is everything in place? Versions, key, gateway, Prefect, disk, extras, sandbox.
 
+`mavi doctor --probe` finds out what a gateway's documents leave open (probe.py).
 `mavi doctor DIR --verify` reads every file of a dataset, and names those that are damaged.
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from mavi_tasks.cli import probe
 from mavi_tasks.common.screen import print_json, say
 from mavi_tasks.common.version import __version__
 from mavi_tasks.errors import InputError
@@ -37,10 +39,13 @@ EXTRAS: Final[Mapping[str, tuple[str, str]]] = {
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dir", metavar="DIR", nargs="?", help="with --verify: a folder or s3://BUCKET/PREFIX")
     parser.add_argument("--verify", action="store_true", help="read every file; exit 3 if one is damaged")
+    probe.options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
 
 
 def command(args: argparse.Namespace) -> int:
+    if args.probe is not None:
+        return probe.command(args)
     if args.verify != (args.dir is not None):
         raise InputError("give a dataset and --verify together: mavi doctor DIR --verify")
     if args.verify:

@@ -44,6 +44,12 @@ class Attempt:
     answer: Answer | None
     beyond_pico: int | None = None  # what the usage costs, when no column can hold it; then `cost` is unknown
 
+    @property
+    def tokens(self) -> int | None:
+        """Input and output together; None when neither is reported."""
+        counts = (self.usage.input_tokens, self.usage.output_tokens)
+        return None if counts == (None, None) else sum(count or 0 for count in counts)
+
 
 @dataclass(frozen=True, slots=True)
 class RequestResult:
@@ -145,6 +151,7 @@ def result_row(
     row.price_id = cost.price_id or None
     row.attempts = attempts
     row.latency_s = round(last.reply.latency_s, 6) if last is not None else None
+    row.first_token_s = _seconds(last.reply.first_token_s) if last is not None else None
     row.wait_s = round(wait_s, 6) if wait_s is not None else None
     row.started_at = started_us
     row.finished_at = finished_us
@@ -156,6 +163,10 @@ def result_row(
     row.truth = request.truth
     row.extra = orjson.dumps(outcome.extra).decode() if outcome.extra else None
     return row.in_order()
+
+
+def _seconds(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
 
 
 def copied_row(

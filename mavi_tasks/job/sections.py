@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -13,7 +14,9 @@ from pydantic import (
 
 from mavi_tasks.common.field_types import BaseUrl, PositiveFloat, PositiveInt, Seconds, Text, one_of, wrong
 from mavi_tasks.common.strict_model import StrictModel
+from mavi_tasks.job import probed as findings
 from mavi_tasks.job import validators
+from mavi_tasks.job.probed import Spelling, Stream
 from mavi_tasks.job.types import Attempts, EnvName, UsdPerMtok
 from mavi_tasks.pricing.parse import own_price
 from mavi_tasks.pricing.price import Price
@@ -102,13 +105,51 @@ class Gateway(StrictModel):
     dialect: Annotated[Literal["mavi", "openai"], BeforeValidator(one_of("mavi", "openai"))] = Field(
         default="mavi", description="openai: an OpenAI-compatible server (vLLM, Ollama), models openai:NAME"
     )
-    base64: Annotated[Literal["data_url", "raw"], BeforeValidator(one_of("data_url", "raw"))] = Field(
-        default="data_url", description="raw: bare base64 instead of data:image/jpeg;base64,..."
+    base64: Spelling | dict[str, Spelling] = Field(
+        default="data_url",
+        description="raw: bare base64 instead of data:image/jpeg;base64,...; for all, or by family",
     )
     nova_url: Annotated[Literal["string", "object"], BeforeValidator(one_of("string", "object"))] = Field(
         default="string", description='object: {"video_url": {"url": ...}} instead of a string'
     )
+    stream: Stream | dict[str, Stream] = Field(
+        default="unknown", description="The shape of streams, for all or by family; params.stream needs it"
+    )
     timeout_s: Seconds | None = Field(default=None, description="For one call, from sending to the last byte")
+    probed: findings.Probed | None = Field(default=None, description="As `mavi doctor --probe` writes it")
+    file: str | None = Field(default=None, description="The file that this came from; leave it empty")
+
+    def base64_of(self, family: str) -> Literal["data_url", "raw"]:
+        """How media are inlined for this family."""
+        if isinstance(self.base64, dict):
+            return self.base64.get(family, "data_url")
+        return self.base64
+
+    def stream_of(self, family: str) -> str:
+        """The shape of this family's streams: openai, mavi, none (it has none) or unknown."""
+        if family == "openai":
+            return "openai"  # a part of that API
+        return self.stream.get(family, "unknown") if isinstance(self.stream, dict) else self.stream
+
+    def stream_problem(self, family: str) -> str | None:
+        """Why this family's answers cannot be streamed; None when the shape of its chunks is known."""
+        shape = self.stream_of(family)
+        if shape in ("openai", "mavi"):
+            return None
+        if shape == "none":
+            return f"True must be false: by {self.source or 'gateway.stream'} {family} models do not stream"
+        return (
+            "True must be false: the gateway documents no form of streams; `mavi doctor --probe` finds out "
+            "whether it has one that is known, for a job with gateway: gateway.yaml"
+        )
+
+    @property
+    def source(self) -> str | None:
+        """The file that it came from and its date, for messages; None when it was not probed."""
+        if self.probed is None:
+            return None
+        name = Path(self.file).name if self.file else "gateway.probed"
+        return f"{name} (probed {self.probed.at[:10]})"
 
     @model_validator(mode="before")
     @classmethod

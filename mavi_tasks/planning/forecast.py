@@ -332,10 +332,23 @@ def _dearest_warning(context: RunContext, sums: _Sums) -> list[str]:
     return [f"{so_much}, {effect}{hint}"]
 
 
+def _by_probe(context: RunContext) -> list[str]:
+    """What a probed gateway says of this job: the file and its day, and what would not be honoured."""
+    gateway = context.job.gateway
+    if gateway.probed is None:
+        return []
+    found = [f"the gateway is written to as {gateway.source} found it"]
+    for target in context.targets:
+        seen = gateway.probed.models.get(target.model)
+        doubts = seen.doubts(target.params, target.schema) if seen is not None else ()
+        found += [f"{target.model}: {doubt} when it was probed, by {gateway.source}" for doubt in doubts]
+    return found
+
+
 def _warnings(context: RunContext) -> list[str]:
-    """Models without a price, and models whose provider has shut them down or will within a month."""
+    """Models without a price or soon without a provider, and what the gateway was not seen to honour."""
     today = datetime.now(UTC).date()
-    warnings = context.job.warnings()
+    warnings = [*context.job.warnings(), *_by_probe(context)]
     for target in context.targets:
         if target.price is None:
             warnings.append(

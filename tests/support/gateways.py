@@ -27,8 +27,9 @@ ALL_FAMILIES = (
 )  # fmt: skip
 _SERVE = """
 import json, sys
-from mavi_tasks.sandbox import SandboxConfig, FaultRule, Limit, serve
+from mavi_tasks.sandbox import SandboxConfig, FaultRule, Limit, Unknowns, serve
 fields = json.loads(sys.argv[1])
+fields["unknowns"] = Unknowns(**fields.get("unknowns", {}))
 fields["limits"] = {glob: Limit(**limit) for glob, limit in fields.get("limits", {}).items()}
 serve("127.0.0.1", 0, announce=lambda url: print(url, flush=True), **fields)
 """

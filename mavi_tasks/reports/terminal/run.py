@@ -31,6 +31,7 @@ ERROR_HINTS: Final[Mapping[str, str]] = {
     "unreachable": "is the gateway up, and its base URL right?",
     "not_found": "is the base URL right? /vu/chat/completions or /iu/chat/completions is appended to it",
     "unreadable": "did something else answer, a proxy or a login page? check the base URL",
+    "bad_request": "is it written as this gateway takes it? mavi doctor --probe finds out",
     "bad_gateway": "try again later; a proxy in between may be the cause",
 }
 
@@ -240,6 +241,12 @@ def advice(report: RunReport) -> Sequence[str]:
         )
     if report.shortfall:
         lines.append(f"{report.shortfall[0].upper()}{report.shortfall[1:]}.")
+    if report.total("enlarged"):
+        cost = ledger_usd(sum((Decimal(m.cut_off_usd) for m in report.models), Decimal(0)))
+        lines.append(
+            f"{report.total('enlarged')} answers were cut off and asked once more with a larger max_tokens; "
+            f"the cut ones cost {cost}: raise max_tokens to save that."
+        )
     if report.total("truncated"):
         lines.append(
             f"{report.total('truncated')} answers were cut off: raise max_tokens, or lower thinking_budget."
@@ -254,7 +261,8 @@ def _spend(report: RunReport) -> Text:
     said = "Cost unknown" if cost == COST_UNKNOWN else f"Spent {cost}"
     text = f"{said} in {duration(report.wall_s)}"
     if report.exposure_pico:
-        text += f", and at most ${_dollars(report.exposure_pico)} more on calls whose reply was lost"
+        more = f"at most ${_dollars(report.exposure_pico)} more"
+        text += f", and {more} on calls whose reply was lost or counted no tokens"
     return Text(text)
 
 
