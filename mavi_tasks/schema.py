@@ -86,6 +86,7 @@ RESULTS = pa.schema(
         ("response_id", pa.string()),
         ("provider_model", WORD),  # as the response names it
         ("truth", pa.string()),
+        ("kept", pa.string()),  # JSON object of the manifest's columns that the job keeps; null without any
         ("extra", pa.string()),  # JSON object or null
         ("schema_version", pa.int64()),
     ]
@@ -140,7 +141,7 @@ RUNS = pa.schema(
     ]
 )
 
-# The columns of labels that name their result; the others are the fields of the run's answer schema.
-LABEL_KEYS = ("run_id", "request_key", "item_id", "prompt_id", "model")
+# The columns of labels that labels share with results; the others are the fields of the run's answer schema.
+LABEL_KEYS = ("run_id", "request_key", "item_id", "prompt_id", "model", "media_uri", "status", "finished_at")
 
 TABLES = {"results": RESULTS, "attempts": ATTEMPTS, "runs": RUNS}

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 ROWS_SHOWN: Final = 12
 ANSWER_CHARS: Final = 300
-LABEL_KEYS: Final = ("run_id", "request_key", "item_id", "prompt_id", "model", "run_date")
 
 
 @dataclass(frozen=True)
@@ -54,12 +53,14 @@ class RunResult:
 
         Money is decimal128; null means not known. A label with the name of a column is `label_<name>`.
         """
+        from mavi_tasks.labels import keys_of
         from mavi_tasks.storage.tables import latest
 
         results = latest(self._folder)
         labels = self._labels_of(results)
+        shared = (*keys_of(labels.schema), "run_date")
         for name in labels.column_names:
-            if name not in LABEL_KEYS:
+            if name not in shared:
                 column = f"label_{name}" if name in results.column_names else name
                 results = results.append_column(column, labels[name])
         return results

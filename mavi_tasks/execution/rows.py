@@ -161,6 +161,7 @@ def result_row(
     row.response_id = answer.response_id if answer else None
     row.provider_model = answer.provider_model if answer else None
     row.truth = request.truth
+    row.kept = request.kept
     row.extra = orjson.dumps(outcome.extra).decode() if outcome.extra else None
     return row.in_order()
 
@@ -192,5 +193,6 @@ def copied_row(
     row.attempts = 0
     row.finished_at = now_us
     row.truth = request.truth
+    row.kept = request.kept
     row.extra = orjson.dumps({"shared_from": request.key}).decode()
     return row.in_order()

@@ -85,6 +85,9 @@ class Job(StrictModel):
     columns: Columns = Field(
         default_factory=lambda: Columns(), description="Which column of the manifest holds what"
     )
+    keep_columns: list[Text] = Field(
+        default_factory=list, description="Columns of the manifest that results and labels keep"
+    )
     prompts: dict[str, Text] = Field(
         default_factory=dict,
         description="Jinja2 template by name; without any, the manifest's prompt column is sent",

@@ -99,12 +99,11 @@ def check(source: str | os.PathLike[str], columns: Columns | None = None) -> int
 
 
 def column_names(source: str | os.PathLike[str]) -> tuple[str, ...] | None:
-    """The columns of a table; None where each row names its own (JSON lines). A listing has none.
+    """The columns of a manifest; None where each row names its own (JSON lines).
 
     Raises InputError when it cannot be read.
     """
-    rows = _open(os.fspath(source), Problems(), 1, "manifest", None)
-    return () if rows.listing else rows.names
+    return _open(os.fspath(source), Problems(), 1, "manifest", None).names
 
 
 def cells(

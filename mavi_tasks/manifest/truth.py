@@ -74,7 +74,7 @@ def _read(path: str, columns: Columns, *, skip_bad: bool) -> dict[str, str | Non
 
 
 def _may_hold_truth(path: str, columns: Columns) -> bool:
-    """A listing has no columns; a table whose column is gone keeps what the results say."""
+    """A manifest without the column keeps what the results say."""
     names = manifest.column_names(path)
     return names is None or columns.truth in names
 

@@ -25,6 +25,7 @@ from mavi_tasks.estimate import (
 from mavi_tasks.estimate.budget_advice import Accuracy, Advice, cheaper, explain, plan_accuracy
 from mavi_tasks.estimate.intervals import RateLimits
 from mavi_tasks.job import Job
+from mavi_tasks.labels import label_columns
 from mavi_tasks.planning import spool
 from mavi_tasks.planning.context import RunContext
 from mavi_tasks.planning.planner import OnProgress, make_plan
@@ -291,13 +292,27 @@ def _forecast(context: RunContext, plan: Plan, sums: _Sums) -> Forecast:
         asked_again=sums.asked_again(),
         accuracy=plan_accuracy(runs),
         advice=cheaper(estimate, budget, sums.swaps()) if budget is not None else None,
-        warnings=(*plan.notes, *_warnings(context), *_dearest_warning(context, sums)),
+        warnings=(
+            *plan.notes,
+            *_label_notes(context),
+            *_warnings(context),
+            *_dearest_warning(context, sums),
+        ),
         output=context.job.output,
         manifest={
             "path": context.job.manifest.partition("?")[0],  # a URL's query may hold a signature
             "columns": context.job.columns.model_dump(),
         },
     )
+
+
+def _label_notes(context: RunContext) -> Sequence[str]:
+    """What the columns of labels/ will be, where that is not what one expects."""
+    schema, root = context.job.answer_schema, context.dataset.root
+    if schema is None:
+        return ()
+    existing = open_table(root, "labels").schema if (root / "labels").is_dir() else None
+    return label_columns(schema, existing, context.job.keep_columns).notes
 
 
 MUCH_OF_A_BUDGET: Final = Fraction(1, 20)

@@ -25,7 +25,7 @@ from mavi_tasks.media import Media, MediaOptions, ProbeCache, Refusal, Unit, ide
 from mavi_tasks.media.probe_index import ProbeIndex
 from mavi_tasks.media.types import Kind
 from mavi_tasks.media.urls import shown, stored
-from mavi_tasks.planning import other_texts, spool
+from mavi_tasks.planning import kept_columns, other_texts, spool
 from mavi_tasks.planning.bad_rows import BadRows
 from mavi_tasks.planning.context import RunContext
 from mavi_tasks.planning.other_texts import OtherTexts
@@ -69,6 +69,7 @@ def make_plan(
     Nothing is sent. The index of media that were read is kept in the dataset, when that is there.
     """
     root = context.dataset.root
+    kept_columns.check(context.job)
     _look_at_damage(context, pay_again=pay_again)
     selection = select(only, context) if only is not None else None
     with ProbeIndex(root / "_library", keep=root.is_dir()) as index:
@@ -158,7 +159,7 @@ class _Planner:
             problems=self._problems,
             order=job.order,
             since=job.since_at(datetime.now(UTC)),
-            variables=self._prompts.used,
+            variables=None if self._prompts.used is None else {*self._prompts.used, *job.keep_columns},
             skip_bad=self._bad_rows.skip,
         )
 
@@ -260,6 +261,7 @@ class ModelPlanner:
         self.others = others
         self.counters = plan.all_counters[target.model]
         self.on_request = on_request
+        self._keep = job.keep_columns
         most = job.max_cost_per_item_usd
         self.most_pico = pico(most) if most is not None else None
         self._repeated = RepeatedKeys()
@@ -294,7 +296,8 @@ class ModelPlanner:
         media_items = tuple(u for u in units if isinstance(u, Media))
         sendable = state in self.again and not isinstance(route, Refusal)
         tokens = self._tokens(text, media_items) if sendable else NO_TOKENS
-        request = Request(key, item.item_id, prompt_id, text, media_items, item.truth, *tokens)
+        kept = kept_columns.of(item, self._keep)
+        request = Request(key, item.item_id, prompt_id, text, media_items, item.truth, *tokens, kept)
         paid = state in (AnswerState.ANSWERED, AnswerState.INVALID)
         if isinstance(route, Refusal) and not paid:
             seen = media_items or tuple(_nameless(route, ref) for ref in item.media[:1])

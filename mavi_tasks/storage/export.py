@@ -113,12 +113,12 @@ def plain_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    return value if value is None or isinstance(value, str | int | float | list) else _text(value)
+    return value if value is None or isinstance(value, str | int | float | list | dict) else _text(value)
 
 
 def _cell(value: object) -> object:
     """A cell that a spreadsheet does not run."""
-    if isinstance(value, list):
+    if isinstance(value, list | dict):
         value = json.dumps(value, ensure_ascii=False)
     if isinstance(value, str):
         return text_cell(value)

@@ -12,7 +12,8 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from mavi_tasks.errors import InputError, StorageError
-from mavi_tasks.schema import LABEL_KEYS, RESULTS, TABLES, ResultStatus
+from mavi_tasks.labels import key_fields
+from mavi_tasks.schema import TABLES, ResultStatus
 from mavi_tasks.storage import parts, recency, segments
 from mavi_tasks.storage.s3 import mirror_of
 
@@ -151,7 +152,7 @@ def unpublished(root: Path) -> Iterator[tuple[Mapping[str, Any], segments.Row]]:
 def _unified(paths: Sequence[Path]) -> pa.Schema:
     """Every column that any part has; the columns that all labels have when known is no part."""
     if not paths:
-        return pa.schema([RESULTS.field(name) for name in LABEL_KEYS])
+        return pa.schema(key_fields())
     fields: dict[str, pa.Field] = {}
     for path in paths:
         for field in _schema(path):

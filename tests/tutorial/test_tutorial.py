@@ -150,6 +150,32 @@ def test_a_schema_gives_typed_columns(job):
     assert all(isinstance(row["animal"], str) and isinstance(row["legs"], int) for row in labels)
 
 
+def test_labels_hold_nested_answers_and_columns_of_the_manifest(job, photos, tmp_path):
+    """Objects are structs, `keep_columns` stand beside them, and JSON text is said to be that."""
+    manifest = photos.parent / "photos.csv"
+    manifest.write_text("media_url,album,taken_at\nphotos/cat.jpg,Rome,2021-05-01\nphotos/moose.jpg,,2022\n")
+    box = {"type": "object", "properties": {"name": {"type": "string"}, "sure": {"type": "number"}}}
+    either = {"anyOf": [{"type": "string"}, {"type": "integer"}]}
+    fields = {"place": box, "seen": {"type": "array", "items": box}, "odd": either}
+    schema = {"type": "object", "properties": fields, "required": list(fields)}
+    path = job(manifest="photos.csv", answer_schema=schema, keep_columns=["album", "taken_at"])
+    assert "label 'odd' is JSON text" in " ".join(mavi("plan", path).out.split())
+    assert mavi("run", path).code == 0
+    out = path.parent / "out"
+    one_row = rows(out, "labels", where="item_id = 'photos/cat.jpg'")[0]
+    assert (one_row["album"], one_row["taken_at"], one_row["status"]) == ("Rome", "2021-05-01", "answered")
+    assert one_row["media_uri"].endswith("cat.jpg")
+    assert set(one_row["place"]) == {"name", "sure"}
+    assert all(set(seen) == {"name", "sure"} for seen in one_row["seen"])
+    assert {json.loads(row["kept"])["taken_at"] for row in rows(out)} == {"2021-05-01", "2022"}
+    assert mavi("export", out, "--table", "labels", "--to", tmp_path / "labels.csv").code == 0
+
+    wrong = mavi("plan", job(manifest="photos.csv", keep_columns=["albun", "media_url"]))
+    assert wrong.code == 2
+    assert "has no column 'albun'; did you mean album?" in wrong.err
+    assert "keep_columns: 'media_url' is in results already, as media_uri" in wrong.err
+
+
 @pytest.mark.parametrize("stop", [kill, lambda process: process.send_signal(signal.SIGINT)])
 def test_a_stopped_run_goes_on_where_it_stopped(job, photos, stop):
     """After Ctrl-C or kill -9 the next run sends only what has no answer yet."""

@@ -85,7 +85,7 @@ def counts_by_hand(rows):
     for question in {one[0] for one in rows}:
         left = [(at, *one) for at, one in enumerate(rows) if one[0] == question]
         if any(WORDS[status] in ("answered", "invalid") for _, _, _, status, _, _ in left):
-            left = [row for row in left if WORDS[row[3]] != "skipped"]
+            left = [one for one in left if WORDS[one[3]] != "skipped"]
         newest = {}
         for _, _, version, _, us, _ in left:
             newest[version] = max(us, newest.get(version, us))
