@@ -59,6 +59,7 @@ RESULTS = pa.schema(
         ("height", pa.int64()),
         ("duration_s", pa.float64()),
         ("prompt", pa.string()),  # as rendered
+        ("prompt_hash", WORD),  # of the prompt's template, system text and answer schema; null = not noted
         ("status", WORD),  # ResultStatus
         ("answer", pa.string()),
         ("answer_json", pa.string()),  # the answer as JSON, when the job has an answer schema
@@ -75,6 +76,7 @@ RESULTS = pa.schema(
         ("price_id", WORD),
         ("attempts", pa.int64()),
         ("latency_s", pa.float64()),  # of the last attempt
+        ("first_token_s", pa.float64()),  # of the last attempt; null when it was not streamed
         ("wait_s", pa.float64()),  # from first readiness to the last send: limits and back-off
         ("started_at", INSTANT),
         ("finished_at", INSTANT),
@@ -84,8 +86,12 @@ RESULTS = pa.schema(
         ("response_id", pa.string()),
         ("provider_model", WORD),  # as the response names it
         ("truth", pa.string()),
+<<<<<<< mavi_tasks/schema.py
         ("cluster", pa.string()),  # what the item belongs to, where a column says so (columns.cluster)
         ("repeat", pa.int64()),  # 2, 3, ... where the same was asked again; null = the first time
+=======
+        ("kept", pa.string()),  # JSON object of the manifest's columns that the job keeps; null without any
+>>>>>>> /tmp/theirs
         ("extra", pa.string()),  # JSON object or null
         ("schema_version", pa.int64()),
     ]
@@ -140,7 +146,7 @@ RUNS = pa.schema(
     ]
 )
 
-# The columns of labels that name their result; the others are the fields of the run's answer schema.
-LABEL_KEYS = ("run_id", "request_key", "item_id", "prompt_id", "model")
+# The columns of labels that labels share with results; the others are the fields of the run's answer schema.
+LABEL_KEYS = ("run_id", "request_key", "item_id", "prompt_id", "model", "media_uri", "status", "finished_at")
 
 TABLES = {"results": RESULTS, "attempts": ATTEMPTS, "runs": RUNS}

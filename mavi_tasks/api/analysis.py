@@ -55,6 +55,8 @@ def compare(
     reference: str | None = None,
     baseline: str | None = None,
     margin: float = 2.0,
+    by: str | None = None,
+    truth: str | None = None,
 ) -> ComparedModels:
     """Compare all models in the datasets: accuracy with its interval, cost, agreement, a recommendation.
 
@@ -63,18 +65,24 @@ def compare(
     datasets: folders, s3:// URLs or results of `run`. fields: how an answer field is matched, by name (exact,
     normalised, numeric, set); None takes what fits its values. like_for_like leaves out items that models saw
     differently. reference: a model whose answers stand in for the expected ones. baseline: the model in use.
+    by: "prompt_hash" takes each text that a prompt has had for a model of its own.
+    truth: "FILE" or "FILE:COLUMN" with expected answers by item_id; None = what the jobs' manifests hold now.
     Raises InputError when a folder is not a dataset, or a named field or model is not in it.
     """
     from mavi_tasks.compare.comparison import compare as compare_datasets
+    from mavi_tasks.manifest.truth import of_file, of_manifests
     from mavi_tasks.storage.s3 import existing
 
+    folders = [existing(location_of(one)) for one in datasets]
     found = compare_datasets(
-        [existing(location_of(one)) for one in datasets],
+        folders,
         fields=fields,
         like_for_like=like_for_like,
         reference=reference,
         baseline=baseline,
         margin=margin,
+        by=by,
+        truth=of_file(truth) if truth is not None else of_manifests(folders),
     )
     return ComparedModels(found)
 
@@ -170,11 +178,14 @@ def request_cost(model: str, input_tokens: int, output_tokens: int, on: date | N
     return found.cost(input_tokens, output_tokens)
 
 
-def dataframe(dataset: "str | os.PathLike[str] | RunResult", table: str = "results") -> "pd.DataFrame":
+def dataframe(
+    dataset: "str | os.PathLike[str] | RunResult", table: str = "results", *, all_versions: bool = False
+) -> "pd.DataFrame":
     """Return one table of a dataset; every column keeps its Arrow type, so money stays exact.
 
-    dataset: a folder, an s3:// URL or the result of `run`. table: results (the newest row of each request),
-    attempts, runs or labels; the columns are those of schema.py, null means not known.
+    dataset: a folder, an s3:// URL or the result of `run`. table: results or labels (one row for each item,
+    prompt and model, to the newest text of the prompt), attempts or runs; the columns are those of schema.py,
+    null means not known. all_versions: one row for each text of a prompt.
     Raises InputError when there is no such table or dataset.
     """
     from mavi_tasks.storage import dataframe as frames
@@ -183,4 +194,4 @@ def dataframe(dataset: "str | os.PathLike[str] | RunResult", table: str = "resul
     if table not in TABLES:
         raise InputError(f"table {table!r}: must be {' or '.join(TABLES)}")
     folder = existing(location_of(dataset))
-    return frames.dataframe(folder, table)
+    return frames.dataframe(folder, table, all_versions=all_versions)

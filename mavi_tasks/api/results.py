@@ -19,12 +19,11 @@ if TYPE_CHECKING:
 
 ROWS_SHOWN: Final = 12
 ANSWER_CHARS: Final = 300
-LABEL_KEYS: Final = ("run_id", "request_key", "item_id", "prompt_id", "model", "run_date")
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """A run that has ended. Its tables hold the whole dataset, the newest row of each request.
+    """A run that has ended. Its tables hold the whole dataset, one row for each item, prompt and model.
 
     report: counts, dollars and latencies by model; `report.to_json()` is what `mavi run --json` prints.
     job: the job that ran.
@@ -54,12 +53,14 @@ class RunResult:
 
         Money is decimal128; null means not known. A label with the name of a column is `label_<name>`.
         """
+        from mavi_tasks.labels import keys_of
         from mavi_tasks.storage.tables import latest
 
         results = latest(self._folder)
         labels = self._labels_of(results)
+        shared = (*keys_of(labels.schema), "run_date")
         for name in labels.column_names:
-            if name not in LABEL_KEYS:
+            if name not in shared:
                 column = f"label_{name}" if name in results.column_names else name
                 results = results.append_column(column, labels[name])
         return results
@@ -75,9 +76,9 @@ class RunResult:
 
         Rows are the answers that fit the schema; without an answer schema there are no rows.
         """
-        from mavi_tasks.storage.tables import latest
+        from mavi_tasks.storage.tables import LABEL_OF, latest
 
-        labels = self._labels_of(latest(self._folder))
+        labels = self._labels_of(latest(self._folder, LABEL_OF))
         if "request_key" not in labels.column_names:
             return frame(labels)
         import pyarrow.compute as pc

@@ -9,6 +9,7 @@ from mavi_tasks.errors import InputError
 
 if TYPE_CHECKING:
     from mavi_tasks.compare import Run
+    from mavi_tasks.compare.truth import Truth
 
 EXIT_DRIFT = 3
 
@@ -36,7 +37,15 @@ def options(sub: argparse.ArgumentParser) -> None:
         metavar="POINTS",
         help="how far behind the best the choice may be (2)",
     )
+    sub.add_argument(
+        "--truth",
+        metavar="FILE[:COLUMN]",
+        help="expected answers by item_id (default: what the job's manifest holds now)",
+    )
     sub.add_argument("--reference", metavar="MODEL", help="this model's answers stand in for the truth")
+    sub.add_argument(
+        "--by", choices=("prompt_hash",), help="compare the texts that the prompts had, each by itself"
+    )
     sub.add_argument("--baseline", metavar="MODEL", help="the model in use now")
     sub.add_argument(
         "--like-for-like", action="store_true", help="leave out items that models saw differently"
@@ -59,6 +68,12 @@ def command(args: argparse.Namespace) -> int:
     if _is_drift(args, sources):
         return _drift(args, sources, fields)
     return _bakeoff(args, [source for source in sources if isinstance(source, Path)], fields)
+
+
+def _truth(args: argparse.Namespace, dirs: list[Path]) -> "Truth":
+    from mavi_tasks.manifest import truth
+
+    return truth.of_file(args.truth) if args.truth is not None else truth.of_manifests(dirs)
 
 
 def _escalate(args: argparse.Namespace, fields: dict[str, str]) -> int:
@@ -99,6 +114,8 @@ def _is_drift(args: argparse.Namespace, sources: "list[Path | Run]") -> bool:
         return False
     if args.drift is not None:
         return bool(args.drift)
+    if args.by is not None:
+        return False
     roots = [source if isinstance(source, Path) else source.root for source in sources]
     return bool(args.fail_if_flips) or roots[0] == roots[1] or bool(shared_models(roots[0], roots[1]))
 
@@ -117,6 +134,8 @@ def _bakeoff(args: argparse.Namespace, dirs: list[Path], fields: dict[str, str])
         reference=args.reference,
         baseline=args.baseline,
         margin=args.margin,
+        by=args.by,
+        truth=_truth(args, dirs),
     )
     render_terminal(found, open_console(stderr=args.json))
     if args.html is not None:
@@ -134,7 +153,8 @@ def _drift(args: argparse.Namespace, sources: "list[Path | Run]", fields: dict[s
     from mavi_tasks.reports.terminal.console import open_console
 
     allowed = parse_fraction(args.fail_if_flips) if args.fail_if_flips is not None else None
-    found = compare_runs(sources[0], sources[1], fields=fields)
+    roots = [source if isinstance(source, Path) else source.root for source in sources]
+    found = compare_runs(sources[0], sources[1], fields=fields, truth=_truth(args, roots))
     render_drift(found, open_console(stderr=args.json))
     if args.html is not None:
         from mavi_tasks.reports.html.drift_page import write

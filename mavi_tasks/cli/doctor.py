@@ -1,5 +1,6 @@
 """`mavi doctor`: is everything in place? Versions, key, gateway, Prefect, disk, extras, sandbox.
 
+`mavi doctor --probe` finds out what a gateway's documents leave open (probe.py).
 `mavi doctor DIR --verify` reads every file of a dataset, and names those that are damaged.
 """
 
@@ -9,17 +10,19 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from mavi_tasks.cli import probe
 from mavi_tasks.common.screen import print_json, say
 from mavi_tasks.common.version import __version__
 from mavi_tasks.errors import InputError
 
 if TYPE_CHECKING:
+    from mavi_tasks.job.env_file import EnvFile
     from mavi_tasks.storage.damage import Damaged
 
 CONNECT_S: Final = 5.0
@@ -36,13 +39,22 @@ EXTRAS: Final[Mapping[str, tuple[str, str]]] = {
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dir", metavar="DIR", nargs="?", help="with --verify: a folder or s3://BUCKET/PREFIX")
     parser.add_argument("--verify", action="store_true", help="read every file; exit 3 if one is damaged")
+    probe.options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
 
 
 def command(args: argparse.Namespace) -> int:
+    if args.probe is not None:
+        return probe.command(args)
     if args.verify != (args.dir is not None):
         raise InputError("give a dataset and --verify together: mavi doctor DIR --verify")
-    return _verify(args) if args.verify else _check(args)
+    if args.verify:
+        return _verify(args)
+    from mavi_tasks.job import env_file
+
+    found = env_file.read(Path.cwd(), os.environ)
+    os.environ.update(found.values if found is not None and found.problem is None else {})
+    return _check(args, _env_file(found))
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -73,8 +85,8 @@ def _library(root: Path) -> "list[Damaged]":
     ]
 
 
-def _check(args: argparse.Namespace) -> int:
-    found = checks(os.environ)
+def _check(args: argparse.Namespace, before: "Sequence[Check]") -> int:
+    found = [*before, *checks(os.environ)]
     if args.json:
         print_json({"checks": [{"name": c.name, "ok": c.ok, "text": c.text} for c in found]})
     else:
@@ -104,6 +116,15 @@ def _python() -> Check:
     found = ", ".join(f"{name} {metadata.version(name)}" for name in names)
     text = f"mavi {__version__}, Python {sys.version.split()[0]}, {found}"
     return Check("versions", True, text)
+
+
+def _env_file(found: "EnvFile | None") -> list[Check]:
+    """What the `.env` of the current folder gives, by name; none when there is no such file."""
+    if found is None:
+        return []
+    names = ", ".join(found.values) or "nothing"
+    wrong = "; ".join([*([found.problem] if found.problem else ()), *found.warnings])
+    return [Check("env file", not wrong, wrong or f"{found.path}: gives {names} (no value is shown)")]
 
 
 def _key(env: Mapping[str, str]) -> Check:

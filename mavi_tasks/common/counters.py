@@ -73,7 +73,9 @@ class ModelCounters:
     calls: int = 0
     throttled: int = 0
     retried: int = 0
-    truncated: int = 0
+    truncated: int = 0  # answers that are cut off
+    enlarged: int = 0  # others that were: asked once more with more max_tokens
+    cut_off_pico: int = 0  # what those cost before
     input_tokens: int = 0
     output_tokens: int = 0
     cost_pico: int = 0  # confirmed: of every billed attempt

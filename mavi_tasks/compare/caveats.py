@@ -69,7 +69,8 @@ def method(
     """Return how it was computed, one fact a line, only what applies here."""
     matched = ", ".join(f"{one.name}: {one.rule}" for one in labels.fields)
     out = [
-        "Of several rows for the same model, item and prompt the one that finished last counts.",
+        "Of several rows for the same model, item and prompt the newest text of the prompt counts, and of "
+        "its rows an answered one before all others.",
         f"Answers were matched per field ({matched}). A whole answer is right when every expected field is.",
     ]
     clusters = len(set(sheet.clusters.tolist()))

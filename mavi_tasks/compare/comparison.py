@@ -25,11 +25,16 @@ from mavi_tasks.compare import (
 from mavi_tasks.compare import margin as margin_rule
 from mavi_tasks.compare import sheet as read
 from mavi_tasks.compare.field_labels import Field, Labels
+from mavi_tasks.compare.prompt_versions import PromptVersions
 from mavi_tasks.compare.result import Comparison, FieldScore, ModelScore
 from mavi_tasks.compare.sheet import Sheet
 from mavi_tasks.compare.statistics import MISSING, Estimate, Floats
+from mavi_tasks.compare.truth import Truth
 from mavi_tasks.errors import InputError
 from mavi_tasks.storage import tables
+from mavi_tasks.storage.tables import VERSION
+
+NO_TRUTH = Truth()
 
 MARGIN_POINTS = 100 * margin_rule.MARGIN
 
@@ -42,19 +47,26 @@ def compare(
     reference: str | None = None,
     baseline: str | None = None,
     margin: float = MARGIN_POINTS,
+    by: str | None = None,
+    truth: Truth = NO_TRUTH,
 ) -> Comparison:
     """Return the bake-off of all models in the datasets, each with each of several prompts.
 
     `margin` is how many points the choice may be behind the best, fixed before looking. `fields` declares how
-    each answer field is matched (see rules.py); a field not named gets the rule that fits its values.
+    each answer field is matched (see match_rules.py); a field not named gets the rule that fits its values.
     `like_for_like` leaves out items the models saw differently. `reference` is a model whose answers stand in
     for the expected ones (it is not compared itself); `baseline` is the model in use now, which the verdict
-    compares to. Raises InputError when a folder is no dataset, or a named field or model is not in it.
+    compares to. `by` "prompt_hash" takes each text of a prompt for a model of its own. `truth` are expected
+    answers beside those of the results.
+    Raises InputError when a folder is no dataset, or a named field or model is not in it.
     """
     if not 0 < margin <= 100:
         raise InputError(f"margin {margin:g}: give points above 0 and at most 100, for example 2")
     matching = match_rules.declared(fields or {})
-    sheet = read.sheet(dirs, by_prompt=True)
+    if by not in (None, VERSION):
+        raise InputError(f"by {by!r}: must be {VERSION}")
+    versions = PromptVersions() if by is not None else None
+    sheet = truth.on(read.sheet(dirs, versions, by_prompt=True))
     unlike = int(np.count_nonzero(~sheet.alike))
     if like_for_like:
         if unlike == len(sheet.units):
@@ -69,9 +81,9 @@ def compare(
             raise InputError(f"reference {reference!r}: is the only candidate; nothing is left to compare")
         sheet, labels = sheet.pick(others), labels.pick(others)
     names = tuple(one.name or str(one) for one in dirs)
-    return _compared(
-        sheet, labels, CompareOptions(unlike, like_for_like, baseline, margin, names, _spent(dirs))
-    )
+    notes = (versions.notes if versions is not None else ()) + truth.notes
+    options = CompareOptions(unlike, like_for_like, baseline, margin, names, _spent(dirs), notes)
+    return _compared(sheet, labels, options)
 
 
 def _named(sheet: Sheet, what: str, name: str | None) -> str | None:
@@ -94,6 +106,7 @@ class CompareOptions:
     margin_points: float
     datasets: tuple[str, ...]
     spent_pico: Mapping[str, int]
+    notes: tuple[str, ...] = ()  # said before the warnings
 
 
 def _compared(sheet: Sheet, labels: Labels, options: CompareOptions) -> Comparison:
@@ -125,9 +138,7 @@ def _compared(sheet: Sheet, labels: Labels, options: CompareOptions) -> Comparis
         cascades=cascades,
         verdict=recommendation.judge(models, found, chosen, alpha, cascades, quality, options.baseline),
         skips=tuple(scoring.skips(sheet)),
-        warnings=caveats.warnings(
-            sheet, labels, models, unlike=options.unlike, like_for_like=options.like_for_like
-        ),
+        warnings=_warned(sheet, labels, models, options),
         method=caveats.method(
             sheet, labels, cascades, len(found), options.margin_points, with_classes=classes is not None
         ),
@@ -137,6 +148,17 @@ def _compared(sheet: Sheet, labels: Labels, options: CompareOptions) -> Comparis
         sheet=sheet,
         answers=labels,
     )
+
+
+def _warned(
+    sheet: Sheet, labels: Labels, models: Sequence[ModelScore], options: CompareOptions
+) -> tuple[str, ...]:
+    """The caveats; that answers are simulated comes first, then what the reading of the data had to say."""
+    found = caveats.warnings(
+        sheet, labels, models, unlike=options.unlike, like_for_like=options.like_for_like
+    )
+    first = int(any(sheet.simulated))
+    return found[:first] + options.notes + found[first:]
 
 
 def _quality(labels: Labels) -> str:

@@ -17,11 +17,13 @@ from mavi_tasks.compare.pairwise import same_answer
 from mavi_tasks.compare.result import Pair, as_json, flat
 from mavi_tasks.compare.sheet import Sheet, Unit
 from mavi_tasks.compare.statistics import MISSING, Bools, Estimate
+from mavi_tasks.compare.truth import Truth
 from mavi_tasks.errors import InputError
 from mavi_tasks.storage import tables
 
 BEFORE, AFTER = "before", "after"
 ALARM = 0.05  # of checks where nothing exceeds the allowed share
+NO_TRUTH = Truth()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +123,14 @@ def shared_models(a: Path, b: Path) -> tuple[str, ...]:
     return tuple(sorted(found[0] & found[1]))
 
 
-def compare_runs(a: Path | Run, b: Path | Run, *, fields: Mapping[str, str] | None = None) -> Drift:
+def compare_runs(
+    a: Path | Run, b: Path | Run, *, fields: Mapping[str, str] | None = None, truth: Truth = NO_TRUTH
+) -> Drift:
     """Return what changed from run (or dataset) `a` to `b`, model by model, on the items both have.
 
     With one model on each side they are paired whatever their names, so that two versions can be compared.
-    Items are paired by item_id and prompt_id. Raises InputError when no model, or no item, is in both.
+    Items are paired by item_id and prompt_id. truth: expected answers beside those of the results.
+    Raises InputError when no model, or no item, is in both.
     """
     matching = match_rules.declared(fields or {})
     tables = [_table(a), _table(b)]
@@ -135,9 +140,9 @@ def compare_runs(a: Path | Run, b: Path | Run, *, fields: Mapping[str, str] | No
         both = [(names[0][0], names[1][0])]
     if not both:
         raise InputError(f"{_name(a)} and {_name(b)}: no model is in both; give two runs of the same model")
-    made = {new: _sheet(tables, old, new, matching) for old, new in both}
+    made = {new: _sheet(tables, old, new, matching, truth) for old, new in both}
     models = tuple(_drift(new, old, *made[new], ALARM / len(made)) for old, new in both)
-    return Drift(_name(a), _name(b), models, _warnings(models, made), made)
+    return Drift(_name(a), _name(b), models, (*truth.notes, *_warnings(models, made)), made)
 
 
 def _table(source: Path | Run) -> pa.Table:
@@ -155,7 +160,7 @@ def _name(source: Path | Run) -> str:
 
 
 def _sheet(
-    tables: Sequence[pa.Table], old: str, new: str, matching: Mapping[str, match_rules.Rule]
+    tables: Sequence[pa.Table], old: str, new: str, matching: Mapping[str, match_rules.Rule], truth: Truth
 ) -> tuple[Sheet, Labels]:
     """One sheet in which the two runs stand side by side, as if they were two models."""
     sides = []
@@ -170,7 +175,7 @@ def _sheet(
         raise InputError(
             f"{new}: the two runs have no item in common (items are paired by item_id and prompt_id)"
         )
-    sheet = sheet.pick(order).keep(common)
+    sheet = truth.on(sheet.pick(order).keep(common))
     return sheet, field_labels.read(sheet, matching)
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mavi_tasks.common.money_columns import pico_column
 from mavi_tasks.compare import origin
 from mavi_tasks.compare.origin import Origin
+from mavi_tasks.compare.prompt_versions import PromptVersions
 from mavi_tasks.compare.statistics import Bools, Floats, Ints
 from mavi_tasks.errors import InputError
 from mavi_tasks.storage import tables
@@ -146,13 +147,19 @@ class Sheet:
         )
 
 
-def sheet(dirs: Sequence[Path], *, by_prompt: bool = False) -> Sheet:
-    """Read datasets into one sheet; of several rows for the same model, item and prompt the latest counts.
+def sheet(dirs: Sequence[Path], versions: PromptVersions | None = None, *, by_prompt: bool = False) -> Sheet:
+    """Read datasets into one sheet: the rows that count, one for each model, item and prompt.
 
+    versions: one for each text of a prompt, as if each text was a model of its own; takes what the texts are.
     by_prompt: where an item was asked under several prompts, each model with each of them is a candidate.
     Raises InputError when a folder is no dataset or has no results.
     """
-    table = pa.concat_tables([tables.latest(one, COLUMNS).select(COLUMNS) for one in dirs])
+    if versions is None:
+        table = pa.concat_tables([tables.latest(one, COLUMNS).select(COLUMNS) for one in dirs])
+    else:
+        wanted = (*COLUMNS, tables.VERSION)
+        every = [tables.latest(one, wanted, all_versions=True).select(wanted) for one in dirs]
+        table = versions.apart(pa.concat_tables(every)).select(COLUMNS)
     return from_table(table, where=", ".join(map(str, dirs)), by_prompt=by_prompt)
 
 

@@ -16,7 +16,7 @@ Only the formulas are imported at once: limits and budgets use them; the rest ne
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mavi_tasks.estimate.output_tokens import output_tokens
+from mavi_tasks.estimate.output_tokens import max_output, output_tokens
 from mavi_tasks.estimate.request_tokens import FrameSampling, RequestTokens, request_tokens
 from mavi_tasks.estimate.token_formulas import (
     Formula,
@@ -55,6 +55,7 @@ __all__ = [
     "UnknownMedia",
     "formula_of",
     "input_tokens",
+    "max_output",
     "output_tokens",
     "request_tokens",
     "text_bytes",

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 from mavi_tasks.common.json_schema import ReferenceProblem, referred
 from mavi_tasks.estimate.token_formulas import DATA, text_tokens
 
 _PRIOR = DATA["output"]
+_MOST: Mapping[str, int] = DATA["max_output"]
 MAX_TOKENS: int = _PRIOR["max_tokens"]
 _STRING_TOKENS = 12.0
 _ITEMS = 4
@@ -24,6 +26,11 @@ def output_tokens(max_tokens: int | None, schema: Mapping[str, Any] | None = Non
         points = middle * 0.6, middle, middle * 1.8
     low, middle, high = (max(1, min(round(tokens), most)) for tokens in points)
     return low, middle, high
+
+
+def max_output(model: str) -> int | None:
+    """The most tokens of one answer that this model's publisher allows; None = not known."""
+    return next((tokens for glob, tokens in _MOST.items() if fnmatchcase(model, glob)), None)
 
 
 def _tokens(spec: Any, root: Mapping[str, Any], depth: int) -> float:

@@ -32,7 +32,7 @@ def remarks_on(
     assert attempt.answer is not None
     usage, reason = attempt.usage, attempt.answer.finish_reason
     found: dict[str, object] = {}
-    if reason in ("length", "max_tokens") or (
+    if (reason or "").lower() in ("length", "max_tokens") or (
         reason is None
         and labels.looks_truncated(text, usage.output_tokens, target.max_tokens, target.schema is not None)
     ):

@@ -5,6 +5,7 @@ import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from mavi_tasks.common.money import pico
 from mavi_tasks.execution.stop_signal import StopSignal
 from mavi_tasks.gateway.client import Gateway
 from mavi_tasks.limits.budget import Budget
@@ -33,6 +34,9 @@ class Dispatcher:
         self.gateway, self.journal, self.locks, self.budget = gateway, journal, locks, budget
         self.loader, self.stop = loader, stop
         self.retry, self.repair = context.job.retry, context.job.repair
+        self.on_truncated = context.job.on_truncated
+        most = context.job.max_cost_per_item_usd
+        self.max_item_cost_pico = None if most is None else pico(most)
         self.clock, self.wall_us = context.clock, context.wall_us
         self.reading = asyncio.Lock()  # one answer at a time in a thread: more would starve the loop
         self._stopped = asyncio.Event()

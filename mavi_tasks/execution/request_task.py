@@ -10,39 +10,32 @@
 |            | (so ends, too, a Retry-After beyond `deadline_s`)                                       |
 | stop_run   | nothing more is sent; the request stays unsent                                          |
 
+An answer that was cut off is asked once more with more max_tokens (cut_answers.py), one that does not fit the
+schema once more with its error. Both are paid for: if what is asked then fails, the first answer is kept.
+
 The back-off before attempt n + 1 is `base_s * 2**(n - 1)`, at most `cap_s`, times 0.5 to 1.0 at random.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
 from mavi_tasks import estimate, labels, limits
-from mavi_tasks.common.counters import ModelCounters
-from mavi_tasks.common.money import MAX_PICO
 from mavi_tasks.errors import MaviError
-from mavi_tasks.execution.answer_checks import empty_answer, remarks_on
+from mavi_tasks.execution.answer_checks import remarks_on
 from mavi_tasks.execution.budget_stop import does_not_fit
-from mavi_tasks.execution.dispatcher import Dispatcher
+from mavi_tasks.execution.cut_answers import cut_off, with_more_tokens
+from mavi_tasks.execution.priced_attempt import priced_attempt, recordable
 from mavi_tasks.execution.retry_state import RETRIED, RetryState
-from mavi_tasks.execution.rows import (
-    NO_COST,
-    NO_USAGE,
-    Attempt,
-    RequestResult,
-    attempt_row,
-    intent_row,
-    result_row,
-)
+from mavi_tasks.execution.rows import Attempt, RequestResult, attempt_row, intent_row, result_row
+from mavi_tasks.execution.task_scope import TaskScope, UnsentError
 from mavi_tasks.gateway.classify import FATAL_HINTS, Action, Reply, RetryDecision
-from mavi_tasks.limits import ModelDown, ModelLimiter, Permit
+from mavi_tasks.limits import ModelDown, Permit
 from mavi_tasks.limits.budget import Reservation
 from mavi_tasks.media import Delivery, LoaderStopped, Refusal
 from mavi_tasks.planning.request import Request
-from mavi_tasks.planning.target import ModelTarget
-from mavi_tasks.pricing.book import Cost
 from mavi_tasks.providers import CHAT_PATH
 
 PASSING_REFUSALS: Final = frozenset({"download_failed", "sign_failed", "media_timeout"})  # another day may do
@@ -56,32 +49,6 @@ _LIMITER_OUTCOME: Final[Mapping[Action, limits.SendOutcome]] = {
     "stop_model": "rejected",
     "stop_run": "rejected",
 }
-
-
-class UnsentError(Exception):
-    """This request will not be sent in this run; it gets no row."""
-
-
-class TaskScope:
-    """What the requests of one model share; `backing_off` is held open while one of them backs off."""
-
-    __slots__ = ("backing_off", "counters", "dispatcher", "limiter", "target")
-
-    def __init__(
-        self,
-        dispatcher: Dispatcher,
-        target: ModelTarget,
-        limiter: ModelLimiter,
-        counters: ModelCounters,
-        backing_off: Callable[[], AbstractContextManager[None]],
-    ) -> None:
-        self.dispatcher, self.target, self.limiter, self.counters = dispatcher, target, limiter, counters
-        self.backing_off = backing_off
-
-    @property
-    def stopped(self) -> bool:
-        """The run or this model sends nothing more."""
-        return self.dispatcher.stopping or self.counters.stopped is not None
 
 
 class RequestTask:
@@ -100,8 +67,8 @@ class RequestTask:
         self.delivery: Delivery | None = None
         self.refused: Refusal | None = self.route if isinstance(self.route, Refusal) else None
         self.recorded = False
-        self.repaired = False
-        self.invalid_answer: tuple[Attempt, RequestResult] | None = None  # paid for; kept if its repair fails
+        self.repaired = self.enlarged = False
+        self.paid_answer: tuple[Attempt, RequestResult] | None = None  # kept if what is asked after it fails
         self.retries = RetryState(scope.dispatcher.retry)
         self.last: Attempt | None = None
         self.ready_s = scope.dispatcher.clock.now()
@@ -112,10 +79,10 @@ class RequestTask:
         """Send it until there is a result, and record that."""
         try:
             await self._run()
-        except BaseException:  # stopped before its repair, or unable to record that
-            if self.invalid_answer is not None and not self.recorded:
+        except BaseException:  # stopped before it was asked again, or unable to record that
+            if self.paid_answer is not None and not self.recorded:
                 with suppress(MaviError):  # the first error is the one to be reported
-                    self._record_invalid(self.invalid_answer)
+                    self._record_paid(self.paid_answer)
             raise
 
     async def _run(self) -> None:
@@ -144,8 +111,8 @@ class RequestTask:
         if decision.action == "stop_model":
             self.counters.stopped = f"{self.target.model}: {decision.message}"
             self.limiter.stop(self.counters.stopped)
-        if self.invalid_answer is not None:  # its repair failed: what was paid for is still the result
-            self._record_invalid(self.invalid_answer)
+        if self.paid_answer is not None:  # what was asked after it failed: it is still the result
+            self._record_paid(self.paid_answer)
             return
         if self.refused is not None:
             status = "failed" if self.refused.code in PASSING_REFUSALS else "skipped"
@@ -153,8 +120,8 @@ class RequestTask:
             return
         self._record_result(None, RequestResult("failed", decision.code, decision.message))
 
-    def _record_invalid(self, invalid: tuple[Attempt, RequestResult]) -> None:
-        self.last, outcome = invalid
+    def _record_paid(self, paid: tuple[Attempt, RequestResult]) -> None:
+        self.last, outcome = paid
         self._record_result(None, outcome)
 
     # -- one attempt
@@ -189,6 +156,8 @@ class RequestTask:
     async def _send(self, body: bytes, delivery: Delivery) -> RetryDecision:
         max_cost = self.target.max_cost_pico(self.max_input_tokens)
         reservation = await self._reserve(max_cost or 0)
+        if reservation is None:
+            return self._without_more()
         permit: Permit | None = None
         settled = False
         try:
@@ -206,7 +175,9 @@ class RequestTask:
                 self._settle(attempt_id, started_us, reply, permit, reservation, max_cost)
                 raise
             decision = self._settle(attempt_id, started_us, reply, permit, reservation, max_cost)
-            return await self._take_answer() if decision.action == "ok" else decision
+            if decision.action == "ok":
+                return await self._take_answer()
+            return self._without_more() if self._refuses_more(decision) else decision
         finally:
             if not settled:
                 if permit is not None:
@@ -216,9 +187,12 @@ class RequestTask:
     def path(self, delivery: Delivery) -> str:
         return f"{delivery.endpoint}{CHAT_PATH}"
 
-    async def _reserve(self, max_cost_pico: int) -> Reservation:
+    async def _reserve(self, max_cost_pico: int) -> Reservation | None:
+        """None: there is no money for more max_tokens, which ends only that. Without money the run ends."""
         budget, model = self.dispatcher.budget, self.target.model
         reservation = budget.try_reserve(max_cost_pico, model) or await budget.reserve(max_cost_pico, model)
+        if reservation is None and not self.dispatcher.stopping and self._asks_for_more:
+            return None
         if reservation is None:
             reason = does_not_fit(self.target, self.request, self.max_input_tokens, budget)
             self.dispatcher.stop("budget", reason)
@@ -246,36 +220,25 @@ class RequestTask:
         max_cost: int | None,
     ) -> RetryDecision:
         """Price the attempt, give back what was reserved, and record it; an answer is still to be taken."""
-        answer = self.target.family.answer(reply.payload) if reply.payload is not None else None
-        usage = answer.usage if answer is not None else NO_USAGE
-        price = self.target.price
-        billed = usage.input_tokens is not None or usage.output_tokens is not None
-        cost = (
-            price.cost(usage.input_tokens, usage.output_tokens) if price is not None and billed else NO_COST
+        finished_us = self.dispatcher.wall_us()
+        attempt, spent_pico = priced_attempt(
+            attempt_id, started_us, finished_us, reply, self.target, max_cost
         )
-        if answer is not None and reply.decision.action == "ok" and not answer.text:
-            reply = replace(reply, decision=empty_answer(billed, answer.finish_reason))
-        decision = reply.decision
-        completed = decision.outcome == "answered" or decision.code == "empty_answer"
-        unknown_cost = completed and cost.total_pico is None  # billed, most likely, without a usage
-        exposure = recordable(max_cost) if unknown_cost or decision.outcome == "in_doubt" else None
-        beyond = cost.total_pico if cost.total_pico is not None and cost.total_pico > MAX_PICO else None
+        decision = attempt.reply.decision
         self.limiter.release(
             permit,
             "server_error" if decision.code == "not_found" else _LIMITER_OUTCOME[decision.action],
-            used_tokens=_sum(usage.input_tokens, usage.output_tokens),
+            used_tokens=attempt.tokens,
             retry_after_s=decision.retry_after_s,
         )
-        self.dispatcher.budget.settle(reservation, cost.total_pico or 0, exposure or 0)
-        finished_us = self.dispatcher.wall_us()
-        if beyond is not None:
-            cost = Cost(None, None, None, cost.price_id)
-        attempt = Attempt(attempt_id, started_us, finished_us, reply, usage, cost, exposure, answer, beyond)
+        self.dispatcher.budget.settle(reservation, spent_pico, attempt.exposure_pico or 0)
         self._count(attempt, decision)
-        self.retries.compare(self.last.reply if self.last is not None else None, reply)
+        self.retries.compare(self.last.reply if self.last is not None else None, attempt.reply)
         self.last = attempt
         if decision.action == "ok":
             return decision
+        if decision.code == "empty_answer" and cut_off(attempt, None) and self._enlarge(attempt, None):
+            return _CUT_OFF
         self.dispatcher.journal.record(attempt_row(attempt, self.request, self.target), None)
         return self._unless_too_long(decision)
 
@@ -320,34 +283,79 @@ class RequestTask:
         return self._judge(self.last, text, checked)
 
     def _judge(self, attempt: Attempt, text: str, checked: labels.Checked | None) -> RetryDecision:
-        """A reply with text: answered, or not what the schema wants (then repaired once, or invalid)."""
-        if checked is not None and checked.error is not None:
-            return self._take_invalid(attempt, text, checked)
+        """A reply with text: answered, cut off (asked again with more tokens), or unfit for the schema."""
+        error = checked.error if checked is not None else None
         json_text = checked.json_text if checked is not None else None
-        outcome = RequestResult(
-            "answered", text=text, json_text=json_text, extra=self._remarks(attempt, text)
-        )
+        extra = self._remarks(attempt, text)
+        if error is None:
+            outcome = RequestResult("answered", text=text, json_text=json_text, extra=extra)
+        else:
+            outcome = RequestResult("invalid", "invalid_answer", error, text, json_text, extra)
+        is_cut = cut_off(attempt, checked)
+        if is_cut and (checked is None or error is not None) and self._enlarge(attempt, outcome):
+            return _CUT_OFF
+        if error is not None and not (is_cut and self.dispatcher.on_truncated == "keep") and self._may_repair:
+            row = attempt_row(attempt, self.request, self.target, "invalid_answer")
+            self.dispatcher.journal.record(row, None)
+            return self._repair(attempt, outcome)
         self._record_result(attempt, outcome)
         return attempt.reply.decision
 
-    def _take_invalid(self, attempt: Attempt, text: str, checked: labels.Checked) -> RetryDecision:
-        error = checked.error or ""
-        extra = self._remarks(attempt, text)
-        outcome = RequestResult("invalid", "invalid_answer", error, text, checked.json_text, extra)
-        if self.dispatcher.repair and not self.repaired and not (extra or {}).get("truncated"):
-            self.repaired, self.invalid_answer = True, (attempt, outcome)
-            self.retries.counted = 0
-            self.prompt = labels.repair_prompt(self.request.prompt, text, error)
-            self.max_input_tokens += estimate.text_bytes(self.prompt)
-            row = attempt_row(attempt, self.request, self.target, "invalid_answer")
-            self.dispatcher.journal.record(row, None)
-            return _REPAIR
-        self._record_result(attempt, outcome)
+    @property
+    def _may_repair(self) -> bool:
+        return self.dispatcher.repair and not self.repaired
+
+    def _repair(self, attempt: Attempt, outcome: RequestResult) -> RetryDecision:
+        self.repaired, self.paid_answer = True, (attempt, outcome)
+        self.retries.counted = 0
+        self.prompt = labels.repair_prompt(self.request.prompt, outcome.text, outcome.message or "")
+        self.max_input_tokens += estimate.text_bytes(self.prompt)
+        return _REPAIR
+
+    def _enlarge(self, attempt: Attempt, outcome: RequestResult | None) -> bool:
+        """Whether it is asked once more with more max_tokens. outcome: None when it holds no text."""
+        if self.enlarged or self.dispatcher.on_truncated == "keep":
+            return False
+        larger = with_more_tokens(
+            self.target, self.max_input_tokens, self.dispatcher.budget, self.dispatcher.max_item_cost_pico
+        )
+        if larger is None:
+            return False
+        row = attempt_row(attempt, self.request, self.target, "cut_off")
+        self.dispatcher.journal.record(row, None)
+        self.target, self.enlarged = larger, True
+        self.retries.counted = 0
+        if outcome is not None:
+            self.paid_answer = (attempt, outcome)
+        self.counters.enlarged += 1
+        self.counters.cut_off_pico += attempt.cost.total_pico or 0
+        return True
+
+    @property
+    def _asks_for_more(self) -> bool:
+        """Whether more max_tokens are asked for, and none were given yet."""
+        return self.target is not self.scope.target and not self.repaired
+
+    def _refuses_more(self, decision: RetryDecision) -> bool:
+        """Whether the model takes no such max_tokens: no maximum of it is known."""
+        return decision.action == "final" and decision.outcome == "rejected" and self._asks_for_more
+
+    def _without_more(self) -> RetryDecision:
+        """As many tokens cannot be had: the cut answer is repaired, or kept."""
+        self.target = self.scope.target
+        if self.paid_answer is None:  # it held no text
+            assert self.last is not None
+            return replace(self.last.reply.decision, action="final")
+        attempt, outcome = self.paid_answer
+        if outcome.code == "invalid_answer" and self._may_repair:
+            return self._repair(attempt, outcome)
+        self._record_paid((attempt, outcome))
         return attempt.reply.decision
 
     def _remarks(self, attempt: Attempt, text: str) -> dict[str, object] | None:
         remarks = remarks_on(attempt, text, self.request, self.target, repaired=self.repaired)
-        self.counters.truncated += "truncated" in remarks
+        if self.target is not self.scope.target:
+            remarks["max_tokens"] = self.target.answer_limit
         return remarks or None
 
     def _record_result(self, attempt: Attempt | None, outcome: RequestResult) -> None:
@@ -371,6 +379,7 @@ class RequestTask:
         self.dispatcher.journal.record(line, row)
         self.recorded = True
         self.counters.count(outcome.status, outcome.code)
+        self.counters.truncated += "truncated" in (outcome.extra or {})
         if outcome.status in ("failed", "invalid"):
             self.counters.explain(outcome.code or "unknown", outcome.message or "")
         if outcome.status in ("answered", "invalid") and self.last is not None:
@@ -383,15 +392,7 @@ class RequestTask:
             await self.dispatcher.sleep(seconds)
 
 
-def recordable(pico: int | None) -> int | None:
-    """An upper bound as a column holds it: the most that fits, for what is beyond."""
-    return None if pico is None else min(pico, MAX_PICO)
-
-
 _REFUSED: Final = RetryDecision("final", "rejected", "refused")
 _REPAIR: Final = RetryDecision("again", "answered", "repair")
+_CUT_OFF: Final = RetryDecision("again", "answered", "cut_off")
 _INTERRUPTED: Final = RetryDecision("stop_run", "in_doubt", "interrupted", "stopped before the reply came")
-
-
-def _sum(a: int | None, b: int | None) -> int | None:
-    return None if a is None and b is None else (a or 0) + (b or 0)

@@ -10,6 +10,7 @@ from mavi_tasks.gateway.classify import Reply, RetryDecision
 from mavi_tasks.job import Retry
 
 RETRIED: Final = frozenset({"throttled", "again", "refetch"})
+ASKED_AGAIN: Final = frozenset({"repair", "cut_off"})  # nothing failed: asked again at once, and surely
 REPEATED_ERROR_LIMIT: Final = 3
 THROTTLED_CAP_S: Final = 1.0
 """The longest back-off after a 429: the limiter slows the model down, so a request need not wait for long."""
@@ -43,7 +44,7 @@ class RetryState:
 
     def is_final(self, decision: RetryDecision) -> bool:
         """Whether this decision's request is not sent again."""
-        if decision.code == "repair":
+        if decision.code in ASKED_AGAIN:
             return False
         if decision.action == "refetch":
             return self.refetched
@@ -53,7 +54,7 @@ class RetryState:
 
     def pause_s(self, decision: RetryDecision) -> float:
         """The back-off before the next attempt, in seconds."""
-        if decision.code == "repair":
+        if decision.code in ASKED_AGAIN:
             return 0.0
         throttled = decision.action == "throttled"
         if throttled and decision.retry_after_s is not None:

@@ -44,6 +44,12 @@ class Attempt:
     answer: Answer | None
     beyond_pico: int | None = None  # what the usage costs, when no column can hold it; then `cost` is unknown
 
+    @property
+    def tokens(self) -> int | None:
+        """Input and output together; None when neither is reported."""
+        counts = (self.usage.input_tokens, self.usage.output_tokens)
+        return None if counts == (None, None) else sum(count or 0 for count in counts)
+
 
 @dataclass(frozen=True, slots=True)
 class RequestResult:
@@ -128,6 +134,7 @@ def result_row(
     row.height = delivery.height if delivery else (media.height if media else None)
     row.duration_s = delivery.duration_s if delivery else (media.duration_s if media else None)
     row.prompt = request.prompt or None  # a skipped row may have none
+    row.prompt_hash = target.prompt_hashes[request.prompt_id]
     row.status = outcome.status
     row.answer = outcome.text
     row.answer_json = outcome.json_text
@@ -144,6 +151,7 @@ def result_row(
     row.price_id = cost.price_id or None
     row.attempts = attempts
     row.latency_s = round(last.reply.latency_s, 6) if last is not None else None
+    row.first_token_s = _seconds(last.reply.first_token_s) if last is not None else None
     row.wait_s = round(wait_s, 6) if wait_s is not None else None
     row.started_at = started_us
     row.finished_at = finished_us
@@ -153,10 +161,18 @@ def result_row(
     row.response_id = answer.response_id if answer else None
     row.provider_model = answer.provider_model if answer else None
     row.truth = request.truth
+<<<<<<< mavi_tasks/execution/rows.py
     row.cluster = request.cluster
     row.repeat = request.repeat if request.repeat > 1 else None
+=======
+    row.kept = request.kept
+>>>>>>> /tmp/theirs
     row.extra = orjson.dumps(outcome.extra).decode() if outcome.extra else None
     return row.in_order()
+
+
+def _seconds(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
 
 
 def copied_row(
@@ -175,13 +191,18 @@ def copied_row(
     row.media_uri = media.uri if media else None
     row.media_kind = media.kind if media else "text"
     row.prompt = request.prompt
+    row.prompt_hash = target.prompt_hashes[request.prompt_id]
     if source["status"] == ResultStatus.ANSWERED:
         row.input_tokens = row.output_tokens = row.total_tokens = 0
         row.input_cost_pico = row.output_cost_pico = row.cost_pico = 0
     row.attempts = 0
     row.finished_at = now_us
     row.truth = request.truth
+<<<<<<< mavi_tasks/execution/rows.py
     row.cluster = request.cluster
     row.repeat = request.repeat if request.repeat > 1 else None
+=======
+    row.kept = request.kept
+>>>>>>> /tmp/theirs
     row.extra = orjson.dumps({"shared_from": request.key}).decode()
     return row.in_order()

@@ -45,6 +45,8 @@ class ModelReport:
     latency_p95_s: float | None
     throttled: int
     truncated: int
+    enlarged: int  # were cut off, and asked once more with a larger max_tokens
+    cut_off_usd: str  # what those cost before
     unpriced: int
     stopped: str | None
     errors: Mapping[str, tuple[int, str]]  # why requests failed: code, how often, the first message
@@ -203,6 +205,8 @@ def _model_report(counters: ModelCounters, limiter: ModelLimiter | None) -> Mode
         latency_p95_s=counters.latencies.quantile(0.95),
         throttled=counters.throttled,
         truncated=counters.truncated,
+        enlarged=counters.enlarged,
+        cut_off_usd=exact_text(counters.cut_off_pico),
         unpriced=counters.unpriced,
         stopped=counters.stopped,
         errors=counters.errors,

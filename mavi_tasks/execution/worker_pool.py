@@ -11,7 +11,8 @@ from typing import Final
 from mavi_tasks.common.counters import ModelCounters
 from mavi_tasks.errors import MaviError
 from mavi_tasks.execution.dispatcher import Dispatcher
-from mavi_tasks.execution.request_task import RequestTask, TaskScope, UnsentError
+from mavi_tasks.execution.request_task import RequestTask
+from mavi_tasks.execution.task_scope import TaskScope, UnsentError
 from mavi_tasks.limits import ModelLimiter
 from mavi_tasks.planning.request import Request
 from mavi_tasks.planning.target import ModelTarget

@@ -20,6 +20,7 @@ from mavi_tasks.flows import artifacts
 from mavi_tasks.flows.label import FAIL_ABOVE, Fraction, label, problem, summary
 from mavi_tasks.flows.tasks import JobParameter
 from mavi_tasks.job import Job
+from mavi_tasks.manifest.truth import of_manifests
 from mavi_tasks.reports.html import compare_page, drift_page
 
 PREVIOUS: Final = "previous"
@@ -91,7 +92,8 @@ def previous(folder: Path) -> Path | None:
 
 async def _compare(job: Job, matching: dict[str, str] | None) -> None:
     root = Path(job.output)
-    found = await asyncio.to_thread(compare, [root], fields=matching)
+    truth = await asyncio.to_thread(of_manifests, [root])
+    found = await asyncio.to_thread(compare, [root], fields=matching, truth=truth)
     page = await asyncio.to_thread(
         compare_page.write, found, root / "reports" / "bakeoff.html", title=f"Bake-off of {job.name}"
     )
@@ -103,7 +105,8 @@ async def _check_drift(
 ) -> tuple[bool, str]:
     """Whether more flipped than is allowed, and the sentence that says so."""
     root = Path(job.output)
-    found = await asyncio.to_thread(compare_runs, before, root, fields=matching)
+    truth = await asyncio.to_thread(of_manifests, [root])
+    found = await asyncio.to_thread(compare_runs, before, root, fields=matching, truth=truth)
     page = await asyncio.to_thread(
         drift_page.write, found, root / "reports" / "drift.html", title=f"Drift of {job.name}"
     )

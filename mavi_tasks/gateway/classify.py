@@ -26,6 +26,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from mavi_tasks.gateway.redaction import NOTHING_SECRET, WINDOW, Redaction
+from mavi_tasks.gateway.streams import StreamShape
 
 Action = Literal["ok", "throttled", "again", "refetch", "final", "stop_model", "stop_run"]
 Outcome = Literal["answered", "throttled", "rejected", "failed", "in_doubt"]
@@ -47,12 +48,17 @@ class RetryDecision:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One attempt's end. `payload` is the reply's JSON object when it had one; status None: no reply came."""
+    """One attempt's end. `payload` is the reply's JSON object when it had one; status None: no reply came.
+
+    first_token_s, stream: when its first text came and in which shape; None = not as a stream.
+    """
 
     decision: RetryDecision
     status: int | None
     payload: Mapping[str, Any] | None
     latency_s: float
+    first_token_s: float | None = None
+    stream: StreamShape | None = None
 
 
 OK: Final = RetryDecision("ok", "answered")

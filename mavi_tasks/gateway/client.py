@@ -3,15 +3,18 @@
 import asyncio
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, cast
 
 import aiohttp
 import httpx
 import httpx_aiohttp
+import orjson
 
 from mavi_tasks.gateway.classify import MAX_MESSAGE_CHARS, Reply, RetryDecision, read_reply
 from mavi_tasks.gateway.redaction import Redaction
+from mavi_tasks.gateway.streams import EVENT_STREAM, FirstToken, assembled
 
 MAX_REPLY_BYTES: Final = 32 << 20
 KEEP_ALIVE_S: Final = 30.0
@@ -33,7 +36,7 @@ class Gateway:
         read_timeout_s: float = 180.0,
     ) -> None:
         self.base_url = base_url.rstrip("/")
-        self._headers = {"content-type": "application/json", "accept": "application/json"}
+        self._headers = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
         self._redaction = Redaction((api_key or "").removeprefix("Bearer "))
         if api_key:
             self._headers["authorization"] = api_key
@@ -81,8 +84,11 @@ class Gateway:
             response = await self._transport.handle_async_request(request)
         except (httpx.HTTPError, aiohttp.ClientError, OSError, TimeoutError) as error:
             return Reply(_no_reply(error), None, None, time.perf_counter() - began)
+        encoding = response.headers.get("content-encoding", "")
+        first = FirstToken(began, encoding)
+        is_stream = EVENT_STREAM in response.headers.get("content-type", "").lower()
         try:
-            raw = await _body(response)
+            raw = await _body(response, first.feed if is_stream else _ignore)
         except (httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError, TimeoutError) as error:
             decision = RetryDecision(
                 "again", "in_doubt", "disconnected", f"the reply broke off ({_name(error)})"
@@ -91,11 +97,31 @@ class Gateway:
         finally:
             await response.aclose()
         latency_s = time.perf_counter() - began
-        return read_reply(response.status_code, response.headers, raw, latency_s, self._redaction, urls)
+        if not is_stream or raw is None:
+            return read_reply(response.status_code, response.headers, raw, latency_s, self._redaction, urls)
+        return self._streamed(response, raw, latency_s, first, urls)
+
+    def _streamed(
+        self, response: httpx.Response, raw: bytes, latency_s: float, first: FirstToken, urls: Sequence[str]
+    ) -> Reply:
+        """A stream as a whole reply; one of another shape, or without its end, may have been billed."""
+        shape, payload = assembled(raw)
+        if payload is None:
+            what = "broke off" if shape else "has a shape that is not known (mavi doctor --probe)"
+            decision = RetryDecision("again", "in_doubt", "disconnected", f"the stream {what}")
+            return Reply(decision, response.status_code, None, latency_s, first.after_s, shape)
+        whole = orjson.dumps(payload)
+        status, headers = response.status_code, response.headers
+        reply = read_reply(status, headers, whole, latency_s, self._redaction, urls)
+        return replace(reply, first_token_s=first.after_s, stream=shape)
 
 
-async def _body(response: httpx.Response) -> bytes | None:
-    """The body, decompressed; None when it is larger than any answer can be."""
+def _ignore(chunk: bytes) -> None:
+    """Nobody waits for the first token."""
+
+
+async def _body(response: httpx.Response, watch: Callable[[bytes], None]) -> bytes | None:
+    """The body, decompressed; None when it is larger than any answer can be. watch: sees it as it comes."""
     response.headers.encoding = "latin-1"
     chunks, size = [], 0
     async for chunk in cast("httpx.AsyncByteStream", response.stream):
@@ -103,6 +129,7 @@ async def _body(response: httpx.Response) -> bytes | None:
         if size > MAX_REPLY_BYTES:
             return None
         chunks.append(chunk)
+        watch(chunk)
     raw = b"".join(chunks)
     if "content-encoding" not in response.headers:
         return raw

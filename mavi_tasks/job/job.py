@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -21,7 +21,8 @@ from pydantic import (
 from mavi_tasks.common.field_types import PositiveInt, Seconds, Text, one_of, wrong
 from mavi_tasks.common.strict_model import StrictModel
 from mavi_tasks.errors import InputError
-from mavi_tasks.job import error_messages, validators
+from mavi_tasks.job import error_messages, gateway_file, validators
+from mavi_tasks.job.aliases import ALIASES
 from mavi_tasks.job.sections import Gateway, Limits, ModelPrice, ModelSpec, Retry
 from mavi_tasks.job.types import Budget, ShardSize, Share, Since
 from mavi_tasks.job.yaml_document import Document
@@ -38,6 +39,7 @@ def _supported_runner(value: Any) -> Any:
 
 Order = Annotated[Literal["manifest", "newest"], BeforeValidator(one_of("manifest", "newest"))]
 OnBadRow = Annotated[Literal["skip", "stop"], BeforeValidator(one_of("skip", "stop"))]
+OnTruncated = Annotated[Literal["retry", "keep"], BeforeValidator(one_of("retry", "keep"))]
 Runner = Annotated[
     Literal["threads", "processes", "dask"],
     BeforeValidator(one_of("threads", "processes", "dask")),
@@ -53,9 +55,11 @@ def _spec(value: Any) -> Any:
     return {"model": value} if isinstance(value, str) else value
 
 
-def _gateway(value: Any) -> Any:
+def _gateway(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, str):
         return value
+    if gateway_file.is_file(value):
+        return gateway_file.included(value, _base(info))
     return {"base_url": value} if "://" in value else {"name": value}
 
 
@@ -78,7 +82,12 @@ class Job(StrictModel):
     manifest: Text = Field(
         description="CSV, TSV, JSONL, Parquet, .txt, a folder, a glob, s3://, gs://, https://"
     )
-    columns: Columns = Field(default_factory=lambda: Columns())
+    columns: Columns = Field(
+        default_factory=lambda: Columns(), description="Which column of the manifest holds what"
+    )
+    keep_columns: list[Text] = Field(
+        default_factory=list, description="Columns of the manifest that results and labels keep"
+    )
     prompts: dict[str, Text] = Field(
         default_factory=dict,
         description="Jinja2 template by name; without any, the manifest's prompt column is sent",
@@ -89,7 +98,8 @@ class Job(StrictModel):
         BeforeValidator(lambda value: value, json_schema_input_type=dict[str, Any] | str | None),
     ] = Field(default=None, description="JSON Schema: inline, a file, or module:Class of a trusted module")
     gateway: Annotated[Gateway, BeforeValidator(_gateway, json_schema_input_type=str | Gateway)] = Field(
-        default_factory=lambda: Gateway(), description="mavi, sandbox, a base URL, or a mapping"
+        default_factory=lambda: Gateway(),
+        description="mavi, sandbox, a base URL, gateway.yaml, or a mapping",
     )
     params: dict[str, Any] = Field(default_factory=dict, description="temperature, max_tokens, ... for all")
     prices: dict[str, ModelPrice] = Field(default_factory=dict, description="Your own prices, by model")
@@ -104,7 +114,9 @@ class Job(StrictModel):
     limits: dict[str, Limits] = Field(
         default_factory=dict, description="By glob on the model; first match wins"
     )
-    retry: Retry = Field(default_factory=lambda: Retry())
+    retry: Retry = Field(
+        default_factory=lambda: Retry(), description="How often and how long a request is attempted"
+    )
     repeat: int = Field(
         default=1, ge=1, le=100, description="How often each request is asked: shows how stable a model is"
     )
@@ -114,13 +126,19 @@ class Job(StrictModel):
     max_cost_per_item_usd: Budget | None = Field(
         default=None, description="A request that may cost more is skipped"
     )
-    media: MediaOptions = Field(default_factory=lambda: MediaOptions())
+    media: MediaOptions = Field(
+        default_factory=lambda: MediaOptions(), description="How media are read and sent"
+    )
     equalise: Annotated[Literal["frames"], BeforeValidator(one_of("frames"))] | None = Field(
         default=None, description="frames: every model gets the same frames of a video"
     )
     repair: bool = Field(default=True, description="Send once more when an answer does not fit the schema")
+    on_truncated: OnTruncated = Field(
+        default="retry", description="retry: ask for a cut-off answer once more with twice the max_tokens"
+    )
     durability: Durability = Field(
-        default="group", description="What a loss of power may cost; see the README"
+        default="group",
+        description="What a loss of power may cost: group, at most a second; os; always, nothing",
     )
     ship_every_s: Seconds | None = Field(
         default=None, description="Publish so often; for s3:// output on machines whose disk is not kept"
@@ -177,7 +195,7 @@ class Job(StrictModel):
     def _folder(cls, value: str, info: ValidationInfo) -> str:
         return validators.output(value, _base(info))
 
-    @field_validator("prompts", mode="before")
+    @field_validator("prompts", mode="before", json_schema_input_type=str | dict[str, str])
     @classmethod
     def _one_prompt(cls, value: Any) -> Any:
         return {"prompt": value} if isinstance(value, str) else value
@@ -260,6 +278,7 @@ class Job(StrictModel):
         written = self.model_dump(mode="json", exclude={"source"})
         base = Path(self.source).parent if self.source else None
         written["manifest"] = _moved(self.manifest, base)
+        written["gateway"].pop("file")
         written["output"] = _moved(self.output, base)
         written["media"]["root"] = _moved(self.media.root or "", base)
         return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
@@ -295,6 +314,11 @@ def _check_together(specs: Mapping[int, ModelSpec], job: Mapping[str, Any], foun
         elif not _may_be_unknown(spec.model, job) and (problem := validators.unknown_model(spec.model)):
             found.add((index, "model"), problem, spec.model)
         params = _effective(job.get("params") or {}, spec)
+        if params.get("stream") is True and (text := gateway.stream_problem(spec.model.partition(":")[0])):
+            if "stream" in spec.params:
+                found.add((index, "params", "stream"), ": " + text, None)
+            else:
+                shared.setdefault(("stream", text), []).append(spec.model)
         for problem in validators.params_problems(spec.model, params, job.get("answer_schema")):
             field, _, text = problem.partition(": ")
             name = field.removeprefix("params.")
@@ -345,31 +369,10 @@ def _override(raw: dict[str, Any], given: Mapping[str, Any]) -> dict[str, str]:
     for key, value in given.items():
         if value is None:
             continue
-        field, put = _ALIASES.get(key, (key, lambda _, value: value))
+        field, put = ALIASES.get(key, (key, lambda _, value: value))
         raw[field] = put(raw.get(field), value)
         flags[field] = Job.flags.get(key, "--" + key.replace("_", "-"))
     return flags
-
-
-def _here(_: Any, value: Any) -> Any:
-    text = os.fspath(value) if isinstance(value, os.PathLike) else value
-    return validators.path(text, Path.cwd()) if isinstance(text, str) and text.strip() else text
-
-
-def _with_base_url(written: Any, base_url: Any) -> dict[str, Any]:
-    """Another base URL is another gateway, whose answers must not count as MAVI's; a sandbox stays one."""
-    others = dict(written) if isinstance(written, Mapping) else {"name": written}
-    name = "sandbox" if others.get("name") == "sandbox" else "custom"
-    return {**others, "name": name, "base_url": base_url}
-
-
-# Fields that have another name or form on the command line.
-_ALIASES: Mapping[str, tuple[str, Callable[[Any, Any], Any]]] = {
-    "prompt": ("prompts", lambda _, text: {"prompt": text}),
-    "base_url": ("gateway", _with_base_url),
-    "output": ("output", _here),
-    "manifest": ("manifest", _here),
-}
 
 
 def _validated(

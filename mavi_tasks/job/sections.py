@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -13,7 +14,9 @@ from pydantic import (
 
 from mavi_tasks.common.field_types import BaseUrl, PositiveFloat, PositiveInt, Seconds, Text, one_of, wrong
 from mavi_tasks.common.strict_model import StrictModel
+from mavi_tasks.job import probed as findings
 from mavi_tasks.job import validators
+from mavi_tasks.job.probed import Spelling, Stream
 from mavi_tasks.job.types import Attempts, EnvName, UsdPerMtok
 from mavi_tasks.pricing.parse import own_price
 from mavi_tasks.pricing.price import Price
@@ -54,8 +57,12 @@ class Limits(StrictModel):
     Requests and tokens per minute, and requests in flight at the same time.
     """
 
-    requests_per_minute: PositiveFloat | None = None
-    tokens_per_minute: PositiveFloat | None = None
+    requests_per_minute: PositiveFloat | None = Field(
+        default=None, description="Requests sent in a minute, evenly"
+    )
+    tokens_per_minute: PositiveFloat | None = Field(
+        default=None, description="Tokens in a minute, of questions and answers together"
+    )
     concurrency: PositiveInt | None = Field(default=None, description="Requests in flight at the same time")
 
 
@@ -67,7 +74,7 @@ class Retry(StrictModel):
     The request fails after `attempts` attempts, or when it is refused `deadline_s` after the first one.
     """
 
-    attempts: Attempts = 5
+    attempts: Attempts = Field(default=5, description="The most attempts of one request")
     base_s: Seconds = Field(default=1.0, description="The first wait; each next one is twice as long")
     cap_s: Seconds = Field(default=32.0, description="The longest wait")
     deadline_s: Seconds = Field(default=600.0, description="From the first attempt; then the request fails")
@@ -90,15 +97,59 @@ class Gateway(StrictModel):
 
     name: Annotated[
         Literal["mavi", "sandbox", "custom"], BeforeValidator(one_of("mavi", "sandbox", "custom"))
-    ] = "mavi"
+    ] = Field(default="mavi", description="sandbox: embedded, no key, no cost; custom: needs base_url")
     base_url: BaseUrl | None = Field(default=None, description="https://host/path, without /vu or /iu")
     api_key_env: EnvName | None = Field(
         default=None, description="The environment variable that holds the key; its name ends in _API_KEY"
     )
-    dialect: Annotated[Literal["mavi", "openai"], BeforeValidator(one_of("mavi", "openai"))] = "mavi"
-    base64: Annotated[Literal["data_url", "raw"], BeforeValidator(one_of("data_url", "raw"))] = "data_url"
-    nova_url: Annotated[Literal["string", "object"], BeforeValidator(one_of("string", "object"))] = "string"
+    dialect: Annotated[Literal["mavi", "openai"], BeforeValidator(one_of("mavi", "openai"))] = Field(
+        default="mavi", description="openai: an OpenAI-compatible server (vLLM, Ollama), models openai:NAME"
+    )
+    base64: Spelling | dict[str, Spelling] = Field(
+        default="data_url",
+        description="raw: bare base64 instead of data:image/jpeg;base64,...; for all, or by family",
+    )
+    nova_url: Annotated[Literal["string", "object"], BeforeValidator(one_of("string", "object"))] = Field(
+        default="string", description='object: {"video_url": {"url": ...}} instead of a string'
+    )
+    stream: Stream | dict[str, Stream] = Field(
+        default="unknown", description="The shape of streams, for all or by family; params.stream needs it"
+    )
     timeout_s: Seconds | None = Field(default=None, description="For one call, from sending to the last byte")
+    probed: findings.Probed | None = Field(default=None, description="As `mavi doctor --probe` writes it")
+    file: str | None = Field(default=None, description="The file that this came from; leave it empty")
+
+    def base64_of(self, family: str) -> Literal["data_url", "raw"]:
+        """How media are inlined for this family."""
+        if isinstance(self.base64, dict):
+            return self.base64.get(family, "data_url")
+        return self.base64
+
+    def stream_of(self, family: str) -> str:
+        """The shape of this family's streams: openai, mavi, none (it has none) or unknown."""
+        if family == "openai":
+            return "openai"  # a part of that API
+        return self.stream.get(family, "unknown") if isinstance(self.stream, dict) else self.stream
+
+    def stream_problem(self, family: str) -> str | None:
+        """Why this family's answers cannot be streamed; None when the shape of its chunks is known."""
+        shape = self.stream_of(family)
+        if shape in ("openai", "mavi"):
+            return None
+        if shape == "none":
+            return f"True must be false: by {self.source or 'gateway.stream'} {family} models do not stream"
+        return (
+            "True must be false: the gateway documents no form of streams; `mavi doctor --probe` finds out "
+            "whether it has one that is known, for a job with gateway: gateway.yaml"
+        )
+
+    @property
+    def source(self) -> str | None:
+        """The file that it came from and its date, for messages; None when it was not probed."""
+        if self.probed is None:
+            return None
+        name = Path(self.file).name if self.file else "gateway.probed"
+        return f"{name} (probed {self.probed.at[:10]})"
 
     @model_validator(mode="before")
     @classmethod
@@ -121,8 +172,8 @@ class PriceTier(StrictModel):
     """A price for requests of at most `up_to_input_tokens` input tokens; None = any number."""
 
     up_to_input_tokens: PositiveInt | None = Field(default=None, description="Inclusive; null = no bound")
-    input_usd_per_mtok: UsdPerMtok
-    output_usd_per_mtok: UsdPerMtok
+    input_usd_per_mtok: UsdPerMtok = Field(description="Dollars for a million tokens of input")
+    output_usd_per_mtok: UsdPerMtok = Field(description="Dollars for a million tokens of output")
 
 
 class ModelPrice(StrictModel):
@@ -131,8 +182,12 @@ class ModelPrice(StrictModel):
     The tier is chosen by a request's input tokens and prices the whole request. The last tier has no bound.
     """
 
-    input_usd_per_mtok: UsdPerMtok | None = None
-    output_usd_per_mtok: UsdPerMtok | None = None
+    input_usd_per_mtok: UsdPerMtok | None = Field(
+        default=None, description="Dollars for a million tokens of input"
+    )
+    output_usd_per_mtok: UsdPerMtok | None = Field(
+        default=None, description="Dollars for a million tokens of output"
+    )
     tiers: list[PriceTier] | None = Field(default=None, description="Instead of one price; in rising order")
 
     @model_validator(mode="after")

@@ -10,10 +10,11 @@ from mavi_tasks.limits.circuit_breaker import Circuit, CircuitSettings, State
 from mavi_tasks.limits.events import ChangeLog, LimitChange, ModelDown, Permit, SendOutcome
 from mavi_tasks.limits.gcra import HEADROOM, SLOW_CATCH_UP_S, TokenBucket, catch_up_s
 from mavi_tasks.limits.limit_search import AdaptiveSettings
-from mavi_tasks.limits.wait_queue import FOREVER, WaitQueue
+from mavi_tasks.limits.wait_queue import FOREVER, LEAST_SLEEP_S, WaitQueue
 
 HOLD_S: Final = 1.0  # after a 429 without Retry-After, doubling
 HOLD_CAP_S: Final = 32.0
+TOGETHER_S: Final = 0.05  # requests are not held back longer than that to be sent together
 
 
 class RateGate(Protocol):
@@ -94,6 +95,7 @@ class ModelLimiter:
         )
         self._burst_s = None if burst is None or rate_per_s is None else (burst - 1) / rate_per_s
         self._tokens = None if tokens_per_minute is None else TokenBucket(tokens_per_minute * HEADROOM)
+        self._queue = WaitQueue(clock, wait_s=self._wait_s, grant=self._grant, give_back=self.give_back)
         self._requests: TokenBucket | None = None
         self._pace_per_s: float | None = None
         self._cap = self._adaptive.cap
@@ -104,7 +106,6 @@ class ModelLimiter:
         self._changes = ChangeLog(model, on_change)
         self._changes.start("concurrency", self._cap)
         self._changes.start("requests_per_minute", self.rate_now)
-        self._queue = WaitQueue(clock, wait_s=self._wait_s, grant=self._grant, give_back=self.give_back)
         self._gate = gate
         if gate is not None:
             gate.attach(self)
@@ -340,6 +341,9 @@ class ModelLimiter:
         if late_s is None:
             # A limit that is searched needs no time caught up, and its server may take no two at once.
             late_s = SLOW_CATCH_UP_S if self.requests_per_minute is None else catch_up_s(per_minute)
+        # What may be caught up may also be waited for together: fewer wake-ups, each costs CPU.
+        together_s = min(TOGETHER_S, 0.6 * late_s) if late_s > SLOW_CATCH_UP_S else 0.0
+        self._queue.least_sleep_s = max(LEAST_SLEEP_S, together_s)
         if self._requests is None:
             self._requests = TokenBucket(per_minute, catch_up_s=late_s)
         else:

@@ -15,7 +15,16 @@ LEAST_SLEEP_S: Final = 0.001  # timers are no finer; what is lost is caught up
 class WaitQueue:
     """Waiters in order. The first is never overtaken; one that leaves holds nothing."""
 
-    __slots__ = ("_clock", "_give_back", "_grant", "_timer", "_wait_s", "_waiters", "_wake_at")
+    __slots__ = (
+        "_clock",
+        "_give_back",
+        "_grant",
+        "_timer",
+        "_wait_s",
+        "_waiters",
+        "_wake_at",
+        "least_sleep_s",
+    )
 
     def __init__(
         self,
@@ -26,6 +35,7 @@ class WaitQueue:
         give_back: Callable[[Permit], None],
     ) -> None:
         """`wait_s(tokens, now)`: seconds until a permit is free, infinite when only `serve` may find one."""
+        self.least_sleep_s = LEAST_SLEEP_S
         self._clock = clock
         self._wait_s = wait_s
         self._grant = grant
@@ -89,7 +99,7 @@ class WaitQueue:
         if wait_s == FOREVER or (self._timer is not None and self._wake_at <= now + wait_s):
             return  # a reply, or the timer that is set already, serves again
         self._cancel_timer()
-        wait_s = max(wait_s, LEAST_SLEEP_S)
+        wait_s = max(wait_s, self.least_sleep_s)
         self._wake_at = now + wait_s
         self._timer = asyncio.get_running_loop().create_task(self._wake(wait_s))
 

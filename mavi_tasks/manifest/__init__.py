@@ -34,7 +34,7 @@ from mavi_tasks.manifest.source import Source
 from mavi_tasks.manifest.text_formats import read_csv, read_jsonl, read_tsv, read_txt
 from mavi_tasks.media.urls import shown
 
-__all__ = ["READERS", "Item", "Problems", "cells", "check", "read"]
+__all__ = ["READERS", "Item", "Problems", "cells", "check", "column_names", "read"]
 
 Reader = Callable[[Source, Problems, int], Rows]
 READERS: Final[dict[str, Reader]] = {
@@ -96,6 +96,14 @@ def read(
 def check(source: str | os.PathLike[str], columns: Columns | None = None) -> int:
     """The number of items. Raises InputError with everything that is wrong with the manifest."""
     return sum(len(batch) for batch in read(source, columns))
+
+
+def column_names(source: str | os.PathLike[str]) -> tuple[str, ...] | None:
+    """The columns of a manifest; None where each row names its own (JSON lines).
+
+    Raises InputError when it cannot be read.
+    """
+    return _open(os.fspath(source), Problems(), 1, "manifest", None).names
 
 
 def cells(

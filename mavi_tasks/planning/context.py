@@ -77,7 +77,7 @@ class RunContext:
 
     def journal_header(self, planned: str | None) -> dict[str, Any]:
         """What each of the run's journal segments begins with."""
-        return segment_header(self.facts(planned), self.job.answer_schema)
+        return segment_header(self.facts(planned), self.job.answer_schema, self.job.keep_columns)
 
 
 def open_context(

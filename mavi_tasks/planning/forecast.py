@@ -25,6 +25,7 @@ from mavi_tasks.estimate import (
 from mavi_tasks.estimate.budget_advice import Accuracy, Advice, cheaper, explain, plan_accuracy
 from mavi_tasks.estimate.intervals import RateLimits
 from mavi_tasks.job import Job
+from mavi_tasks.labels import label_columns
 from mavi_tasks.planning import spool
 from mavi_tasks.planning.context import RunContext
 from mavi_tasks.planning.planner import OnProgress, make_plan
@@ -39,13 +40,20 @@ ZERO_S = {"p10": 0.0, "p50": 0.0, "p90": 0.0}
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a run will send, and what that will most likely cost and take."""
+    """What a run will send, and what that will most likely cost and take.
+
+    asked_again: of it, what has an answer to an older text of its prompt. output: the dataset, as in the job.
+    manifest: its path and columns, so that a comparison can read the expected answers that it holds then.
+    """
 
     plan: Plan
     estimate: Estimate
+    asked_again: Estimate
     accuracy: Accuracy | None
     advice: Advice | None  # when there is a budget
     warnings: tuple[str, ...]
+    output: str
+    manifest: Mapping[str, Any]
 
     @property
     def to_send(self) -> int:
@@ -77,6 +85,7 @@ class Forecast:
             "already_answered": self.plan.already_answered,
             "to_send": self.to_send,
             "shared": self.plan.to_copy,
+            "asked_again": _asked_again(self.asked_again),
             "skipped": skips.total(self.skips),
             "skips": self.skips,
             "refused": self.plan.refused,
@@ -102,7 +111,13 @@ class Forecast:
         plan: dict[str, Any] = {name: format(value, "f") for name, value in percentiles.items()}
         plan["to_do"] = {one.model: one.unsent for one in self.plan.all_counters.values()}
         plan["only"] = self.plan.only
-        return json.dumps({"plan": plan})
+        return json.dumps({"plan": plan, "manifest": self.manifest})
+
+
+def _asked_again(found: Estimate) -> dict[str, Any]:
+    """How many requests have an answer to an older text of their prompt, and what asking them again costs."""
+    cost = found.to_json()["cost_usd"] if found.models else ZERO_USD
+    return {"requests": found.requests, "cost_usd": cost}
 
 
 def _nothing(target: ModelTarget) -> dict[str, Any]:
@@ -172,7 +187,7 @@ def re_estimate(context: RunContext, plan: Plan) -> Forecast:
     sums = _Sums(context, with_others=False)
     for target in plan.targets:
         for request in spool.read(plan.shards[target.model]):
-            sums.add(target, request)
+            sums.add(target, request, older_answer=False)
     return _forecast(context, plan, sums)
 
 
@@ -184,14 +199,17 @@ class _Sums:
         self.unknown_media = 0  # requests with media behind URLs, so that their size or length is not known
         self.dearest_pico = 0  # the most that one request may cost
         self._estimator: Estimator | None = None
+        self._again: Estimator | None = None  # of requests with an answer to an older text of their prompt
         self._others: _Others | None = None
 
-    def add(self, target: ModelTarget, request: Request) -> None:
+    def add(self, target: ModelTarget, request: Request, older_answer: bool) -> None:
         estimator = self._estimator or self._start()
         chars = text_chars(request.prompt)
         self.unknown_media += any(media.width is None for media in request.media_items)
         self.dearest_pico = max(self.dearest_pico, target.max_cost_pico(request.max_input_tokens) or 0)
         estimator.add(target.model, request.media_items, chars, request.prompt_id)
+        if older_answer and self._again is not None:
+            self._again.add(target.model, request.media_items, chars, request.prompt_id)
         others = self._others
         if others is not None and target.model == others.first:
             for model in others.models:
@@ -200,14 +218,16 @@ class _Sums:
     def _start(self) -> Estimator:
         context = self._context
         seen = history_of(context.dataset.root, context.endpoint.identity)
-        self._estimator = Estimator(
-            {target.model: _assumptions(context.job, target) for target in context.targets}, seen
-        )
+        assumed = {target.model: _assumptions(context.job, target) for target in context.targets}
+        self._estimator, self._again = Estimator(assumed, seen), Estimator(assumed, seen)
         self._others = _others(context, seen) if self._with_others else None
         return self._estimator
 
     def estimate(self) -> Estimate:
         return (self._estimator or Estimator({})).result()
+
+    def asked_again(self) -> Estimate:
+        return (self._again or Estimator({})).result()
 
     def swaps(self) -> Sequence[ModelEstimate]:
         return self._others.estimator.result().models if self._others is not None else ()
@@ -269,10 +289,30 @@ def _forecast(context: RunContext, plan: Plan, sums: _Sums) -> Forecast:
     return Forecast(
         plan=plan,
         estimate=estimate,
+        asked_again=sums.asked_again(),
         accuracy=plan_accuracy(runs),
         advice=cheaper(estimate, budget, sums.swaps()) if budget is not None else None,
-        warnings=(*plan.notes, *_warnings(context), *_dearest_warning(context, sums)),
+        warnings=(
+            *plan.notes,
+            *_label_notes(context),
+            *_warnings(context),
+            *_dearest_warning(context, sums),
+        ),
+        output=context.job.output,
+        manifest={
+            "path": context.job.manifest.partition("?")[0],  # a URL's query may hold a signature
+            "columns": context.job.columns.model_dump(),
+        },
     )
+
+
+def _label_notes(context: RunContext) -> Sequence[str]:
+    """What the columns of labels/ will be, where that is not what one expects."""
+    schema, root = context.job.answer_schema, context.dataset.root
+    if schema is None:
+        return ()
+    existing = open_table(root, "labels").schema if (root / "labels").is_dir() else None
+    return label_columns(schema, existing, context.job.keep_columns).notes
 
 
 MUCH_OF_A_BUDGET: Final = Fraction(1, 20)
@@ -307,10 +347,23 @@ def _dearest_warning(context: RunContext, sums: _Sums) -> list[str]:
     return [f"{so_much}, {effect}{hint}"]
 
 
+def _by_probe(context: RunContext) -> list[str]:
+    """What a probed gateway says of this job: the file and its day, and what would not be honoured."""
+    gateway = context.job.gateway
+    if gateway.probed is None:
+        return []
+    found = [f"the gateway is written to as {gateway.source} found it"]
+    for target in context.targets:
+        seen = gateway.probed.models.get(target.model)
+        doubts = seen.doubts(target.params, target.schema) if seen is not None else ()
+        found += [f"{target.model}: {doubt} when it was probed, by {gateway.source}" for doubt in doubts]
+    return found
+
+
 def _warnings(context: RunContext) -> list[str]:
-    """Models without a price, and models whose provider has shut them down or will within a month."""
+    """Models without a price or soon without a provider, and what the gateway was not seen to honour."""
     today = datetime.now(UTC).date()
-    warnings = context.job.warnings()
+    warnings = [*context.job.warnings(), *_by_probe(context)]
     for target in context.targets:
         if target.price is None:
             warnings.append(

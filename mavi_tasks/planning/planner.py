@@ -5,7 +5,8 @@ million requests take disk (spool.py), not memory. What becomes of each request:
 
     to send            a line of a shard
     skipped            its row cannot be asked, or its model cannot take the media: a row, unless there is one
-    copied             another row sends the very same request: it gets that answer, and nothing is paid
+    copied             another row sends the very same request: it gets that answer, and nothing is paid;
+                       or its own answer is hidden by one to a text that the prompt had meanwhile
     already answered   counted
 """
 
@@ -24,9 +25,10 @@ from mavi_tasks.media import Media, MediaOptions, ProbeCache, Refusal, Unit, ide
 from mavi_tasks.media.probe_index import ProbeIndex
 from mavi_tasks.media.types import Kind
 from mavi_tasks.media.urls import shown, stored
-from mavi_tasks.planning import spool
+from mavi_tasks.planning import kept_columns, other_texts, spool
 from mavi_tasks.planning.bad_rows import BadRows
 from mavi_tasks.planning.context import RunContext
+from mavi_tasks.planning.other_texts import OtherTexts
 from mavi_tasks.planning.request import Request, copy_key
 from mavi_tasks.planning.selection import Selection, select
 from mavi_tasks.planning.spool import Plan, SpoolWriter
@@ -43,8 +45,9 @@ REFUSALS_SHOWN: Final = 1000
 NO_TOKENS: Final = (0, 0)  # of a request that is not sent
 NO_VIEW: Final = MediaView(kind="text", name="", uri="", count=0)  # for prompts that do not look at it
 
-# Called for every request that will be sent: the estimate adds them up.
-OnRequest = Callable[[ModelTarget, Request], None]
+# Called for every request that will be sent, and whether it has an answer to another text of the prompt: the
+# estimate adds them up.
+OnRequest = Callable[[ModelTarget, Request, bool], None]
 # Called with the plan as it grows, after every batch of items.
 OnProgress = Callable[[Plan], None]
 
@@ -66,6 +69,7 @@ def make_plan(
     Nothing is sent. The index of media that were read is kept in the dataset, when that is there.
     """
     root = context.dataset.root
+    kept_columns.check(context.job)
     _look_at_damage(context, pay_again=pay_again)
     selection = select(only, context) if only is not None else None
     with ProbeIndex(root / "_library", keep=root.is_dir()) as index:
@@ -78,7 +82,8 @@ def make_plan(
             planner.fill(on_progress)
             if selection is not None:
                 selection.finish()
-                plan.only, plan.notes = only, selection.notes
+                plan.only = only
+                plan.notes += selection.notes
         except BaseException as error:
             plan.discard()
             if (full := spool.no_room(plan.folder, error)) is not None:
@@ -119,8 +124,11 @@ class _Planner:
         again = {AnswerState.NOTHING, AnswerState.SKIPPED, AnswerState.SKIPPED_FOR_ANOTHER} | (
             {AnswerState.INVALID} if retry_invalid else set()
         )
+        others = other_texts.read(context.dataset.root, context.endpoint.identity, context.targets)
         self._models = [
-            ModelPlanner(plan, target, answered, frozenset(again), context.job, on_request)
+            ModelPlanner(
+                plan, target, answered, others[target.model], frozenset(again), context.job, on_request
+            )
             for target in context.targets
         ]
 
@@ -134,6 +142,11 @@ class _Planner:
                         on_progress(self._plan)
             self._prompts.finish(skip_bad=self._bad_rows.skip)
             self._bad_rows.finish()
+            if self._plan.to_restate:
+                self._plan.notes.append(
+                    f"{self._plan.to_restate:,} answers are to another text of their prompt; the answers to "
+                    "this one are there already, and count again: they cost nothing"
+                )
         finally:
             for model in self._models:
                 model.close()
@@ -147,7 +160,7 @@ class _Planner:
             problems=self._problems,
             order=job.order,
             since=job.since_at(datetime.now(UTC)),
-            variables=self._prompts.used,
+            variables=None if self._prompts.used is None else {*self._prompts.used, *job.keep_columns},
             skip_bad=self._bad_rows.skip,
         )
 
@@ -240,13 +253,16 @@ class ModelPlanner:
         plan: Plan,
         target: ModelTarget,
         answered: AnsweredIndex,
+        others: OtherTexts,
         again: frozenset[AnswerState],
         job: Job,
         on_request: OnRequest | None,
     ) -> None:
         self.plan, self.target, self.answered, self.again = plan, target, answered, again
+        self.others = others
         self.counters = plan.all_counters[target.model]
         self.on_request = on_request
+        self._keep = job.keep_columns
         most = job.max_cost_per_item_usd
         self.most_pico = pico(most) if most is not None else None
         self._repeated = RepeatedKeys()
@@ -263,7 +279,7 @@ class ModelPlanner:
         repeated = self._repeated.add(keys)
         self.counters.requests += len(drafts)
         for draft, key, state, again in zip(drafts, keys, states, repeated, strict=True):
-            if state is AnswerState.ANSWERED:
+            if state is AnswerState.ANSWERED and not self._hidden(draft):
                 self.counters.already_answered += 1
             else:
                 self._sort(draft, key, state, again)
@@ -271,19 +287,29 @@ class ModelPlanner:
     def _key(self, units: Sequence[Unit], text: str, again: int) -> str:
         return self.target.key(text, [u if isinstance(u, Media) else _nameless(u) for u in units], again)
 
+    def _hidden(self, draft: _Draft) -> bool:
+        item, _, prompt_id, _, _ = draft
+        return self.others.hides(item.item_id, prompt_id)
+
     def _sort(self, draft: _Draft, key: str, state: AnswerState, repeated: bool) -> None:
         item, units, prompt_id, text, again = draft
         route = self.target.route(units)
         media_items = tuple(u for u in units if isinstance(u, Media))
         sendable = state in self.again and not isinstance(route, Refusal)
         tokens = self._tokens(text, media_items) if sendable else NO_TOKENS
+<<<<<<< mavi_tasks/planning/planner.py
         request = Request(
             key, item.item_id, prompt_id, text, media_items, item.truth, *tokens, item.cluster, again
         )
-        if isinstance(route, Refusal) and state is not AnswerState.INVALID:
+=======
+        kept = kept_columns.of(item, self._keep)
+        request = Request(key, item.item_id, prompt_id, text, media_items, item.truth, *tokens, kept)
+>>>>>>> /tmp/theirs
+        paid = state in (AnswerState.ANSWERED, AnswerState.INVALID)
+        if isinstance(route, Refusal) and not paid:
             seen = media_items or tuple(_nameless(route, ref) for ref in item.media[:1])
             self._refuse(replace(request, media_items=seen), route, state, repeated)
-        elif state is AnswerState.ANSWERED_FOR_ANOTHER:
+        elif state in (AnswerState.ANSWERED, AnswerState.ANSWERED_FOR_ANOTHER):
             self._copy(request)
         elif sendable:
             too_dear = self._too_dear(request)
@@ -320,13 +346,17 @@ class ModelPlanner:
         self._spool.send(request)
         self.plan.to_send[self.target.model] += 1
         if self.on_request is not None:
-            self.on_request(self.target, request)
+            older = self.others.answered(request.item_id, request.prompt_id)
+            self.on_request(self.target, request, older)
 
     def _copy(self, request: Request) -> None:
         row = row_fingerprint(request.item_id, request.prompt_id)
-        if self.answered.look_up([copy_key(request)], [row]) == [AnswerState.ANSWERED]:
-            self.counters.already_answered += 1
-            return
+        hidden = self.others.hides(request.item_id, request.prompt_id)
+        if self.answered.look_up([request.key, copy_key(request)], [row] * 2).count(AnswerState.ANSWERED):
+            if not hidden:
+                self.counters.already_answered += 1
+                return
+            self.plan.to_restate += 1
         self.plan.to_copy += 1
         self._spool.copy(request)
 

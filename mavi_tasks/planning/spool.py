@@ -45,7 +45,8 @@ class Plan:
     """What a run will do. The requests themselves lie in `folder`.
 
     refused: the first of those that will not be sent, for people. skips: all of them, counted by model and
-    code. to_copy: rows that get the answer of an equal request.
+    code. to_copy: rows that get the answer of an equal request. to_restate: of these, rows whose own answer
+    is hidden by one to another text of the prompt.
     """
 
     folder: Path
@@ -57,6 +58,7 @@ class Plan:
     skips: dict[str, Counter[str]] = field(default_factory=dict)
     to_send: dict[str, int] = field(default_factory=dict)
     to_copy: int = 0
+    to_restate: int = 0
     only: str | None = None  # which rows were selected, as `--only` was given; None = all
     notes: list[str] = field(default_factory=list)  # what whoever selected them should know
     held: FileLock | None = None  # while it is, no other run takes the folder for a dead run's

@@ -1,7 +1,7 @@
 """What is the same for all requests of one model: family, parameters, price, the start of their keys."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
 from hashlib import sha256
@@ -15,9 +15,12 @@ from mavi_tasks.job import Job, ModelSpec
 from mavi_tasks.media import DeliveryPlan, Media, MediaOptions, Unit, equal_frames, route_for
 from mavi_tasks.media.types import Refusal
 from mavi_tasks.pricing.book import Price, PriceBook
+from mavi_tasks.prompts.templates import ROW
 from mavi_tasks.providers import Family, Part, PromptRequest, WireOptions, family_of
+from mavi_tasks.providers.params import answer_limit, with_answer_limit
 
 FIXED_BYTES = 256  # what families add to a prompt: roles, "Answer with JSON only ..."
+PROMPT_HASH_CHARS = 16
 KEY_VERSION = 1  # raise it when a change alters what is sent to models
 
 
@@ -41,12 +44,22 @@ class ModelTarget:
     wrapping_bytes: (
         int  # all that goes with a prompt in any request, at most: schema, parameters, fixed texts
     )
+    prompt_hashes: Mapping[str, str]  # by prompt_id: which text of a prompt a row answers
     _key_start: Any = field(repr=False, compare=False)
 
     @property
     def max_tokens(self) -> int:
         """The most output tokens one call can bill: of all its choices, thinking included."""
         return self.family.most_output(self.params)
+
+    @property
+    def answer_limit(self) -> int:
+        """max_tokens of one choice, thinking not included."""
+        return answer_limit(self.params, self.family.defaults)
+
+    def with_answer_limit(self, max_tokens: int) -> "ModelTarget":
+        """The same model with another max_tokens; the keys of its requests stay as they are."""
+        return replace(self, params=with_answer_limit(self.params, max_tokens))
 
     @cached_property
     def sampling(self) -> FrameSampling:
@@ -117,6 +130,7 @@ def _target(
     params = job.effective_params(spec)
     schema_chars = len(orjson.dumps(job.answer_schema)) if job.answer_schema is not None else 0
     frames = spec.frames if spec.frames is not None or spec.fps is not None else shared_frames
+    family = family_of(spec.model)
     start = {
         "v": KEY_VERSION,
         "gateway": gateway,
@@ -131,7 +145,7 @@ def _target(
     }
     return ModelTarget(
         model=spec.model,
-        family=family_of(spec.model),
+        family=family,
         params=params,
         system=job.system,
         schema=job.answer_schema,
@@ -139,7 +153,7 @@ def _target(
         fps=spec.fps,
         equalise=job.equalise == "frames",
         options=options,
-        spelling=WireOptions(base64=job.gateway.base64, nova_url=job.gateway.nova_url),
+        spelling=WireOptions(base64=job.gateway.base64_of(family.name), nova_url=job.gateway.nova_url),
         price=book.price(spec.model, on),
         gateway=gateway,
         schema_chars=schema_chars,
@@ -147,5 +161,15 @@ def _target(
         + estimate.text_bytes(job.system)
         + schema_chars
         + len(orjson.dumps(params)),
+        prompt_hashes={name: _prompt_hash(job, text) for name, text in (*job.prompts.items(), (ROW, None))},
         _key_start=sha256(orjson.dumps(start, option=orjson.OPT_SORT_KEYS) + b"\0"),
     )
+
+
+def _prompt_hash(job: Job, template: str | None) -> str:
+    """Names one version of a prompt: its template, with the system text and the answer schema of the job.
+
+    template: None = each row has its own prompt. What a template is filled with does not count.
+    """
+    version = orjson.dumps([template, job.system, job.answer_schema], option=orjson.OPT_SORT_KEYS)
+    return sha256(version).hexdigest()[:PROMPT_HASH_CHARS]

@@ -76,18 +76,17 @@ class OpenAI:
         return found
 
     def most_output(self, params: Mapping[str, Any]) -> int:
-        extra = params.get("extra_body")
-        newer = extra.get("max_completion_tokens") if isinstance(extra, Mapping) else None
-        given = {**params, "max_tokens": newer} if type(newer) is int else params
-        return rules.most_output(given, self.defaults)
+        return rules.most_output(params, self.defaults)
 
     def body(self, request: PromptRequest) -> dict[str, Any]:
         top = rules.given(request.params)
         extra = top.pop("extra_body", {})
-        if "max_completion_tokens" not in extra:  # the newer name of the same, which excludes the older one
+        if rules.NEWER_NAME not in extra:
             top.setdefault("max_tokens", MAX_TOKENS)
         if request.schema is not None:
             top["response_format"] = schema_dialects.qwen(request.schema)  # json_schema, as OpenAI has it
+        if top.get("stream"):
+            top["stream_options"] = {"include_usage": True}  # else the stream counts no tokens
         content: list[dict[str, Any]] = [{"type": "text", "text": request.prompt}]
         content += [_part(part) for part in request.parts]
         body = request_body.body(request, self.name, self.routes, content, top)

@@ -14,6 +14,7 @@ from mavi_tasks.providers.base import KnownParams
 
 Rule = Callable[[Any], str | None]
 
+NEWER_NAME = "max_completion_tokens"  # of max_tokens, which it excludes; openai servers take it in extra_body
 INT32_MAX = 2**31 - 1  # what every backend reads; the gateway states no upper bounds of its own
 
 
@@ -66,14 +67,6 @@ def _stop(value: Any) -> str | None:
     return "a text or a list of texts, none of them empty"
 
 
-def _stream(value: Any) -> str | None:
-    if value is False:
-        return None
-    return (
-        "false: the gateway documents no chunk format for streams, and tokens, hence costs, could not be read"
-    )
-
-
 COMMON: Mapping[str, Rule] = {
     "temperature": number(0, 2),
     "max_tokens": integer(1),
@@ -81,7 +74,7 @@ COMMON: Mapping[str, Rule] = {
     "frequency_penalty": number(-2, 2),
     "presence_penalty": number(-2, 2),
     "n": integer(1),
-    "stream": _stream,
+    "stream": boolean,
     "stop": _stop,
 }
 
@@ -107,8 +100,26 @@ def given(params: Mapping[str, Any]) -> dict[str, Any]:
 
 def most_output(params: Mapping[str, Any], defaults: Mapping[str, Any], thinking: int = 0) -> int:
     """The most output tokens one call can bill: of all its choices, each with so much thinking besides."""
-    per_choice = int(params.get("max_tokens") or defaults["max_tokens"]) + thinking
-    return per_choice * int(params.get("n") or 1)
+    return (answer_limit(params, defaults) + thinking) * int(params.get("n") or 1)
+
+
+def answer_limit(params: Mapping[str, Any], defaults: Mapping[str, Any]) -> int:
+    """The most tokens of one choice: what is given under either name, else the family's default."""
+    newer = _extra_body(params).get(NEWER_NAME)
+    return newer if type(newer) is int else int(params.get("max_tokens") or defaults["max_tokens"])
+
+
+def with_answer_limit(params: Mapping[str, Any], max_tokens: int) -> dict[str, Any]:
+    """The parameters with another limit of one choice, under the name that they have it."""
+    extra = _extra_body(params)
+    if NEWER_NAME in extra:
+        return {**params, "extra_body": {**extra, NEWER_NAME: max_tokens}}
+    return {**params, "max_tokens": max_tokens}
+
+
+def _extra_body(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    extra = params.get("extra_body")
+    return extra if isinstance(extra, Mapping) else {}
 
 
 def problems(

@@ -12,6 +12,7 @@ from .faults import UnknownFault
 from .media import MediaInput
 from .replies import FAULTS
 from .server import Sandbox, serve
+from .unknowns import Unknowns, UnknownSetting
 
 FAULT_KINDS = tuple(sorted(FAULTS))
 
@@ -26,5 +27,7 @@ __all__ = [
     "SandboxConfig",
     "Simulated",
     "UnknownFault",
+    "UnknownSetting",
+    "Unknowns",
     "serve",
 ]

@@ -21,6 +21,7 @@ class ChargedReply:
     input_tokens: int
     output_tokens: int
     pico: int
+    cut: tuple[bool, ...] = ()
 
 
 def input_tokens(call: Call) -> int:
@@ -56,7 +57,7 @@ def execute(call: Call, tokens: int, answerer: Answerer, created: int) -> Charge
         engine=engine_of(answerer),
     )
     pico = cost_pico(call.family.name, call.model, tokens, completion.output_tokens)
-    return ChargedReply(call.family.reply(completion), tokens, completion.output_tokens, pico)
+    return ChargedReply(call.family.reply(completion), tokens, completion.output_tokens, pico, completion.cut)
 
 
 def _choice(call: Call, answerer: Answerer, index: int, max_tokens: int) -> tuple[str, bool]:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from .answers import Answerer
 from .deterministic import first_match, fraction
+from .unknowns import Unknowns
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class SandboxConfig:
     api_key: a key accepted in addition to all keys that start with `sk-`.
     default_*: the assumed size of media at URLs that the sandbox does not serve, so cannot measure. Such a
     URL may state its own: /4000x3000/ pixels, /90s/ seconds.
+    unknowns: which of the gateways that the contract allows this one is.
     mark: the prefix of every prose answer, so that nobody mistakes it for a model's answer.
     """
 
@@ -57,6 +59,7 @@ class SandboxConfig:
     default_video_s: float = 60.0
     mark: str = "[simulated] "
     answerer: Answerer | None = None
+    unknowns: Unknowns = field(default_factory=Unknowns)
 
     def latency_of(self, model: str, salt: str) -> float:
         """Seconds that one completion of this model takes; differs by model and by request."""

@@ -61,6 +61,7 @@ def _checked(raw: bytes, endpoint: Endpoint, sources: MediaSources, retired: Seq
         answer_format=family.answer_format(body),
         text_chars=messages.chars,
         body_sha256=sha256(raw).hexdigest(),
+        stream=body.get("stream", False),
     )
 
 

@@ -1,6 +1,7 @@
 """The HTTP handlers of a sandbox: completions, media files and the control endpoints."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 import orjson
 from aiohttp import web
 
-from . import completion, faults, media_server, parse_request
+from . import completion, faults, media_server, parse_request, unknowns
 from .answers import Simulated, engine_of
 from .config import Limit, SandboxConfig
 from .deterministic import first_match
@@ -68,7 +69,7 @@ class Service:
         """Handle one completion; the bill counts it, whether refused or answered."""
         self.bill.receive(time.monotonic())
         try:
-            call = await self._call(http, endpoint)
+            call = unknowns.heeded(await self._call(http, endpoint), self.config.unknowns)
             return await self._admitted(http, call)
         except Refusal as refusal:
             self.bill.refuse(refusal.status, refusal.message)
@@ -126,7 +127,7 @@ class Service:
         await asyncio.sleep(self.config.latency_of(call.wire_model, call.body_sha256))
         reply = await self._charge(call, tokens) if fault is None or fault.billed else None
         if fault is None:
-            return json_reply(reply)
+            return await self._streamed(http, reply) if call.stream and reply else json_reply(reply)
         self.bill.faults[str(kind)] += 1
         context = FaultContext(
             http, call, reply, self.stopping, self.config.hang_s, self.config.huge_body_bytes
@@ -145,7 +146,17 @@ class Service:
         self.bill.charge(
             call.wire_model, call.body_sha256, (charged.input_tokens, charged.output_tokens), charged.pico
         )
-        return charged.reply
+        return unknowns.changed(charged.reply, charged.cut, self.config.unknowns)
+
+    async def _streamed(self, http: web.Request, reply: Mapping[str, Any]) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(http)
+        with contextlib.suppress(ConnectionError):  # the client stopped reading
+            for chunk in unknowns.chunks(reply, self.config.unknowns):
+                await asyncio.sleep(self.config.unknowns.before_token_s)
+                await response.write(chunk)
+            await response.write_eof()
+        return response
 
     def _note_spellings(self, call: Call) -> None:
         for media in call.media:

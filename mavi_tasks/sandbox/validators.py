@@ -104,12 +104,6 @@ def stop(field: str, value: Any) -> None:
         raise refuse(field, value, "a string, an array of strings, or null")
 
 
-def no_stream(field: str, value: Any) -> None:
-    boolean(field, value)
-    if value:
-        raise Refusal(f"{field}: streaming has no documented form here; send false")
-
-
 def anything(field: str, value: Any) -> None:
     """Accept any value; the caller checks it."""
 
@@ -124,6 +118,6 @@ COMMON: Mapping[str, Check] = {
     "frequency_penalty": number(-2, 2),
     "presence_penalty": number(-2, 2),
     "n": integer(1, 128),
-    "stream": no_stream,
+    "stream": boolean,
     "stop": stop,
 }

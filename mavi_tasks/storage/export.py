@@ -6,29 +6,37 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mavi_tasks.common.spreadsheet import text_cell
 from mavi_tasks.errors import InputError, StorageError
-from mavi_tasks.schema import TABLES
 from mavi_tasks.storage import tables
 from mavi_tasks.storage.s3 import Bucket, is_url, url
 
+VERSIONED: Final = ("results", "labels")  # tables in which a newer row of one question replaces others
 
-def export(root: Path, to: str | Path, *, table: str = "results", latest: bool = False) -> int:
+
+def export(
+    root: Path, to: str | Path, *, table: str = "results", latest: bool = False, all_versions: bool = False
+) -> int:
     """Write a table of a dataset to one file, here or s3://, by its suffix; returns the number of rows.
 
-    Raises InputError for a suffix that is not known, StorageError when the file cannot be written.
+    Results are all rows, or with `latest` one for each item, prompt and model; labels are always those of the
+    rows that count. all_versions: one row for each text of a prompt. Raises InputError for a suffix that is
+    not known, StorageError when the file cannot be written.
     """
     writer_of(to)
-    if latest and table != "results":
-        raise InputError("--latest is for results: the other tables have one row each")
+    if (latest or all_versions) and table not in VERSIONED:
+        option = "--latest" if latest else "--all-versions"
+        raise InputError(f"{option} is for {' and '.join(VERSIONED)}: {table} has no rows that are replaced")
+    if latest or all_versions or table == "labels":
+        rows = tables.counting(root, table, all_versions=all_versions)
+        return write(rows.to_batches(), rows.schema, to)
     source = tables.open_table(root, table)
-    batches = tables.latest(root).to_batches() if latest else source.to_batches()
-    return write(batches, source.schema if not latest else TABLES[table], to)
+    return write(source.to_batches(), source.schema, to)
 
 
 def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, to: str | Path) -> int:
@@ -105,12 +113,12 @@ def plain_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    return value if value is None or isinstance(value, str | int | float | list) else _text(value)
+    return value if value is None or isinstance(value, str | int | float | list | dict) else _text(value)
 
 
 def _cell(value: object) -> object:
     """A cell that a spreadsheet does not run."""
-    if isinstance(value, list):
+    if isinstance(value, list | dict):
         value = json.dumps(value, ensure_ascii=False)
     if isinstance(value, str):
         return text_cell(value)

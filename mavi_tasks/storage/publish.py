@@ -51,11 +51,14 @@ READERS_WAIT_S = 5.0
 HALF_WRITTEN_ROW_S = 3600  # older than this, nobody is writing it any more
 
 
-def segment_header(run: Mapping[str, Any], answer_schema: Mapping[str, Any] | None) -> dict[str, Any]:
+def segment_header(
+    run: Mapping[str, Any], answer_schema: Mapping[str, Any] | None, keep_columns: Sequence[str] = ()
+) -> dict[str, Any]:
     """What a segment's header says of its run; on disk, money has the names of the public columns."""
     return {
         **{name: run[name] for name in HEADER_COLUMNS},
         "answer_schema": answer_schema,
+        "keep_columns": list(keep_columns),
         "run": {usd_name(name): value for name, value in run.items()},
     }
 
@@ -207,7 +210,8 @@ class _Parts:
         self._root, self._name, self._reader, self._header = root, part_name(segment), reader, header
         self._writers: dict[str, PartWriter] = {}
         answer_schema = header.get("answer_schema")
-        self._labels = label_columns(answer_schema, _newest_labels(root)) if answer_schema else None
+        keep = header.get("keep_columns") or ()
+        self._labels = label_columns(answer_schema, _newest_labels(root), keep) if answer_schema else None
         self._rows: dict[str, list[segments.Row]] = {"results": [], "attempts": []}
         self._constants = {name: header[name] for name in HEADER_COLUMNS} | {"schema_version": SCHEMA_VERSION}
 

@@ -107,6 +107,7 @@ def _add_answers(counters: ModelCounters, rows: pa.RecordBatch) -> None:
 def _add_attempts(found: dict[str, ModelCounters], root: Path, run_id: str) -> None:
     columns = [
         "model", "outcome", "request_key", "input_tokens", "output_tokens", "cost_usd", "exposure_usd",
+        "error_code",
     ]  # fmt: skip
     for batch in _mine(root, "attempts", run_id, columns):
         model = _strings(batch["model"])
@@ -122,6 +123,9 @@ def _add_attempts(found: dict[str, ModelCounters], root: Path, run_id: str) -> N
             counters.cost_pico += pico_sum(rows["cost_usd"])
             counters.exposure_pico += pico_sum(rows["exposure_usd"])
             counters.unpriced += _unpriced(rows)
+            cut = rows.filter(pc.fill_null(pc.equal(_strings(rows["error_code"]), "cut_off"), False))
+            counters.enlarged += cut.num_rows
+            counters.cut_off_pico += pico_sum(cut["cost_usd"])
 
 
 def _mine(root: Path, table: str, run_id: str, columns: list[str]) -> Any:

@@ -5,20 +5,23 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from mavi_tasks.errors import InputError, StorageError
-from mavi_tasks.schema import LABEL_KEYS, RESULTS, TABLES, ResultStatus
-from mavi_tasks.storage import parts, segments
-from mavi_tasks.storage.recency import RANK, plausible_us
+from mavi_tasks.labels import key_fields
+from mavi_tasks.schema import TABLES, ResultStatus
+from mavi_tasks.storage import parts, recency, segments
 from mavi_tasks.storage.s3 import mirror_of
 
 TABLE_NAMES: Final = (*TABLES, "labels")
-QUESTION: Final = ("item_id", "prompt_id", "model")
-ORDER_COLUMNS: Final = ("request_key", "status", "finished_at", *QUESTION)  # what `latest_of` looks at
+QUESTION: Final = ("gateway", "item_id", "prompt_id", "model")  # of which one row counts
+VERSION: Final = "prompt_hash"
+ORDER_COLUMNS: Final = (*QUESTION, VERSION, "status", "attempts", "finished_at")  # what `latest_of` looks at
+LABEL_OF: Final = ("run_id", "request_key")  # the result that a row of labels belongs to
 PARTITION: Final = pa.schema([("run_date", pa.date32())])
 
 
@@ -63,51 +66,69 @@ def part_paths(root: Path, table: str, names: str = "*.parquet") -> list[Path]:
     return paths
 
 
-def latest(root: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Results, one row per request: the one that counts (recency.py). Skipped rows give way to newer ones."""
+def latest(root: Path, columns: Sequence[str] | None = None, *, all_versions: bool = False) -> pa.Table:
+    """Results, one row for each item, prompt and model: the one that counts now (recency.py)."""
     wanted = list(dict.fromkeys([*(columns or TABLES["results"].names), *ORDER_COLUMNS]))
-    return latest_of(open_table(root, "results").to_table(columns=wanted))
+    return latest_of(open_table(root, "results").to_table(columns=wanted), all_versions=all_versions)
 
 
-def latest_of(table: pa.Table) -> pa.Table:
-    """Of rows of results, those that count; the table has the columns ORDER_COLUMNS at least."""
+def latest_of(table: pa.Table, *, all_versions: bool = False) -> pa.Table:
+    """Of rows of results, those that count; the table has the columns ORDER_COLUMNS at least.
+
+    all_versions: one row for each text of a prompt (`prompt_hash`), not only for the newest.
+    """
     if table.num_rows == 0:
         return table
-    status = pc.fill_null(table["status"].cast("string"), "")
-    rank = sum(pc.equal(status, word).to_numpy().astype(np.int8) * number for word, number in RANK.items())
-    instant_us = plausible_us(pc.fill_null(table["finished_at"].cast(pa.int64()), 0).to_numpy())
-    order = np.lexsort((instant_us, rank))
-    keys = table["request_key"].combine_chunks().dictionary_encode("encode")
-    last = np.zeros(len(keys.dictionary), np.int64)
-    last[keys.indices.to_numpy()[order]] = order  # of several for one key, the last stays
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    chosen = last[np.argsort(place[last])]  # the one that counts most last
-    return table.take(pa.array(np.sort(_without_outdated(table, chosen))))
+    text, _ = _numbers(table[VERSION])
+    question = _together(table, (*QUESTION, VERSION) if all_versions else QUESTION)
+    status, words = _numbers(table["status"])
+    instant_us = pc.fill_null(table["finished_at"].cast(pa.int64()), 0).to_numpy()
+    copied = pc.fill_null(pc.equal(table["attempts"], 0), False).to_numpy()
+    counts = recency.current(question, text, status, copied, instant_us, words.to_pylist())
+    return table if counts.all() else table.filter(pa.array(counts))
 
 
-def _without_outdated(table: pa.Table, chosen: Any) -> Any:
-    """Without rows of a question (item, prompt, model) that was skipped once, but the one that counts most.
+def counting(root: Path, table: str, *, all_versions: bool = False) -> pa.Table:
+    """Of results or labels the rows that count, one for each item, prompt and model; of others, all rows."""
+    if table == "results":
+        return latest(root, all_versions=all_versions)
+    if table == "labels":
+        return _current_labels(root, all_versions=all_versions)
+    return open_table(root, table).to_table()
 
-    A row that is mended, or a media that is replaced, has another request key than its skipped row.
-    """
-    status = table["status"].cast("string").to_numpy()[chosen]
-    skipped = status == ResultStatus.SKIPPED
-    if not skipped.any():
-        return chosen
-    columns = [table[name].cast("string").combine_chunks().take(pa.array(chosen)) for name in QUESTION]
-    joined = pc.binary_join_element_wise(*columns, "\0", null_handling="replace")
-    questions = joined.to_numpy(zero_copy_only=False)
-    once = np.isin(questions, questions[skipped])
-    _, last = np.unique(questions[once][::-1], return_index=True)
-    kept = np.flatnonzero(once)[once.sum() - 1 - last]
-    return chosen[np.sort(np.concatenate([np.flatnonzero(~once), kept]))]
+
+def _current_labels(root: Path, *, all_versions: bool) -> pa.Table:
+    """The rows of labels that belong to results that count (`latest`)."""
+    labels = open_table(root, "labels").to_table()
+    counted = latest(root, LABEL_OF, all_versions=all_versions)
+    return labels.filter(pc.is_in(_joined(labels), value_set=_joined(counted)))
+
+
+def _joined(table: pa.Table) -> pa.Array:
+    """What names a result in labels: its run and its request, as one text."""
+    columns = [table[name].cast("string") for name in LABEL_OF]
+    return pc.binary_join_element_wise(*columns, "|", null_handling="replace")
+
+
+def _together(table: pa.Table, names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """One number for each row: rows with the same values in all of these columns have the same."""
+    made = np.zeros(table.num_rows, np.int64)
+    for name in names:
+        numbers, values = _numbers(table[name])
+        made = made * len(values) + numbers
+    return made
+
+
+def _numbers(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], pa.Array]:
+    """A column of texts as numbers, and the texts that they stand for; null is one, too."""
+    encoded = column.cast("string").combine_chunks().dictionary_encode("encode")
+    return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary
 
 
 def first_answers(root: Path, run_id: str, count: int) -> list[dict[str, Any]]:
-    """Some answers that a run has published, for a first look: item_id, model and answer."""
+    """Some answers that a run has published, for a first look: item_id, model, answer and answer_json."""
     answered = (pc.field("run_id") == run_id) & (pc.field("status") == ResultStatus.ANSWERED)
-    columns = ["item_id", "model", "answer"]
+    columns = ["item_id", "model", "answer", "answer_json"]
     found: list[dict[str, Any]] = []
     for batch in open_table(root, "results").to_batches(columns=columns, filter=answered, batch_readahead=0):
         found += batch.slice(0, count - len(found)).to_pylist()
@@ -131,7 +152,7 @@ def unpublished(root: Path) -> Iterator[tuple[Mapping[str, Any], segments.Row]]:
 def _unified(paths: Sequence[Path]) -> pa.Schema:
     """Every column that any part has; the columns that all labels have when known is no part."""
     if not paths:
-        return pa.schema([RESULTS.field(name) for name in LABEL_KEYS])
+        return pa.schema(key_fields())
     fields: dict[str, pa.Field] = {}
     for path in paths:
         for field in _schema(path):

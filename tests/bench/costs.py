@@ -20,6 +20,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 
+from mavi_tasks.costs import cost_report, to_json
+from mavi_tasks.costs.aggregate import ATTEMPT_COLUMNS
+from mavi_tasks.costs.result_counts import RESULT_COLUMNS
 from mavi_tasks.schema import ATTEMPTS, RESULTS, RUNS, TABLES, USD
 from mavi_tasks.storage.parts import write_part
 
@@ -133,10 +136,7 @@ def make_dataset(root, rows):
 
 
 def scan(root):
-    """What pyarrow needs merely to read the constant columns of the constant tables."""
-    from mavi_tasks.costs.cube import ATTEMPT_COLUMNS
-    from mavi_tasks.costs.result_counts import RESULT_COLUMNS
-
+    """What pyarrow needs merely to read the columns that a cost report needs."""
     rows = 0
     for table, columns in (("attempts", ATTEMPT_COLUMNS), ("results", RESULT_COLUMNS)):
         figures = pads.dataset(root / table, schema=TABLES[table], format="parquet", partitioning=None)
@@ -145,12 +145,10 @@ def scan(root):
 
 
 def summarise(root, by):
-    from mavi_tasks.costs import cost_report
-
     report = cost_report([str(root)], by=by)
     return {
         "rows": report.total.calls,
-        "total_usd": report.to_json()["total_usd"],
+        "total_usd": to_json(report)["total_usd"],
         "groups": len(report.groups),
     }
 

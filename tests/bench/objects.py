@@ -30,7 +30,8 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from mavi_tasks.execution.distributed.slice_leases import SLICES, SliceLeases
+from mavi_tasks.execution.distributed.slice_leases import SliceLeases
+from mavi_tasks.planning.spool import SLICES
 from mavi_tasks.storage import s3
 from mavi_tasks.storage.answered_index import AnsweredIndex, row_fingerprint
 from mavi_tasks.storage.publish import Dataset

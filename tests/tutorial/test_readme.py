@@ -2,8 +2,11 @@
 
 import ast
 import importlib.util
+import random
 import re
 import shlex
+import shutil
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +16,8 @@ import yaml
 
 from mavi_tasks.cli.main import COMMANDS, parser
 from mavi_tasks.job import load_job
-from tests.support.gateways import REPOSITORY, mavi, remote_sandbox, write_job
+from tests.support import made_dataset
+from tests.support.gateways import REPOSITORY, mavi, remote_sandbox, rows, write_job
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 LONGEST_README = 160
@@ -147,8 +151,19 @@ def test_every_yaml_block_is_a_job_or_part_of_one(page, block, tmp_path):
     (tmp_path / "pets.csv").write_text("media_url,title\nhttps://media.example/cat.jpg,Tom\n")
     (tmp_path / "photos").mkdir()
     write_job(tmp_path, "pet.schema.json", **PET)
+    shutil.copytree(REPOSITORY / "manifests", tmp_path / "manifests")
     rest = {"manifest": "pets.csv", "prompts": {"p": "What is it?"}, "models": ["gemini:gemini-2.5-flash"]}
     load_job(write_job(tmp_path, **{**rest, **fields}))
+
+
+def test_the_job_of_the_readme_runs_as_it_is_copied(tmp_path):
+    """In a copy of the repository: all that it names is there, and it needs no key."""
+    (job,) = [block for page, block in (one.values for one in blocks("yaml")) if page == PAGES[0]]
+    shutil.copytree(REPOSITORY / "manifests", tmp_path / "manifests")
+    (tmp_path / "pets.yaml").write_text(job)
+    ended = mavi("run", "pets.yaml", cwd=tmp_path, MAVI_API_KEY=None)
+    assert ended.code == 0, ended.out + ended.err
+    assert len(rows(tmp_path / "out" / "pets", "labels")) == 32
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +191,30 @@ def test_every_query_runs_on_a_dataset(page, block, dataset):
     database = duckdb.connect()
     for query in filter(str.strip, block.split(";")):
         database.execute(query.replace("'out/", f"'{dataset}/out/")).fetchall()
+
+
+def test_the_view_of_the_docs_has_the_rows_that_count(tmp_path):
+    """The SQL of docs/dataset.md and `mavi.dataframe` agree on every kind of history."""
+    import mavi_tasks as mavi
+
+    draw = random.Random(5)
+    made = [
+        made_dataset.row(
+            draw.choice(["gemini:a", "gpt:b"]), f"item{draw.randrange(40)}", f"answer {number}",
+            prompt_hash=draw.choice([None, "1", "2"]),
+            status=draw.choice(["answered", "invalid", "failed", "skipped"]),
+            attempts=draw.choice([0, 1]), gateway=draw.choice(["mavi", "mavi", "sandbox"]),
+            finished_at=made_dataset.NOON + timedelta(seconds=number),
+        )
+        for number in range(400)
+    ]  # fmt: skip
+    made_dataset.write(tmp_path / "out" / "pets", made)
+    (view,) = (sql for sql in text(REPOSITORY / "docs" / "dataset.md").split(";") if "view pets" in sql)
+    database = duckdb.connect()
+    database.execute(view[view.index("create") :].replace("'out/", f"'{tmp_path}/out/"))
+    found = {answer for (answer,) in database.execute("select answer from pets").fetchall()}
+    assert found == set(mavi.dataframe(tmp_path / "out" / "pets")["answer"])
+    assert 100 < len(found) < 160  # of 40 items, 2 models and 2 gateways
 
 
 @pytest.mark.parametrize(("page", "block"), blocks("python"))

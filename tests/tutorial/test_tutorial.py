@@ -12,6 +12,7 @@ from decimal import Decimal
 
 import pytest
 
+import mavi_tasks
 from tests.support.gateways import (
     REPOSITORY,
     ended,
@@ -149,6 +150,32 @@ def test_a_schema_gives_typed_columns(job):
     assert all(isinstance(row["animal"], str) and isinstance(row["legs"], int) for row in labels)
 
 
+def test_labels_hold_nested_answers_and_columns_of_the_manifest(job, photos, tmp_path):
+    """Objects are structs, `keep_columns` stand beside them, and JSON text is said to be that."""
+    manifest = photos.parent / "photos.csv"
+    manifest.write_text("media_url,album,taken_at\nphotos/cat.jpg,Rome,2021-05-01\nphotos/moose.jpg,,2022\n")
+    box = {"type": "object", "properties": {"name": {"type": "string"}, "sure": {"type": "number"}}}
+    either = {"anyOf": [{"type": "string"}, {"type": "integer"}]}
+    fields = {"place": box, "seen": {"type": "array", "items": box}, "odd": either}
+    schema = {"type": "object", "properties": fields, "required": list(fields)}
+    path = job(manifest="photos.csv", answer_schema=schema, keep_columns=["album", "taken_at"])
+    assert "label 'odd' is JSON text" in " ".join(mavi("plan", path).out.split())
+    assert mavi("run", path).code == 0
+    out = path.parent / "out"
+    one_row = rows(out, "labels", where="item_id = 'photos/cat.jpg'")[0]
+    assert (one_row["album"], one_row["taken_at"], one_row["status"]) == ("Rome", "2021-05-01", "answered")
+    assert one_row["media_uri"].endswith("cat.jpg")
+    assert set(one_row["place"]) == {"name", "sure"}
+    assert all(set(seen) == {"name", "sure"} for seen in one_row["seen"])
+    assert {json.loads(row["kept"])["taken_at"] for row in rows(out)} == {"2021-05-01", "2022"}
+    assert mavi("export", out, "--table", "labels", "--to", tmp_path / "labels.csv").code == 0
+
+    wrong = mavi("plan", job(manifest="photos.csv", keep_columns=["albun", "media_url"]))
+    assert wrong.code == 2
+    assert "has no column 'albun'; did you mean album?" in wrong.err
+    assert "keep_columns: 'media_url' is in results already, as media_uri" in wrong.err
+
+
 @pytest.mark.parametrize("stop", [kill, lambda process: process.send_signal(signal.SIGINT)])
 def test_a_stopped_run_goes_on_where_it_stopped(job, photos, stop):
     """After Ctrl-C or kill -9 the next run sends only what has no answer yet."""
@@ -178,6 +205,78 @@ def test_what_failed_is_listed_and_asked_again(job, gateway, tmp_path):
     assert reported(mavi("plan", path, "--only", "failed", "--json"))["to_send"] == 1
     assert mavi("run", path, "--only", file).code == 0
     assert reported(mavi("status", out, "--json"))["answered"] == 3
+
+
+def test_a_changed_prompt_is_asked_again_and_the_older_answers_are_kept(job, gateway, tmp_path):
+    """`mavi plan` says how many and what it costs; one row of each item counts, the newest text's."""
+    mavi("run", job())
+    path = job(prompts={"animal": "Which animal is this?"})
+    plan = reported(mavi("plan", path, "--json"))
+    assert plan["asked_again"]["requests"] == 3
+    assert 0 < Decimal(plan["asked_again"]["cost_usd"]["p50"]) == Decimal(plan["cost_usd"]["p50"])
+    said = " ".join(mavi("plan", path).out.split())
+    assert "3 of these have an answer to an older text of this prompt (kept; compare with" in said
+
+    gateway.faults(script=["errored_filter"])  # one of them fails with the new text
+    assert mavi("run", path).code == 3
+    out, file = path.parent / "out", tmp_path / "pets.jsonl"
+    status = reported(mavi("status", out, "--json"))
+    assert (status["answered"], status["failed"]) == (2, 1)
+    assert mavi("export", out, "--to", file, "--latest").code == 0
+    lines = file.read_text().splitlines()
+    assert {json.loads(line)["prompt"] for line in lines} == {"Which animal is this?"}
+    assert mavi("export", out, "--to", file, "--all-versions").out == f"6 rows -> {file}\n"
+    assert reported(mavi("plan", path, "--only", "failed", "--json"))["to_send"] == 1
+
+    compared = reported(mavi("compare", out, "--by", "prompt_hash", "--json"))
+    assert sorted(model["answered"] for model in compared["models"]) == [2, 3]
+    assert len({model["model"] for model in compared["models"]}) == 2
+
+
+def test_a_prompt_that_goes_back_to_its_older_text_asks_nothing(job, gateway):
+    """Its answers are there: they count again, at no cost, with what they did cost."""
+    first = job()
+    mavi("run", first)
+    mavi("run", job(prompts={"animal": "Which animal is this?"}))
+    billed = gateway.bill()["calls"]
+    again = mavi("run", job(), "--json")
+    assert "3 answers are to another text of their prompt" in " ".join(again.err.split())
+    out = first.parent / "out"
+    for _ in range(2):
+        assert gateway.bill()["calls"] == billed
+        found = mavi_tasks.dataframe(out)
+        assert set(found["prompt"]) == {"What animal is this?"}
+        assert (found["cost_usd"] > 0).all()
+        assert reported(mavi("run", job(), "--json"))["already_answered"] == 3
+
+
+def test_expected_answers_may_come_later(job, photos, gateway):
+    """`mavi compare` takes them from the manifest as it is now, or from a file; nothing is asked again."""
+    manifest = photos.parent / "photos.csv"
+    manifest.write_text("item_id,media_url\na,photos/cat.jpg\nb,photos/goldfish.jpg\nc,photos/moose.jpg\n")
+    path = job(manifest="photos.csv", models=[FLASH, MINI])
+    mavi("run", path)
+    billed, out = gateway.bill()["calls"], path.parent / "out"
+    assert reported(mavi("compare", out, "--json"))["items_with_truth"] == 0
+
+    manifest.write_text("item_id,media_url,truth\na,photos/cat.jpg,cat\nb,photos/goldfish.jpg,fish\n")
+    assert reported(mavi("compare", out, "--json"))["items_with_truth"] == 2
+
+    checked = photos.parent / "checked.csv"
+    checked.write_text("item_id,animal\na,cat\nb,fish\nc,moose\n")
+    assert reported(mavi("compare", out, "--truth", f"{checked}:animal", "--json"))["items_with_truth"] == 3
+    assert gateway.bill()["calls"] == billed
+
+    wrong = mavi("compare", out, "--truth", checked)
+    assert (wrong.code, wrong.err) == (
+        2,
+        f"mavi: {checked}:1: has no column 'truth' with the expected answers; it has item_id, animal; "
+        "give --truth FILE:COLUMN\n",
+    )
+    checked.write_text("item_id,animal\na,cat\na,dog\n")
+    assert (
+        f"{checked.name}:3: duplicate item_id 'a'" in mavi("compare", out, "--truth", f"{checked}:animal").err
+    )
 
 
 def test_a_dataset_is_exported_as_one_file(job, tmp_path):

@@ -1,6 +1,7 @@
 """Who may import what, what a module may be called, and what the quick commands must not load."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -366,3 +367,12 @@ def test_quick_commands_load_nothing_heavy(argv):
 
 def test_a_bad_job_file_is_reported_without_loading_anything_heavy(bad_job):
     assert loaded("run", bad_job) & set(HEAVY) == set()
+
+
+def test_every_bench_finds_what_it_measures():
+    benches = [
+        f"tests.bench.{path.stem}" for path in sorted((REPOSITORY / "tests" / "bench").glob("[!_]*.py"))
+    ]
+    assert len(benches) > 5
+    for name in [*benches, "tests.bench.hostile.__main__"]:
+        importlib.import_module(name)

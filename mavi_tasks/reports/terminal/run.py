@@ -31,6 +31,7 @@ ERROR_HINTS: Final[Mapping[str, str]] = {
     "unreachable": "is the gateway up, and its base URL right?",
     "not_found": "is the base URL right? /vu/chat/completions or /iu/chat/completions is appended to it",
     "unreadable": "did something else answer, a proxy or a login page? check the base URL",
+    "bad_request": "is it written as this gateway takes it? mavi doctor --probe finds out",
     "bad_gateway": "try again later; a proxy in between may be the cause",
 }
 
@@ -45,6 +46,14 @@ def show_plan(forecast: Forecast, console: Console, *, brief: bool = True) -> No
     if forecast.to_send:
         line += f", {_cost(estimate)} in {_seconds_band(estimate.wall_s)}"
     console.print(Text(line))
+    if again := forecast.asked_again.requests:
+        console.print(
+            Text(
+                f"{again:,} of these have an answer to an older text of this prompt (kept; compare with "
+                f"`mavi compare {shlex.quote(forecast.output)} --by prompt_hash`); asking them again costs "
+                f"{_cost(forecast.asked_again)}"
+            )
+        )
     if not brief:
         console.print(_plan_table(forecast))
         for line in forecast.explanation():
@@ -153,11 +162,19 @@ def show_answers(answers: Sequence[Mapping[str, Any]], report: RunReport, consol
     """A first look at what came: some answers, said to be simulated where they are."""
     if not answers:
         return
-    simulated = ", simulated: no model looked at the media" if report.gateway == "sandbox" else ""
-    console.print(Text(f"The first answers{simulated}:"))
+    console.print(Text(f"The first answers{_simulated(report)}:"))
     for row in answers:
-        text = " ".join((row["answer"] or "")[:ANSWER_CHARS].split())
+        text = " ".join((row["answer_json"] or row["answer"] or "")[:ANSWER_CHARS].split())
         console.print(Text(f"  {row['item_id']} / {row['model']}: {text}"))
+
+
+def _simulated(report: RunReport) -> str:
+    if report.gateway != "sandbox":
+        return ""
+    looked = (
+        "a local classifier looked, no language model" if "classifier" in (report.answers or "") else None
+    )
+    return f", simulated: {looked or 'no model looked at the media'}"
 
 
 def show_next(report: RunReport, console: Console) -> None:
@@ -224,6 +241,12 @@ def advice(report: RunReport) -> Sequence[str]:
         )
     if report.shortfall:
         lines.append(f"{report.shortfall[0].upper()}{report.shortfall[1:]}.")
+    if report.total("enlarged"):
+        cost = ledger_usd(sum((Decimal(m.cut_off_usd) for m in report.models), Decimal(0)))
+        lines.append(
+            f"{report.total('enlarged')} answers were cut off and asked once more with a larger max_tokens; "
+            f"the cut ones cost {cost}: raise max_tokens to save that."
+        )
     if report.total("truncated"):
         lines.append(
             f"{report.total('truncated')} answers were cut off: raise max_tokens, or lower thinking_budget."
@@ -238,7 +261,8 @@ def _spend(report: RunReport) -> Text:
     said = "Cost unknown" if cost == COST_UNKNOWN else f"Spent {cost}"
     text = f"{said} in {duration(report.wall_s)}"
     if report.exposure_pico:
-        text += f", and at most ${_dollars(report.exposure_pico)} more on calls whose reply was lost"
+        more = f"at most ${_dollars(report.exposure_pico)} more"
+        text += f", and {more} on calls whose reply was lost or counted no tokens"
     return Text(text)
 
 

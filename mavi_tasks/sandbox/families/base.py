@@ -41,6 +41,7 @@ class Call:
     answer_format: AnswerFormat
     text_chars: int
     body_sha256: str
+    stream: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,7 +165,7 @@ def test_any_bytes_are_a_decision_never_an_exception(status, raw):
     read_reply(status, {}, raw, 0.1)
 
 
-def ask(server_bytes, *, close=True, timeout_s=0.3):
+def ask(server_bytes, *, close=True, timeout_s=0.3, key="sk-x"):
     """The decision on what a raw server on loopback does after it has read a request."""
 
     async def main():
@@ -181,7 +181,7 @@ def ask(server_bytes, *, close=True, timeout_s=0.3):
 
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        async with server, Gateway(f"http://127.0.0.1:{port}", "sk-x", read_timeout_s=timeout_s) as gateway:
+        async with server, Gateway(f"http://127.0.0.1:{port}", key, read_timeout_s=timeout_s) as gateway:
             reply = await gateway.post("/vu/chat/completions", b"{}")
             asked.set()
             await asyncio.sleep(0.01)
@@ -205,7 +205,8 @@ def test_no_reply_in_time_is_in_doubt():
     assert (decision.action, decision.outcome, decision.code) == ("again", "in_doubt", "timeout")
 
 
-def test_a_server_that_drips_is_stopped_at_the_timeout_of_the_whole_call():
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
+def test_a_server_that_drips_is_stopped_at_the_timeout_of_the_whole_call(kind):
     """A byte every 50 ms never lets a timeout between two bytes run out."""
 
     async def main():
@@ -213,7 +214,8 @@ def test_a_server_that_drips_is_stopped_at_the_timeout_of_the_whole_call():
 
         async def serve(reader, writer):
             await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: 100000\r\n\r\n"
+            writer.write(head.encode())
             with contextlib.suppress(ConnectionError):
                 for _ in range(200):
                     if ended.is_set():

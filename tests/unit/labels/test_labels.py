@@ -280,7 +280,11 @@ def row(answer, **more):
         "item_id": "i",
         "prompt_id": "p",
         "model": "m",
+        "media_uri": "cat.jpg",
+        "status": "answered",
+        "finished_at": None,
         "answer_json": answer if isinstance(answer, str) or answer is None else json.dumps(answer),
+        "kept": None,
         **more,
     }
 
@@ -320,6 +324,9 @@ def test_each_field_becomes_a_column_of_its_type():
         "item_id": "string",
         "prompt_id": WORD,
         "model": WORD,
+        "media_uri": "string",
+        "status": WORD,
+        "finished_at": "timestamp[us, tz=UTC]",
         "name": "string",
         "label": WORD,
         "age": "int64",
@@ -338,7 +345,7 @@ def test_each_field_becomes_a_column_of_its_type():
     assert all(field.nullable for field in labels_schema(schema))
 
 
-def test_a_row_holds_the_values_and_nested_ones_as_json():
+def test_a_row_holds_the_values_and_as_json_those_without_a_type():
     schema = {
         "type": "object",
         "properties": {
@@ -357,6 +364,9 @@ def test_a_row_holds_the_values_and_nested_ones_as_json():
             "item_id": "i",
             "prompt_id": "p",
             "model": "m",
+            "media_uri": "cat.jpg",
+            "status": "answered",
+            "finished_at": None,
             "label": "cat",
             "age": 3,
             "tags": ["a"],
@@ -364,6 +374,74 @@ def test_a_row_holds_the_values_and_nested_ones_as_json():
         }
     ]
     assert table.schema.equals(labels_schema(schema))
+
+
+PLACE = {"type": "object", "properties": {"city": {"type": "string"}, "kind": {"enum": ["a", "b"]}}}
+BOX = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "corners": {"type": "array", "items": {"type": "number"}},
+        "more": {"type": "object"},
+    },
+}
+
+
+def test_objects_are_structs_and_lists_of_objects_lists_of_structs():
+    schema = {
+        "type": "object",
+        "properties": {"place": PLACE, "boxes": {"type": "array", "items": {"$ref": "#/$defs/box"}}},
+        "$defs": {"box": BOX},
+    }
+    columns = label_columns(schema)
+    assert types(columns.schema)["place"] == "struct<city: string, kind: string>"
+    box = "struct<name: string, corners: list<item: double>, more: string>"
+    assert types(columns.schema)["boxes"] == f"list<item: {box}>"
+    boxes = [{"name": "cat", "corners": [1, 2.5], "more": {"x": [1]}}, {"name": 3, "other": 1}]
+    table = label_rows([row({"place": {"city": "Rome", "kind": "a"}, "boxes": boxes}), row({})], columns)
+    assert table["place"].to_pylist() == [{"city": "Rome", "kind": "a"}, None]
+    assert table["boxes"].to_pylist() == [
+        [
+            {"name": "cat", "corners": [1.0, 2.5], "more": '{"x":[1]}'},
+            {"name": None, "corners": None, "more": None},
+        ],
+        None,
+    ]
+    table.validate(full=True)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"type": "object"},
+        {"type": "object", "properties": {"A": {}, "a": {}}},  # SQL cannot tell them apart
+        {"type": ["integer", "string"]},
+        {"type": "array", "items": {"anyOf": [{"type": "object"}, {"type": "string"}]}},
+        {"enum": ["a", 1]},
+    ],
+)
+def test_what_has_no_one_type_is_json_text_and_said_so(spec):
+    columns = label_columns(field(odd=spec))
+    assert types(columns.schema)["odd"] == "string"
+    assert columns.notes == (
+        "label 'odd' is JSON text: its schema names no type, several, or an object without properties",
+    )
+
+
+def test_a_schema_that_turns_in_circles_has_an_end():
+    tree = {"type": "object", "properties": {"left": {"$ref": "#/$defs/t"}, "right": {"$ref": "#/$defs/t"}}}
+    columns = label_columns({"type": "object", "properties": {"tree": tree}, "$defs": {"t": tree}})
+    answer = {"tree": {"left": {"left": {"left": None}}, "right": None}}
+    assert '"left":' in json.dumps(label_rows([row(answer)], columns)["tree"].to_pylist()).replace("\\", "")
+
+
+def test_columns_of_the_manifest_are_texts_beside_the_fields():
+    columns = label_columns(field(label={"type": "string"}), keep=["album", "label", "year"])
+    kept = '{"album": "Rome", "label": "old", "year": 2021}'
+    (made,) = label_rows([row({"label": "cat"}, kept=kept)], columns).to_pylist()
+    assert (made["album"], made["label"], made["manifest_label"], made["year"]) == (
+        "Rome", "cat", "old", "2021",
+    )  # fmt: skip
 
 
 def test_a_result_without_json_has_no_row():
@@ -390,7 +468,7 @@ def test_a_name_of_ours_gets_a_prefix():
             "Label": {"type": "string"},  # DuckDB tells no case apart
         },
     }
-    assert labels_schema(schema).names[5:] == ["label_model", "label_Run_ID", "label", "label_Label"]
+    assert labels_schema(schema).names[8:] == ["label_model", "label_Run_ID", "label", "label_Label"]
 
 
 def test_an_answer_that_is_no_object_is_one_column():
@@ -451,6 +529,40 @@ def test_text_and_json_text_are_different_types(tmp_path):
     write(tmp_path, "2026-11-01", "a.parquet", label_columns(field(box={"type": "object"})), {"box": {}})
     columns = label_columns(field(box={"type": "string"}), open_table(tmp_path, "labels").schema)
     assert columns.labels[0].column == "box__string"
+
+
+def test_an_object_that_gets_another_field_goes_on_beside(tmp_path):
+    one, two = field(at=PLACE), field(at={**PLACE, "properties": {"city": {"type": "string"}}})
+    write(tmp_path, "2026-11-01", "a.parquet", label_columns(one), {"at": {"city": "Rome", "kind": "a"}})
+    columns = label_columns(two, open_table(tmp_path, "labels").schema)
+    write(tmp_path, "2026-11-02", "b.parquet", columns, {"at": {"city": "Oslo"}})
+    table = open_table(tmp_path, "labels").to_table()
+    (beside,) = [name for name in table.column_names if name.startswith("at__struct_")]
+    assert table["at"].to_pylist() == [{"city": "Rome", "kind": "a"}, None]
+    assert table[beside].to_pylist() == [None, {"city": "Oslo"}]
+
+
+def test_what_was_json_text_stays_so(tmp_path):
+    """Datasets from before structs keep one column for a nested field."""
+    write(tmp_path, "2026-11-01", "a.parquet", label_columns(field(at={"type": "object"})), {"at": {"a": 1}})
+    columns = label_columns(field(at=PLACE), open_table(tmp_path, "labels").schema)
+    assert columns.notes == ("label 'at' is JSON text: it was before",)
+    write(tmp_path, "2026-11-02", "b.parquet", columns, {"at": {"city": "Oslo"}})
+    table = open_table(tmp_path, "labels").to_table()
+    assert table["at"].to_pylist() == ['{"a":1}', '{"city":"Oslo"}']
+
+
+def test_a_field_that_had_the_name_of_a_later_key_keeps_it(tmp_path):
+    folder = tmp_path / "labels" / "run_date=2026-11-01"
+    folder.mkdir(parents=True)
+    pq.write_table(
+        pa.table({"run_id": ["r0"], "request_key": ["k"], "status": ["open"]}), folder / "a.parquet"
+    )
+    columns = label_columns(field(status={"type": "string"}), pq.read_schema(folder / "a.parquet"))
+    write(tmp_path, "2026-11-02", "b.parquet", columns, {"status": "closed"})
+    table = open_table(tmp_path, "labels").to_table()
+    assert table["status"].to_pylist() == ["open", "closed"]
+    assert table["media_uri"].to_pylist() == [None, "cat.jpg"]
 
 
 def test_duckdb_reads_all_parts_by_name(tmp_path):
