@@ -86,12 +86,9 @@ RESULTS = pa.schema(
         ("response_id", pa.string()),
         ("provider_model", WORD),  # as the response names it
         ("truth", pa.string()),
-<<<<<<< mavi_tasks/schema.py
         ("cluster", pa.string()),  # what the item belongs to, where a column says so (columns.cluster)
         ("repeat", pa.int64()),  # 2, 3, ... where the same was asked again; null = the first time
-=======
         ("kept", pa.string()),  # JSON object of the manifest's columns that the job keeps; null without any
->>>>>>> /tmp/theirs
         ("extra", pa.string()),  # JSON object or null
         ("schema_version", pa.int64()),
     ]

@@ -297,14 +297,10 @@ class ModelPlanner:
         media_items = tuple(u for u in units if isinstance(u, Media))
         sendable = state in self.again and not isinstance(route, Refusal)
         tokens = self._tokens(text, media_items) if sendable else NO_TOKENS
-<<<<<<< mavi_tasks/planning/planner.py
-        request = Request(
-            key, item.item_id, prompt_id, text, media_items, item.truth, *tokens, item.cluster, again
-        )
-=======
         kept = kept_columns.of(item, self._keep)
-        request = Request(key, item.item_id, prompt_id, text, media_items, item.truth, *tokens, kept)
->>>>>>> /tmp/theirs
+        request = Request(
+            key, item.item_id, prompt_id, text, media_items, item.truth, *tokens, item.cluster, again, kept
+        )
         paid = state in (AnswerState.ANSWERED, AnswerState.INVALID)
         if isinstance(route, Refusal) and not paid:
             seen = media_items or tuple(_nameless(route, ref) for ref in item.media[:1])

@@ -12,13 +12,9 @@ from mavi_tasks.media import Media
 class Request:
     """One (item, prompt, model), rendered.
 
-<<<<<<< mavi_tasks/planning/request.py
     repeat: 1 the first time the same is asked, then 2, 3, ... cluster: what the item belongs to, None = its
-    media. tokens: the estimate of its input; max_input_tokens: what a budget should hold back for it.
-=======
-    kept: the manifest's columns that the job keeps, as JSON. tokens: the estimate of its input;
+    media. kept: the manifest's columns that the job keeps, as JSON. tokens: the estimate of its input;
     max_input_tokens: what a budget should hold back for it.
->>>>>>> /tmp/theirs
     """
 
     key: str
@@ -29,20 +25,13 @@ class Request:
     truth: str | None
     tokens: int
     max_input_tokens: int
-<<<<<<< mavi_tasks/planning/request.py
     cluster: str | None = None
     repeat: int = 1
-
-    def to_json(self) -> bytes:
-        media_items = [media.to_json() for media in self.media_items]
-        rest = (self.truth, self.tokens, self.max_input_tokens, self.cluster, self.repeat)
-=======
     kept: str | None = None
 
     def to_json(self) -> bytes:
         media_items = [media.to_json() for media in self.media_items]
-        rest = (self.truth, self.tokens, self.max_input_tokens, self.kept)
->>>>>>> /tmp/theirs
+        rest = (self.truth, self.tokens, self.max_input_tokens, self.cluster, self.repeat, self.kept)
         return orjson.dumps((self.key, self.item_id, self.prompt_id, self.prompt, media_items, *rest))
 
     @staticmethod
