@@ -1,6 +1,7 @@
 """`mavi compare`: a bake-off of the models in datasets, or what changed between two runs."""
 
 import argparse
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from mavi_tasks.errors import InputError
 
 if TYPE_CHECKING:
     from mavi_tasks.compare import Run
+    from mavi_tasks.compare.labelled import Labelled
     from mavi_tasks.compare.truth import Truth
 
 EXIT_DRIFT = 3
@@ -40,8 +42,30 @@ def options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--truth",
         metavar="FILE[:COLUMN]",
-        help="expected answers by item_id (default: what the job's manifest holds now)",
+        help="expected answers by item_id (default: what the job's manifest holds now), or a filled-in "
+        "--label-sample",
     )
+    sub.add_argument(
+        "--label-sample", type=int, metavar="N", help="draw the N items to label first, with --to"
+    )
+    sub.add_argument(
+        "--label-for",
+        choices=("differences", "accuracy"),
+        default="differences",
+        help="what the labels are to show: which model is better (default), or how good each is",
+    )
+    sub.add_argument("--seed", type=int, default=0, metavar="N", help="of the sample (default 0)")
+    sub.add_argument("--to", type=Path, metavar="FILE", help="where --label-sample writes its CSV")
+    sub.add_argument(
+        "--judge-out", type=Path, metavar="FILE", help="write a job in which --judge compares answers"
+    )
+    sub.add_argument("--judge", metavar="MODEL", help="... of a family that none of the models compared has")
+    sub.add_argument("--judge-items", type=int, default=100, metavar="N", help="... on N items (default 100)")
+    sub.add_argument(
+        "--judge-usd", type=Decimal, default=Decimal(1), metavar="X", help="... its budget (default 1)"
+    )
+    sub.add_argument("--allow-same-family", action="store_true", help="... of a compared family after all")
+    sub.add_argument("--judged", metavar="DIR", help="what the judge's job wrote: who is preferred")
     sub.add_argument("--reference", metavar="MODEL", help="this model's answers stand in for the truth")
     sub.add_argument(
         "--by", choices=("prompt_hash",), help="compare the texts that the prompts had, each by itself"
@@ -65,14 +89,65 @@ def command(args: argparse.Namespace) -> int:
     sources = [_source(text) for text in args.dirs]
     if args.escalate is not None:
         return _escalate(args, fields)
+    if args.label_sample is not None or args.to is not None:
+        return _label_sample(args, fields)
+    if args.judge_out is not None or args.judge is not None:
+        return _judge_job(args)
     if _is_drift(args, sources):
         return _drift(args, sources, fields)
     return _bakeoff(args, [source for source in sources if isinstance(source, Path)], fields)
 
 
-def _truth(args: argparse.Namespace, dirs: list[Path]) -> "Truth":
+def _label_sample(args: argparse.Namespace, fields: dict[str, str]) -> int:
+    """The items whose labels tell the models apart, as a table to be filled in."""
+    from mavi_tasks.compare import sample_of, write_csv
+    from mavi_tasks.storage.s3 import existing
+
+    if args.label_sample is None or args.to is None:
+        raise InputError("--label-sample N and --to FILE go together: how many items, and where to")
+    dirs = [existing(folder) for folder in args.dirs]
+    units, chosen = sample_of(
+        dirs,
+        args.label_sample,
+        aim=args.label_for,
+        seed=args.seed,
+        fields=fields,
+        truth=_truth(args, dirs),
+    )
+    count = write_csv(units, chosen, args.to)
+    say(f"{count} of {len(units):,} items -> {args.to}: fill in its column truth, from the top")
+    say(f"then: mavi compare {' '.join(args.dirs)} --truth {args.to}")
+    return 0
+
+
+def _judge_job(args: argparse.Namespace) -> int:
+    """A paid job of its own: which of two answers is better, blind and in both orders."""
+    from mavi_tasks.compare import judge_job
+    from mavi_tasks.storage.s3 import existing
+
+    if args.judge_out is None or args.judge is None:
+        raise InputError("--judge MODEL and --judge-out FILE go together: who judges, and in which job")
+    written = judge_job.write(
+        [existing(folder) for folder in args.dirs],
+        args.judge,
+        args.judge_out,
+        items=args.judge_items,
+        budget_usd=args.judge_usd,
+        seed=args.seed,
+        allow_same_family=args.allow_same_family,
+    )
+    say(f"{written.requests:,} requests over {written.items:,} items -> {written.job}")
+    output = written.job.with_suffix("")
+    say(f"then: mavi run {written.job}, and mavi compare {' '.join(args.dirs)} --judged {output}")
+    return 0
+
+
+def _truth(args: argparse.Namespace, dirs: list[Path]) -> "Truth | Labelled":
+    from mavi_tasks.compare import labelled
     from mavi_tasks.manifest import truth
 
+    if args.truth is not None and labelled.is_sample(Path(args.truth)):
+        return labelled.read_csv(Path(args.truth))
     return truth.of_file(args.truth) if args.truth is not None else truth.of_manifests(dirs)
 
 
@@ -124,6 +199,7 @@ def _bakeoff(args: argparse.Namespace, dirs: list[Path], fields: dict[str, str])
     from mavi_tasks.compare import compare
     from mavi_tasks.reports.terminal.compare import render_terminal
     from mavi_tasks.reports.terminal.console import open_console
+    from mavi_tasks.storage.s3 import existing
 
     if len(dirs) != len(args.dirs):
         raise InputError("DIR@RUN_ID is for two runs: give one before and one after")
@@ -136,6 +212,7 @@ def _bakeoff(args: argparse.Namespace, dirs: list[Path], fields: dict[str, str])
         margin=args.margin,
         by=args.by,
         truth=_truth(args, dirs),
+        judged=None if args.judged is None else existing(args.judged),
     )
     render_terminal(found, open_console(stderr=args.json))
     if args.html is not None:
@@ -149,12 +226,16 @@ def _bakeoff(args: argparse.Namespace, dirs: list[Path], fields: dict[str, str])
 
 def _drift(args: argparse.Namespace, sources: "list[Path | Run]", fields: dict[str, str]) -> int:
     from mavi_tasks.compare import compare_runs, parse_fraction
+    from mavi_tasks.compare.labelled import Labelled
     from mavi_tasks.reports.terminal.compare import render_drift
     from mavi_tasks.reports.terminal.console import open_console
 
     allowed = parse_fraction(args.fail_if_flips) if args.fail_if_flips is not None else None
     roots = [source if isinstance(source, Path) else source.root for source in sources]
-    found = compare_runs(sources[0], sources[1], fields=fields, truth=_truth(args, roots))
+    truth = _truth(args, roots)
+    if isinstance(truth, Labelled):
+        raise InputError(f"--truth {args.truth}: a sample of labels tells models apart, not runs")
+    found = compare_runs(sources[0], sources[1], fields=fields, truth=truth)
     render_drift(found, open_console(stderr=args.json))
     if args.html is not None:
         from mavi_tasks.reports.html.drift_page import write

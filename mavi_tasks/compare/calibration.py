@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mavi_tasks.compare.field_labels import Labels
-from mavi_tasks.compare.mean_score import mean_score
 from mavi_tasks.compare.sheet import Sheet
-from mavi_tasks.compare.statistics import Bools, Estimate, Floats, Ints
+from mavi_tasks.compare.statistics import Estimate, Floats, Ints, proportion
 
 BINS = 10
 FEWEST = 20  # answers with a confidence; of fewer nothing can be said
@@ -59,7 +58,7 @@ def calibrate(sheet: Sheet, labels: Labels) -> dict[str, Calibration]:
         held = labels.confidence[at]
         among = labels.judged & sheet.answered[at] & (held >= 0) & (held <= 1)
         if labels.has_truth and among.sum() >= FEWEST:
-            out[name] = of(held[among], labels.score[at][among], sheet.clusters[among])
+            out[name] = of(held[among], labels.scores[at][among], sheet.clusters[among])
     return out
 
 
@@ -88,9 +87,7 @@ def _equal_mass(confidence: Floats) -> list[Ints]:
 
 
 def _bin(confidence: Floats, score: Floats, clusters: Ints, at: Ints) -> Bin:
-    among: Bools = np.zeros(len(score), bool)
-    among[at] = True
-    accuracy = mean_score(score, among, clusters)
+    accuracy = proportion(score[at], clusters[at])
     assert accuracy is not None
     return Bin(float(confidence[at].mean()), len(at), accuracy)
 

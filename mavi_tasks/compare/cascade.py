@@ -91,7 +91,7 @@ def _bench(sheet: Sheet, labels: Labels, usable: Sequence[int], common: Bools) -
     confidence = labels.confidence[usable][:, common]
     at = range(len(usable))
     return _Bench(
-        right=labels.score[usable][:, common],
+        right=labels.scores[usable][:, common],
         cost=np.where(cost == UNKNOWN, 0, cost).astype(float),
         answered=sheet.answered[usable][:, common],
         confidence=confidence,

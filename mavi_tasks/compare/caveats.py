@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mavi_tasks.compare import few_labels
 from mavi_tasks.compare.display_names import short
 from mavi_tasks.compare.field_labels import Labels
 from mavi_tasks.compare.result import Cascades, ModelScore
@@ -50,11 +51,45 @@ def warnings(
         for one in models
         if one.cost_unknown
     ]
+    if labels.has_truth and not labels.stands_in:
+        out += _coverage(sheet, labels)
     if labels.has_truth and (few := int(np.count_nonzero(labels.judged))) < FEW:
         out.append(f"Only {few} items have an expected answer, so the intervals are wide.")
     if not labels.has_truth and len(sheet.units) < FEW:
         out.append(f"Only {len(sheet.units)} items: what is seen of so few may well be chance.")
     return tuple(out)
+
+
+def _coverage(sheet: Sheet, labels: Labels) -> list[str]:
+    """Which items the expected answers speak of, when not every item has one."""
+    probability = few_labels.probabilities(sheet)
+    judged, items = int(np.count_nonzero(labels.judged)), len(sheet.units)
+    if probability is None:
+        if judged == items:
+            return []
+        return [
+            f"{judged:,} of {items:,} items have an expected answer, and nothing says how they were chosen: "
+            "accuracy and its intervals speak of these items only, not of the rest. A drawn sample speaks of "
+            "all (--label-sample)."
+        ]
+    out = []
+    if unknown := int(np.count_nonzero(labels.judged & np.isnan(probability))):
+        out.append(f"{unknown:,} labels without an inclusion_probability were left out.")
+    if judged - unknown < items:
+        out.append(f"Accuracy and differences are estimated from a sample of {judged - unknown:,} labels.")
+    return out
+
+
+def _of_sample() -> list[str]:
+    """How figures come from a sample of labels."""
+    return [
+        "Accuracy counts failed, invalid and skipped items as wrong.",
+        "The labels are a sample: each stands for as many items as one over its inclusion probability. Where "
+        "two answer alike their difference is 0 without a label; accuracy is the share of votes, corrected "
+        "by the labels. Intervals are Student's t with two pseudo-labels, and count the draw of the media.",
+        "p-values are of the exact two-sided sign-flip test on the weighted labels, corrected by Holm.",
+        "Figures that need a label on every item (by label, by field, cascades, confidence) are left out.",
+    ]
 
 
 def method(
@@ -83,7 +118,9 @@ def method(
         "media): what is drawn at random are clusters, and intervals count them."
     )
     k = len(sheet.models)
-    if labels.has_truth:
+    if few_labels.probabilities(sheet) is not None:
+        out += _of_sample()
+    elif labels.has_truth:
         out += [
             "Accuracy counts failed, invalid and skipped items as wrong; “of answered” leaves them out.",
             "Intervals of shares are 95% Wilson intervals; where clusters hold several items, with the "
@@ -91,16 +128,16 @@ def method(
             "Differences of a pair are taken on the items both have; their standard error is that of cluster "
             "sums, with two clusters added whose sums are +w and −w (w: the root of the mean items in a "
             "cluster).",
-            f"“At most … behind the best”: of {k} candidates all {k * (k - 1)} one-sided bounds hold together "
-            "with 95% (Bonferroni, Student's t); a candidate's figure is its largest bound against those that "
-            "may be the best.",
+            f"“At most … behind the best”: of {k} candidates all {k * (k - 1)} one-sided bounds hold "
+            "together with 95% (Bonferroni, Student's t); a candidate's figure is its largest bound against "
+            "those that may be the best.",
             f"The choice is the cheapest candidate at most {margin_points:g} points behind the best. The "
             "margin is to be fixed before looking.",
             "p-values are of the exact two-sided sign-flip test on cluster sums, corrected by Holm over "
             f"{pairs} pairs; with one item in each cluster it is McNemar's exact test.",
             "The chance to be the best, the points behind on average and the items that would settle the "
-            "choice are of a Bayesian bootstrap over clusters (400 draws). They are a forecast, not a rule to "
-            "stop by: compare again once, when that many items are there.",
+            "choice are of a Bayesian bootstrap over clusters (400 draws). They are a forecast, not a rule "
+            "to stop by: compare again once, when that many items are there.",
         ]
     elif labels.names:
         out.append(

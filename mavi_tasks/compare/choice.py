@@ -12,8 +12,9 @@ from decimal import Decimal
 
 import numpy as np
 
+from mavi_tasks.compare import few_labels, scoring, until_decided
 from mavi_tasks.compare import margin as rule
-from mavi_tasks.compare import scoring, until_decided
+from mavi_tasks.compare.few_labels import LabelNeed
 from mavi_tasks.compare.field_labels import Labels
 from mavi_tasks.compare.margin import Bounds, Difference
 from mavi_tasks.compare.pairwise import same_answer
@@ -42,25 +43,39 @@ class Judged:
     standings: tuple[Standing, ...]
     bounds: Bounds | None
     differences: dict[tuple[int, int], Difference]
+    label_need: LabelNeed | None = None  # of a sample of labels
 
 
-def choose(sheet: Sheet, labels: Labels, margin: float) -> Judged | None:
-    """Return the choice with a margin (a share), or None of a single candidate or when nothing compares."""
+def choose(sheet: Sheet, labels: Labels, margin: float, sampled: Floats | None = None) -> Judged | None:
+    """Return the choice with a margin (a share), or None of a single candidate or when nothing compares.
+
+    `sampled` are the items' inclusion probabilities when the labels are a sample (few_labels.py).
+    """
     k = len(sheet.models)
     if k < 2 or not labels.names:
         return None
     costs = [scoring.per_item(sheet, at) for at in range(k)]
     known = [math.inf if cost is None else float(cost) for cost in costs]
-    if labels.has_truth:
+    need = None
+    if sampled is not None:
+        each = few_labels.pairs(labels, sheet.asked, sheet.clusters, sampled)
+        pairs = {at: one.future for at, one in each.items()}
+        found = rule.of_differences(k, pairs)
+        used = int(np.count_nonzero(labels.judged & (sampled > 0)))
+        need = few_labels.needed(each, used, known, margin=margin)
+    elif labels.has_truth:
         found, pairs = rule.bounds(labels.scores, sheet.asked & labels.judged, sheet.clusters)
     else:
         found, pairs = _by_agreement(sheet, labels), {}
     decision = rule.choose(found, known, margin)
     first = decision.chosen if decision.chosen is not None else decision.open[0] if decision.open else None
     open_ = list(decision.open)
-    chances = until_decided.posterior(labels.scores, sheet.asked & labels.judged, sheet.clusters)
+    judged = sheet.asked & labels.judged
+    chances = None if need else until_decided.posterior(labels.scores, judged, sheet.clusters)
     if decision.chosen is not None or not open_:
         more = None
+    elif need is not None:
+        more = _more_labels(sheet, labels, need)
     elif labels.has_truth:
         more = _more(sheet, labels, found, open_, costs, margin)
     else:
@@ -78,7 +93,9 @@ def choose(sheet: Sheet, labels: Labels, margin: float) -> Judged | None:
         by_truth=labels.has_truth,
         more=more,
     )
-    return Judged(choice, _standings(sheet, labels, found, known, decision.behind, chances), found, pairs)
+    return Judged(
+        choice, _standings(sheet, labels, found, known, decision.behind, chances), found, pairs, need
+    )
 
 
 def differing(sheet: Sheet, labels: Labels, among: Sequence[int]) -> Bools:
@@ -165,6 +182,14 @@ def _more(
         else items.map(lambda n: (each * max(0, math.ceil(n) - waiting)).quantize(scoring.PICO)),
         labels=items.map(lambda n: max(1, math.ceil(n * split))),
     )
+
+
+def _more_labels(sheet: Sheet, labels: Labels, need: LabelNeed) -> More | None:
+    """Labels to add to a sample; None when no number of labels settles it."""
+    if need.needed_p50 is None:
+        return None
+    waiting = int(np.count_nonzero(~labels.judged & sheet.asked.any(0)))
+    return More(None, waiting, None, Quantiles(None, max(need.needed_p50 - need.used, 1), None))
 
 
 def _labels_to_decide(sheet: Sheet, labels: Labels, open_: Sequence[int], margin: float) -> More:

@@ -11,30 +11,35 @@ import pyarrow as pa
 
 from mavi_tasks.compare import (
     agreement,
+    calibration,
     cascade,
     caveats,
     choice,
     disputed,
+    few_labels,
     field_labels,
+    field_pairs,
     match_rules,
     pairwise,
+    preference,
     recommendation,
     scoring,
     statistics,
+    text_agreement,
 )
 from mavi_tasks.compare import margin as margin_rule
 from mavi_tasks.compare import sheet as read
+from mavi_tasks.compare.few_labels import LabelNeed
 from mavi_tasks.compare.field_labels import Field, Labels
+from mavi_tasks.compare.labelled import Labelled
 from mavi_tasks.compare.prompt_versions import PromptVersions
 from mavi_tasks.compare.result import Comparison, FieldScore, ModelScore
 from mavi_tasks.compare.sheet import Sheet
 from mavi_tasks.compare.statistics import MISSING, Estimate, Floats
-from mavi_tasks.compare.truth import Truth
+from mavi_tasks.compare.truth import NO_TRUTH, Truth
 from mavi_tasks.errors import InputError
 from mavi_tasks.storage import tables
 from mavi_tasks.storage.tables import VERSION
-
-NO_TRUTH = Truth()
 
 MARGIN_POINTS = 100 * margin_rule.MARGIN
 
@@ -48,7 +53,8 @@ def compare(
     baseline: str | None = None,
     margin: float = MARGIN_POINTS,
     by: str | None = None,
-    truth: Truth = NO_TRUTH,
+    truth: Truth | Labelled = NO_TRUTH,
+    judged: Path | None = None,
 ) -> Comparison:
     """Return the bake-off of all models in the datasets, each with each of several prompts.
 
@@ -57,7 +63,8 @@ def compare(
     `like_for_like` leaves out items the models saw differently. `reference` is a model whose answers stand in
     for the expected ones (it is not compared itself); `baseline` is the model in use now, which the verdict
     compares to. `by` "prompt_hash" takes each text of a prompt for a model of its own. `truth` are expected
-    answers beside those of the results.
+    answers beside those of the results, or a drawn sample of labels. `judged` is the dataset of a judge's job
+    (judge_job.py).
     Raises InputError when a folder is no dataset, or a named field or model is not in it.
     """
     if not 0 < margin <= 100:
@@ -83,7 +90,8 @@ def compare(
     names = tuple(one.name or str(one) for one in dirs)
     notes = (versions.notes if versions is not None else ()) + truth.notes
     options = CompareOptions(unlike, like_for_like, baseline, margin, names, _spent(dirs), notes)
-    return _compared(sheet, labels, options)
+    found = _compared(sheet, labels, options)
+    return found if judged is None else replace(found, preference=preference.read_judged(judged, sheet))
 
 
 def _named(sheet: Sheet, what: str, name: str | None) -> str | None:
@@ -110,23 +118,25 @@ class CompareOptions:
 
 
 def _compared(sheet: Sheet, labels: Labels, options: CompareOptions) -> Comparison:
-    classes = scoring.Classes(labels, sheet) if scoring.Classes.fit(labels) else None
+    sampled = few_labels.probabilities(sheet) if labels.has_truth and not labels.stands_in else None
+    whole = sampled is None  # figures over the labelled items alone would be biased in a sample
+    classes = scoring.Classes(labels, sheet) if whole and scoring.Classes.fit(labels) else None
     f1 = classes.drawn_f1(len(sheet.models)) if classes else None
-    judged = choice.choose(sheet, labels, options.margin_points / 100)
-    models = _ranked(_scores(sheet, labels, classes, f1, options), sheet, judged)
-    found = pairwise.compare(sheet, labels, f1)
+    judged = choice.choose(sheet, labels, options.margin_points / 100, sampled)
+    models = _ranked(_scores(sheet, labels, classes, f1, options, sampled), sheet, judged)
+    found = pairwise.compare(sheet, labels, f1, sampled)
     if judged and judged.bounds is not None:
         found = pairwise.with_bounds(found, judged.bounds, options.margin_points / 100)
     chosen = judged.choice if judged else None
     alpha = _alpha(labels, sheet)
-    cascades = cascade.simulate(sheet, labels)
+    cascades = cascade.simulate(sheet, labels) if whole else None
     quality = _quality(labels)
     return Comparison(
         models=models,
         pairs=found,
         choice=chosen,
         alpha=alpha,
-        fields={one.name: _field(one, labels, sheet) for one in labels.fields},
+        fields=_fields(sheet, labels, whole=whole),
         quality=quality,
         margin_points=options.margin_points,
         reference=labels.stands_in,
@@ -147,7 +157,28 @@ def _compared(sheet: Sheet, labels: Labels, options: CompareOptions) -> Comparis
         disputed=disputed.most(sheet, labels),
         sheet=sheet,
         answers=labels,
+        label_need=_label_need(sheet, labels, sampled, judged),
+        calibration=calibration.calibrate(sheet, labels) if whole else {},
+        text_agreement=text_agreement.agree(sheet, labels),
     )
+
+
+def _label_need(
+    sheet: Sheet, labels: Labels, sampled: Floats | None, judged: choice.Judged | None
+) -> LabelNeed | None:
+    """How many labels there are and how many it takes; only the first when they are no sample."""
+    if not labels.has_truth or labels.stands_in:
+        return None
+    if judged is not None and judged.label_need is not None:
+        return judged.label_need
+    counted = labels.judged if sampled is None else labels.judged & (sampled > 0)
+    return LabelNeed(int(np.count_nonzero(counted)), None, None)
+
+
+def _accuracy(labels: Labels, sheet: Sheet, at: int, sampled: Floats | None) -> Estimate | None:
+    if sampled is None:
+        return scoring.accuracy(labels, sheet, at)
+    return few_labels.accuracy(labels, sheet.asked, sampled, at, clusters=sheet.clusters)
 
 
 def _warned(
@@ -173,6 +204,7 @@ def _scores(
     classes: scoring.Classes | None,
     f1: Sequence[Floats] | None,
     options: CompareOptions,
+    sampled: Floats | None,
 ) -> list[ModelScore]:
     consensus = agreement.dawid_skene(labels.codes, len(labels.names))
     out = []
@@ -197,8 +229,10 @@ def _scores(
                 skipped=counts["skipped"],
                 truncated=int(np.count_nonzero(sheet.truncated[at])),
                 correct=correct,
-                accuracy=scoring.accuracy(labels, sheet, at),
-                accuracy_answered=scoring.accuracy(labels, sheet, at, answered_only=True),
+                accuracy=_accuracy(labels, sheet, at, sampled),
+                accuracy_answered=scoring.accuracy(labels, sheet, at, answered_only=True)
+                if sampled is None
+                else None,
                 macro_f1=scoring.with_spread(f1[at], int(sheet.clusters.max()) + 1) if f1 else None,
                 majority_agreement=_with_others(labels, sheet, at),
                 reliability=None if consensus is None else float(consensus.reliability[at]),
@@ -301,12 +335,18 @@ def _field_alpha(field: Field, sheet: Sheet) -> Estimate | None:
     return statistics.nominal_alpha(field.codes, len(field.labels), sheet.clusters)
 
 
-def _field(field: Field, labels: Labels, sheet: Sheet) -> FieldScore:
-    judged = field.truth != MISSING
+def _fields(sheet: Sheet, labels: Labels, *, whole: bool) -> dict[str, FieldScore]:
+    pairs = field_pairs.compare(sheet, labels) if whole else {}
+    return {
+        one.name: replace(_field(one, sheet, by_truth=whole), pairs=pairs.get(one.name, ()))
+        for one in labels.fields
+    }
+
+
+def _field(field: Field, sheet: Sheet, *, by_truth: bool) -> FieldScore:
+    judged = (field.truth != MISSING) & by_truth
     shares = {
-        name: statistics.proportion(
-            (field.right[at] & sheet.answered[at])[asked].astype(float), sheet.clusters[asked]
-        )
+        name: statistics.proportion((field.score[at] * sheet.answered[at])[asked], sheet.clusters[asked])
         for at, name in enumerate(sheet.models)
         if (asked := judged & sheet.asked[at]).any()
     }

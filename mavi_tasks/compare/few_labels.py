@@ -14,7 +14,7 @@ and a census has no interval at all. They speak of the items of this manifest, n
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -25,7 +25,7 @@ from mavi_tasks.compare.field_labels import Labels
 from mavi_tasks.compare.margin import Difference
 from mavi_tasks.compare.quantiles import t_quantile
 from mavi_tasks.compare.sheet import Sheet
-from mavi_tasks.compare.statistics import Bools, Estimate, Floats
+from mavi_tasks.compare.statistics import Bools, Estimate, Floats, Ints
 
 LEVEL = 0.05
 NOTHING = np.zeros(0)
@@ -35,8 +35,9 @@ NOTHING = np.zeros(0)
 class LabelNeed:
     """How many labels there are, and how many it takes.
 
-    `needed_p50` labels settle the choice at the margin in about half of all samples, None when no label
-    bears on a pair; `saved_factor` times more of them would be needed if items were drawn at random.
+    `needed_p50` labels settle the choice at the margin in about half of all samples, None when no number of
+    labels does without more items; `saved_factor` times more of them would be needed if items were drawn at
+    random.
     """
 
     used: int
@@ -56,43 +57,67 @@ class SampledPair:
 
     The `clusters` of `difference` are the labels that bear on it and the two pseudo-labels, its `sums` r_a -
     r_b of each such label over its probability. Without such a label its error is infinite; it is 0 where
-    the answers never differ. `split` counts the items the two differ on, `square` is the mean of (r_a -
-    r_b)^2 over all.
+    the answers never differ. It speaks of these items; `future` of media still to come. `split` counts the
+    items the two differ on, `square` is the mean of (r_a - r_b)^2 over all.
     """
 
     difference: Difference
     split: int
     square: float
+    clusters: int
+
+    @property
+    def between(self) -> float:
+        """What the draw of the media adds to the squared error, were all of a cluster's items alike.
+
+        As in margin.py with two values more, +1 and -1: few differences seen are no proof.
+        """
+        spread = max(0.0, self.square - self.difference.value**2) + 2 / max(self.difference.items, 1)
+        return spread / max(self.clusters, 1)
+
+    @property
+    def future(self) -> Difference:
+        """The difference with the error it has for media still to come."""
+        return replace(self.difference, error=math.hypot(self.difference.error, math.sqrt(self.between)))
 
 
-def pair(labels: Labels, asked: Bools, probability: Floats, a: int, b: int) -> SampledPair:
+def pair(labels: Labels, asked: Bools, clusters: Ints, probability: Floats, a: int, b: int) -> SampledPair:
     """Return the mean of r_a - r_b over the items both models have.
 
-    asked: [models, items]; probability: [items], NaN or 0 where an item was not sampled.
+    asked: [models, items]; clusters: [items], numbered from 0; probability: [items], NaN or 0 where an item
+    was not sampled.
     """
     both = asked[a] & asked[b]
     split = both & (labels.codes[a] != labels.codes[b])
     sampled = split & labels.judged & (probability > 0)
-    items, many = int(both.sum()), int(split.sum())
+    items, many, media = int(both.sum()), int(split.sum()), len(np.unique(clusters[both]))
     if not sampled.any():
         error = 0.0 if items and not many else math.inf
-        return SampledPair(Difference(0.0, error, items, 0 if error else 2, NOTHING), many, 0.0)
+        none = Difference(0.0, error, items, 0 if error else max(media, 2), NOTHING)
+        return SampledPair(none, many, 0.0, media)
     pi = probability[sampled]
-    values = labels.score[a][sampled] - labels.score[b][sampled]
+    values = labels.scores[a][sampled] - labels.scores[b][sampled]
     part, share = _stratum(values, pi, many, (-1.0, 1.0)), many / items
     error = share * math.sqrt(part.variance)
     found = Difference(share * part.mean, error, items, part.labelled + 2, values / pi)
-    return SampledPair(found, many, share * float(np.average(values**2, weights=1 / pi)))
+    return SampledPair(found, many, share * float(np.average(values**2, weights=1 / pi)), media)
 
 
-def pairs(labels: Labels, asked: Bools, probability: Floats) -> dict[tuple[int, int], SampledPair]:
+def pairs(
+    labels: Labels, asked: Bools, clusters: Ints, probability: Floats
+) -> dict[tuple[int, int], SampledPair]:
     """Return every pair of models (a < b)."""
     numbers = combinations(range(len(asked)), 2)
-    return {(a, b): pair(labels, asked, probability, a, b) for a, b in numbers}
+    return {(a, b): pair(labels, asked, clusters, probability, a, b) for a, b in numbers}
 
 
-def accuracy(labels: Labels, asked: Bools, probability: Floats, model: int) -> Estimate | None:
-    """Return a model's mean score over all its items; None when a stratum has items but no label."""
+def accuracy(
+    labels: Labels, asked: Bools, probability: Floats, model: int, *, clusters: Ints | None = None
+) -> Estimate | None:
+    """Return a model's mean score over all its items; None when a stratum has items but no label.
+
+    The interval is of these items or, with `clusters`, of media still to come.
+    """
     among = asked[model]
     q = sample.votes(labels.codes)[model]
     split = sample.differ(labels.codes)
@@ -102,10 +127,11 @@ def accuracy(labels: Labels, asked: Bools, probability: Floats, model: int) -> E
         if stratum.any() and not sampled.any():
             return None
         if stratum.any():
-            residual = labels.score[model][sampled] - q[sampled]
+            residual = labels.scores[model][sampled] - q[sampled]
             ends = (float(-q[stratum].max()), float(1 - q[stratum].min()))
             parts.append(_stratum(residual, probability[sampled], int(stratum.sum()), ends))
-    return _together(parts, int(among.sum()), float(q[among].mean())) if parts else None
+    media = None if clusters is None else len(np.unique(clusters[among]))
+    return _together(parts, int(among.sum()), float(q[among].mean()), media) if parts else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,17 +162,19 @@ def _stratum(values: Floats, pi: Floats, items: int, ends: tuple[float, float]) 
     )
 
 
-def _together(parts: Sequence[_Part], items: int, start: float) -> Estimate:
+def _together(parts: Sequence[_Part], items: int, start: float, media: int | None) -> Estimate:
     """Add strata up, with Satterthwaite's degrees of freedom (the two pseudo-labels count as labels)."""
     shares = [part.items / items for part in parts]
     value = start + sum(share * part.mean for share, part in zip(shares, parts, strict=True))
     centre = start + sum(share * part.centre for share, part in zip(shares, parts, strict=True))
     variances = [share**2 * part.variance for share, part in zip(shares, parts, strict=True)]
-    total = sum(variances)
+    between = 0.0 if media is None else max(0.0, value * (1 - value)) / media
+    total = sum(variances) + between
     if total == 0:
         return Estimate(value, value, value)
-    freedom = total**2 / sum(v**2 / (part.labelled + 1) for v, part in zip(variances, parts, strict=True))
-    half = t_quantile(1 - LEVEL / 2, freedom) * math.sqrt(total)
+    below = sum(v**2 / (part.labelled + 1) for v, part in zip(variances, parts, strict=True))
+    below += between**2 / max((media or 1) - 1, 1)
+    half = t_quantile(1 - LEVEL / 2, total**2 / below) * math.sqrt(total)
     return Estimate(value, max(0.0, min(value, centre - half)), min(1.0, max(value, centre + half)))
 
 
@@ -179,22 +207,25 @@ def needed(
         labels = _labels_for(one, max(room, 1e-9), level) * used / len(one.difference.sums)
         needs.append((labels, (a, b)))
     most, hardest = max(needs)
-    return LabelNeed(used, math.ceil(most - 1e-9), _saved(known[hardest], used))
+    enough = math.isfinite(most)
+    return LabelNeed(used, math.ceil(most - 1e-9) if enough else None, _saved(known[hardest], used))
 
 
 def _labels_for(one: SampledPair, room: float, probability: float) -> float:
-    """The labels, among the items a pair differs on, that bring t * error below `room`.
+    """The labels, among the items a pair differs on, that bring t * error below `room`; infinite if none do.
 
-    error^2 = s^2 (1/(n + 2) - 1/(split + 2)) as n grows, with s^2 from the error seen.
+    error^2 = between + s^2 (1/(n + 2) - 1/(split + 2)) as n grows, with s^2 from the error seen.
     """
     seen, whole = len(one.difference.sums), 1 / (one.split + 2)
+    if (room / t_quantile(probability, one.split + 1)) ** 2 < one.between:
+        return math.inf
     if seen >= one.split:
         return float(seen)
     scale = one.difference.error**2 / (1 / (seen + 2) - whole)
     labels = float(seen)
     for _ in range(20):
-        error = room / t_quantile(probability, max(labels + 1, 2))
-        labels = max(1 / (error**2 / scale + whole) - 2, 1.0)
+        error2 = (room / t_quantile(probability, max(labels + 1, 2))) ** 2 - one.between
+        labels = max(1 / (max(error2, 0.0) / scale + whole) - 2, 1.0)
     return min(labels, float(one.split))
 
 

@@ -49,7 +49,7 @@ class Field:
 class Labels:
     """All fields, and the whole answer as one label: right when every field that has a truth is right.
 
-    `score` [models, items] in 0..1 is that of the field with the least, 0 where an item has no truth or no
+    `scores` [models, items] in 0..1 are those of the field with the least, 0 where an item has no truth or no
     answer.
     """
 
@@ -58,14 +58,9 @@ class Labels:
     codes: Ints
     judged: Bools
     right: Bools
-    score: Floats
+    scores: Floats
     confidence: Floats
     stands_in: str | None
-
-    @property
-    def scores(self) -> Floats:
-        """How right each answer is, from 0 to 1; 0 where it is not judged."""
-        return self.right.astype(float)
 
     def pick(self, order: Sequence[int]) -> "Labels":
         """Return the labels of only these candidates, in this order."""
@@ -77,12 +72,14 @@ class Labels:
                     one,
                     codes=one.codes[at],
                     right=one.right[at],
+                    score=one.score[at],
                     numbers=None if one.numbers is None else one.numbers[at],
                 )
                 for one in self.fields
             ),
             codes=self.codes[at],
             right=self.right[at],
+            scores=self.scores[at],
             confidence=self.confidence[at],
         )
 
@@ -130,7 +127,7 @@ def _labels(sheet: Sheet, fields: Sequence[Field], values: "Values", reference: 
         codes=codes,
         judged=judged,
         right=score >= 1,
-        score=score,
+        scores=score,
         confidence=_confidence(values),
         stands_in=reference,
     )

@@ -27,7 +27,38 @@ class Label:
     probability: float | None
 
 
-Labelled = Mapping[tuple[str, str], Label]  # by item and prompt; prompt "": all prompts of the item
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Labels by item and prompt, in place of all other expected answers; prompt "": of all its prompts."""
+
+    labels: Mapping[tuple[str, str], Label]
+    source: str
+    notes: tuple[str, ...] = ()
+
+    def on(self, sheet: Sheet) -> Sheet:
+        """Return the sheet with these labels only. Raises InputError when none belongs to an item of it."""
+        units = tuple(self._with(unit) for unit in sheet.units)
+        if not any(unit.truth for unit in units):
+            raise InputError(
+                f"{self.source}: column item_id: no label belongs to an item of the results, which have "
+                f"{', '.join(repr(unit.item_id) for unit in sheet.units[:3])}"
+            )
+        return replace(sheet, units=units)
+
+    def _with(self, unit: Unit) -> Unit:
+        label = self.labels.get((unit.item_id, unit.prompt_id)) or self.labels.get((unit.item_id, ""))
+        if label is None:
+            return replace(unit, truth=None, inclusion_probability=None)
+        return replace(unit, truth=label.truth, inclusion_probability=label.probability)
+
+
+def is_sample(path: Path) -> bool:
+    """Tell whether a file is a CSV with a column inclusion_probability."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return PROBABILITY in next(csv.reader(file), [])
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return False
 
 
 def read_csv(path: Path) -> Labelled:
@@ -43,17 +74,23 @@ def read_csv(path: Path) -> Labelled:
             raise InputError(f"{path}:1: the column {missing[0]!r} is missing; expected item_id and truth")
         found: dict[tuple[str, str], Label] = {}
         problems: list[str] = []
+        blank = 0
         for row in reader:
             try:
                 key, label = _label(row)
             except ValueError as error:
                 problems.append(f"{path}:{reader.line_num}: {error}")
                 continue
-            if label is not None:
+            if label is None:
+                blank += 1
+            else:
                 found[key] = label
     if problems:
         raise InputError(problems)
-    return found
+    if not found:
+        raise InputError(f"{path}: column truth: is empty in all rows; label some items first")
+    waiting = () if not blank else (f"{blank:,} drawn items have no label yet and count as not drawn.",)
+    return Labelled(found, str(path), waiting)
 
 
 def _label(row: Mapping[str, str | None]) -> tuple[tuple[str, str], Label | None]:
@@ -74,25 +111,3 @@ def _probability(text: str) -> float | None:
     if not 0 < value <= 1:
         raise ValueError(f"{PROBABILITY} {text!r} must be a number above 0, at most 1")
     return value
-
-
-def apply(sheet: Sheet, labelled: Labelled) -> Sheet:
-    """Return the sheet with these labels as its only expected answers.
-
-    Raises InputError when no label belongs to an item of the sheet.
-    """
-    units = tuple(_with(unit, labelled) for unit in sheet.units)
-    if labelled and not any(unit.truth for unit in units):
-        item, _ = next(iter(labelled))
-        raise InputError(
-            f"no label belongs to an item of these datasets: {item!r} is not one of their item_id, such as "
-            f"{sheet.units[0].item_id!r}"
-        )
-    return replace(sheet, units=units)
-
-
-def _with(unit: Unit, labelled: Labelled) -> Unit:
-    label = labelled.get((unit.item_id, unit.prompt_id)) or labelled.get((unit.item_id, ""))
-    if label is None:
-        return replace(unit, truth=None, inclusion_probability=None)
-    return replace(unit, truth=label.truth, inclusion_probability=label.probability)

@@ -6,9 +6,9 @@ from itertools import combinations
 
 import numpy as np
 
-from mavi_tasks.compare import statistics
+from mavi_tasks.compare import few_labels, statistics
 from mavi_tasks.compare.field_labels import Field, Labels
-from mavi_tasks.compare.margin import Bounds, difference
+from mavi_tasks.compare.margin import Bounds, Difference, difference
 from mavi_tasks.compare.quantiles import t_quantile
 from mavi_tasks.compare.result import Pair
 from mavi_tasks.compare.sheet import UNKNOWN, Sheet
@@ -39,10 +39,19 @@ def _same(field: Field, a: int, b: int) -> Bools:
     return near
 
 
-def compare(sheet: Sheet, labels: Labels, f1: Sequence[Floats] | None) -> tuple[Pair, ...]:
-    """Return every pair of candidates, Holm-corrected; `f1` are macro F1 and its draws, per candidate."""
+def compare(
+    sheet: Sheet, labels: Labels, f1: Sequence[Floats] | None, sampled: Floats | None = None
+) -> tuple[Pair, ...]:
+    """Return every pair of candidates, Holm-corrected; `f1` are macro F1 and its draws, per candidate.
+
+    `sampled` are the items' inclusion probabilities when the labels are a sample: then differences and
+    p-values speak of all items, not of the labelled ones.
+    """
     numbers = list(combinations(range(len(sheet.models)), 2))
     pairs = [_pair(sheet, labels, a, b, f1) for a, b in numbers]
+    if sampled is not None:
+        each = few_labels.pairs(labels, sheet.asked, sheet.clusters, sampled)
+        pairs = [_from_sample(pair, each[at].future) for pair, at in zip(pairs, numbers, strict=True)]
     tested = [at for at, pair in enumerate(pairs) if pair.p_value is not None]
     corrected = statistics.holm([pairs[at].p_value or 0.0 for at in tested])
     for at, p_holm in zip(tested, corrected, strict=True):
@@ -98,6 +107,11 @@ def _pair(sheet: Sheet, labels: Labels, a: int, b: int, f1: Sequence[Floats] | N
         latency_difference_s=_latency_difference(sheet, a, b),
         p_value=sign_flip_p(scored.sums) if scored is not None and common.any() else None,
     )
+
+
+def _from_sample(pair: Pair, found: Difference) -> Pair:
+    known = len(found.sums) > 0
+    return replace(pair, difference=found.interval(), p_value=sign_flip_p(found.sums) if known else None)
 
 
 def _table(labels: Labels, a: int, b: int, common: Bools) -> Floats:

@@ -166,8 +166,8 @@ def of(verdicts: Sequence[Verdict], *, judge: str, simulated: bool, incomplete: 
         flip_rate=float(np.mean([one.flipped for one in verdicts])),
         first_share=float(np.mean([one.first for one in verdicts])),
         longer_share=float(np.mean(clear)) if clear else None,
-        share=_shares(plain, totals, names),
-        share_equal_length=_shares(rows, totals, names) if adjusted else {},
+        share=_shares(plain, totals, names, len(media)),
+        share_equal_length=_shares(rows, totals, names, len(media)) if adjusted else {},
         pairs=_pairs(verdicts, names, numbers, at),
     )
 
@@ -194,12 +194,12 @@ def _cells(
     return wins, games
 
 
-def _shares(rows: Floats, totals: Floats, names: Sequence[str]) -> dict[str, Estimate]:
+def _shares(rows: Floats, totals: Floats, names: Sequence[str], media: int) -> dict[str, Estimate]:
     half = totals.shape[1] // 2
     found = bradley_terry.fit(rows, totals[:, :half], totals[:, half:])[:, : len(names)]
     shares = bradley_terry.win_shares(found)
     return {
-        name: Estimate(float(shares[0, at]), *statistics.spread(shares[1:, at]))
+        name: Estimate(float(shares[0, at]), *statistics.spread(shares[1:, at], media))
         for at, name in enumerate(names)
     }
 

@@ -244,6 +244,8 @@ def _chance(one: ModelScore) -> str:
 
 def _settling(more: More | None) -> list[str]:
     """What it takes to decide, as it looks from here."""
+    if more is not None and more.items is None and more.differing is None and more.labels.p50 is not None:
+        return [f"About {about(more.labels.p50)} more labels, drawn the same way, would settle it."]
     if more is None or more.items is None:
         return []
     if more.items.p50 is None:

@@ -1,15 +1,21 @@
 """What a comparison found, and its JSON. Dollars are text there, so that no digit is lost."""
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from decimal import Decimal
 
 from mavi_tasks.common.skips import Skip
+from mavi_tasks.compare.calibration import Calibration
 from mavi_tasks.compare.disputed import Disputed
+from mavi_tasks.compare.few_labels import LabelNeed
 from mavi_tasks.compare.field_labels import Labels
+from mavi_tasks.compare.field_pairs import FieldPair
 from mavi_tasks.compare.origin import Origin
+from mavi_tasks.compare.preference import Preference
 from mavi_tasks.compare.sheet import Sheet
 from mavi_tasks.compare.statistics import Estimate
+from mavi_tasks.compare.text_agreement import TextAgreement
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +162,7 @@ class FieldScore:
     alpha: Estimate | None
     accuracy: Mapping[str, Estimate]
     note: str
+    pairs: tuple[FieldPair, ...] = ()  # of several fields with expected answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +234,10 @@ class Comparison:
     disputed: tuple[Disputed, ...]
     sheet: Sheet
     answers: Labels
+    label_need: LabelNeed | None = None  # None without expected answers
+    calibration: Mapping[str, Calibration] = field(default_factory=dict)  # by model, if it gives a confidence
+    text_agreement: TextAgreement | None = None
+    preference: Preference | None = None
 
     @property
     def simulated(self) -> bool:
@@ -235,8 +246,9 @@ class Comparison:
 
     def to_json(self) -> dict[str, object]:
         """Return the object `mavi compare --json` prints."""
-        out = as_json(self, leave_out=("sheet", "answers", "alpha"))
+        out = as_json(self, leave_out=("sheet", "answers", "alpha", "labels", "label_need"))
         assert isinstance(out, dict)
+        out |= {"class_names": list(self.labels), "labels": as_json(self.label_need)}
         if len({one.prompt_id for one in self.models}) > 1:
             out["candidates"] = out["models"]
         return {**out, **flat("alpha", self.alpha), "simulated": self.simulated}
@@ -251,7 +263,9 @@ def as_json(value: object, leave_out: tuple[str, ...] = ()) -> object:
                 out |= flat(one.name, getattr(value, one.name))
         return out
     if isinstance(value, Mapping):
-        return {str(key): as_json(item) for key, item in value.items()}
+        return {
+            key if isinstance(key, str) else json.dumps(key): as_json(item) for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [as_json(item) for item in value]
     return f"{value:f}" if isinstance(value, Decimal) else value

@@ -21,11 +21,12 @@ from pathlib import Path
 import numpy as np
 
 from mavi_tasks.common.spreadsheet import text_cell
-from mavi_tasks.compare import field_labels, labelled, match_rules
+from mavi_tasks.compare import field_labels, match_rules
 from mavi_tasks.compare import sheet as read
 from mavi_tasks.compare.labelled import Labelled
 from mavi_tasks.compare.sheet import Unit
 from mavi_tasks.compare.statistics import MISSING, Bools, Floats, Ints
+from mavi_tasks.compare.truth import NO_TRUTH, Truth
 from mavi_tasks.errors import InputError
 
 AIMS = ("differences", "accuracy")
@@ -49,16 +50,15 @@ def sample_of(
     aim: str = "differences",
     seed: int = 0,
     fields: Mapping[str, str] | None = None,
-    truth: Labelled | None = None,
+    truth: Truth | Labelled = NO_TRUTH,
 ) -> tuple[tuple[Unit, ...], tuple[Chosen, ...]]:
     """Return the items of datasets and which of them to label, in the order to label them.
 
     `fields` declares how answers are matched, as in a comparison. Labels in `truth` are kept in the items, so
     that a larger sample of the same seed asks only for what is new. Raises InputError as a comparison does.
     """
-    sheet = read.sheet(dirs)
-    if truth is not None:
-        sheet = labelled.apply(sheet, truth)
+    sheet = truth.on(read.sheet(dirs, by_prompt=True))
+    sheet = sheet.keep(np.array([unit.repeat == 1 for unit in sheet.units]))
     codes = field_labels.read(sheet, match_rules.declared(fields or {})).codes
     return sheet.units, draw(sheet.units, codes, size, aim=aim, seed=seed)
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from mavi_tasks.common.skips import Skip, by_model
 from mavi_tasks.compare.field_labels import Labels
+from mavi_tasks.compare.match_rules import GRADED
 from mavi_tasks.compare.result import ClassScore
 from mavi_tasks.compare.sheet import ANSWERED, FAILED, INVALID, SKIPPED, UNKNOWN, Sheet
 from mavi_tasks.compare.statistics import (
@@ -22,6 +23,7 @@ from mavi_tasks.compare.statistics import (
 )
 
 PICO = Decimal(1).scaleb(-12)
+NO_CLASSES = ("set", "date", *GRADED)
 MOST_CLASSES = 40  # beyond, per-class tables and macro F1 mean little
 
 
@@ -91,7 +93,7 @@ def per_item(sheet: Sheet, model: int) -> Decimal | None:
 
 
 def accuracy(labels: Labels, sheet: Sheet, model: int, *, answered_only: bool = False) -> Estimate | None:
-    """Return the share right with its interval: unanswered items count as wrong, or are left out."""
+    """Return the mean score with its interval: unanswered items count as wrong, or are left out."""
     if not labels.has_truth:
         return None
     among = labels.judged & (sheet.answered[model] if answered_only else sheet.asked[model])
@@ -138,7 +140,7 @@ class Classes:
     def fit(labels: Labels) -> bool:
         """Tell whether classes make sense here."""
         one = [field for field in labels.fields if field.rule.kind != "ignore"]
-        if len(labels.fields) != 1 or not one or not labels.has_truth or one[0].rule.kind == "set":
+        if len(labels.fields) != 1 or not one or not labels.has_truth or one[0].rule.kind in NO_CLASSES:
             return False
         return 2 <= len(np.unique(one[0].truth[one[0].truth != MISSING])) <= MOST_CLASSES
 

@@ -62,7 +62,8 @@ class Candidate:
 class Unit:
     """One question, the same for all candidates: an item, asked for the first time or again (`repeat`).
 
-    prompt_id is empty where the candidates have different prompts.
+    prompt_id is empty where the candidates have different prompts. inclusion_probability (0 to 1): with which
+    the item was chosen to be labelled; None = not drawn.
     """
 
     item_id: str
@@ -73,6 +74,7 @@ class Unit:
     prompt: str | None
     duration_s: float | None
     truth: str | None
+    inclusion_probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

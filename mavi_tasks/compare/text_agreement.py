@@ -16,9 +16,8 @@ from itertools import combinations
 import numpy as np
 
 from mavi_tasks.compare.field_labels import Field, Labels
-from mavi_tasks.compare.mean_score import mean_score
 from mavi_tasks.compare.sheet import Sheet
-from mavi_tasks.compare.statistics import MISSING, Estimate, Floats
+from mavi_tasks.compare.statistics import MISSING, Estimate, Floats, proportion
 
 MOST_PAIRS = 20_000  # pairs of texts; of more a random part of the items is compared
 ORDER = 6
@@ -96,7 +95,8 @@ def _with_others(field: Field, at: int) -> tuple[Floats, Floats]:
 
 
 def _mean(values: Floats, sheet: Sheet) -> Estimate | None:
-    return mean_score(np.nan_to_num(values), ~np.isnan(values), sheet.clusters)
+    known = ~np.isnan(values)
+    return proportion(values[known], sheet.clusters[known])
 
 
 def token_f1(a: str, b: str) -> float:

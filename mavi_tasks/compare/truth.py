@@ -33,3 +33,6 @@ class Truth:
             for unit in sheet.units
         )
         return replace(sheet, units=tuple(units))
+
+
+NO_TRUTH = Truth()

@@ -66,7 +66,7 @@ def labelled(found, chosen):
         codes=found.codes,
         judged=judged,
         right=right,
-        score=right.astype(float),
+        scores=right.astype(float),
         confidence=np.full(found.codes.shape, np.nan),
         stands_in=None,
     )
@@ -105,7 +105,7 @@ def trial(found, units, size, aim, seed, generator, differences, accuracies):
     labels = labelled(found, [one.unit for one in chosen])
     asked = np.ones((models, items), bool)
     plain = generator.choice(items, size, replace=False)
-    for (a, b), one in few_labels.pairs(labels, asked, probability).items():
+    for (a, b), one in few_labels.pairs(labels, asked, np.arange(items), probability).items():
         true = float(found.right[a].mean() - found.right[b].mean())
         there = one.difference.interval()
         random = float((found.right[a][plain] * 1.0 - found.right[b][plain]).mean())
@@ -133,7 +133,7 @@ def main() -> int:
     parser.add_argument("--items", type=int, default=2000)
     parser.add_argument("--labels", type=int, default=100)
     arguments = parser.parse_args()
-    units = [Unit(str(at), "p", None, None, None, None, None) for at in range(arguments.items)]
+    units = [Unit(str(at), "p", 1, None, None, None, None, None) for at in range(arguments.items)]
     print(f"{'models':<16} {'aim':<12} {'fewer':>7} {'coverage':>9} {'accuracy fewer':>15} {'coverage':>9}")
     out = {}
     for name, accuracies in CASES.items():

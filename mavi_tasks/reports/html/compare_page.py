@@ -9,10 +9,15 @@ from markupsafe import Markup
 from mavi_tasks.common import format
 from mavi_tasks.compare import recommendation
 from mavi_tasks.compare.display_names import listed, short
+from mavi_tasks.compare.preference import bias_sentence
 from mavi_tasks.compare.result import Comparison, ModelScore, Pair, Policy
-from mavi_tasks.reports.html import answers_payload, svg_charts
+from mavi_tasks.reports.html import answers_payload, calibration_section, svg_charts
 from mavi_tasks.reports.html.cascade_yaml import recipe
 from mavi_tasks.reports.html.page import Section, asset, fragment, render
+
+TEXTS_INTRO = (
+    "How alike texts are is agreement, not quality; a judge's preference is its taste, not the truth."
+)
 
 
 def write(comparison: Comparison, path: Path, *, title: str = "Bake-off") -> Path:
@@ -154,6 +159,13 @@ def _sections(view: _View) -> Iterator[Section]:
         yield Section("labels", "Label by label", _labels(view), "F1 of each model on each expected label.")
     elif len(view.c.fields) > 1:
         yield Section("labels", "Field by field", view.part("fields"), "Each field of the answer on its own.")
+    if view.c.calibration:
+        picture = calibration_section.reliability(view.c.calibration, view.name, view.colour)
+        yield Section(
+            "confidence", "Confidence", picture + view.part("calibration"), calibration_section.INTRO
+        )
+    if view.c.text_agreement or view.c.preference:
+        yield Section("texts", "Free text", view.part("texts", bias=bias_sentence), TEXTS_INTRO)
     intro = "Worst first. Keys: / search, j and k next and previous, n and p page."
     yield Section("answers", "Answers side by side", view.part("answers"), intro)
     yield Section("saw", "What each model saw", view.part("saw"), _saw_intro(view))

@@ -13,6 +13,8 @@ from mavi_tasks.compare import few_labels, labelled, sample
 from mavi_tasks.compare.field_labels import Labels
 from mavi_tasks.compare.sheet import Unit
 from mavi_tasks.errors import InputError
+from mavi_tasks.schema import RUNS
+from mavi_tasks.storage.parts import write_part
 from tests.bench import labels_needed as bench
 from tests.support import made_dataset as made
 from tests.support.made_dataset import Made
@@ -22,7 +24,7 @@ A, B = "gemini:one", "gpt:two"
 
 
 def units(count):
-    return [Unit(str(at), "p", None, None, None, None, None) for at in range(count)]
+    return [Unit(str(at), "p", 1, None, None, None, None, None) for at in range(count)]
 
 
 def labels_of(codes, truth, judged):
@@ -95,7 +97,11 @@ def test_estimates_are_right_on_average_over_every_possible_sample():
             judged = np.isin(np.arange(8), [*some, *other])
             pi = np.where(codes[0] != codes[1], 2 / len(split), 1 / len(same))
             labels = labels_of(codes, truth, judged)
-            values.append(few_labels.pair(labels, asked, np.where(judged, pi, np.nan), 0, 1).difference.value)
+            values.append(
+                few_labels.pair(
+                    labels, asked, np.arange(8), np.where(judged, pi, np.nan), 0, 1
+                ).difference.value
+            )
             accuracies.append(few_labels.accuracy(labels, asked, np.where(judged, pi, np.nan), 1).value)
     assert np.mean(values) == pytest.approx((4 - 6) / 8)  # of 8 items the first is right on 4, the other on 6
     assert np.mean(accuracies) == pytest.approx(6 / 8)
@@ -104,7 +110,7 @@ def test_estimates_are_right_on_average_over_every_possible_sample():
 def test_a_census_leaves_no_doubt(world):
     judged = np.ones(400, bool)
     labels, asked = labels_of(world.codes, world.truth, judged), np.ones((2, 400), bool)
-    pair = few_labels.pair(labels, asked, np.ones(400), 0, 1).difference
+    pair = few_labels.pair(labels, asked, np.arange(400), np.ones(400), 0, 1).difference
     held = few_labels.accuracy(labels, asked, np.ones(400), 0)
     assert (pair.value, pair.error) == (pytest.approx(np.subtract(*world.right.mean(1))), 0.0)
     assert held.value == held.low == held.high == pytest.approx(world.right[0].mean())
@@ -115,7 +121,9 @@ def test_equal_labels_so_far_are_no_proof():
     judged = np.zeros(100, bool)
     judged[50:55] = True  # five labels, and each time the first is right
     labels = labels_of(codes, np.ones(100, int), judged)
-    pair = few_labels.pair(labels, np.ones((2, 100), bool), np.where(judged, 0.1, np.nan), 0, 1).difference
+    pair = few_labels.pair(
+        labels, np.ones((2, 100), bool), np.arange(100), np.where(judged, 0.1, np.nan), 0, 1
+    ).difference
     assert pair.value == 0.5  # it is 1 where they differ, on half of the items
     assert pair.interval().low < 0.2
 
@@ -126,20 +134,20 @@ def test_accuracy_is_unknown_when_what_all_agree_on_was_never_sampled():
     labels = labels_of(codes, np.zeros(100, int), judged)
     asked, probability = np.ones((2, 100), bool), np.where(judged, 0.2, np.nan)
     assert few_labels.accuracy(labels, asked, probability, 0) is None
-    assert few_labels.pair(labels, asked, probability, 0, 1).difference.value == -0.5
+    assert few_labels.pair(labels, asked, np.arange(100), probability, 0, 1).difference.value == -0.5
 
 
 def test_a_pair_without_a_label_that_bears_on_it_is_open():
     codes = np.array([[0, 1, 0], [0, 0, 0]])
     labels = labels_of(codes, np.zeros(3, int), np.array([True, False, False]))
-    pair = few_labels.pair(labels, np.ones((2, 3), bool), np.array([0.5, np.nan, np.nan]), 0, 1)
+    pair = few_labels.pair(labels, np.ones((2, 3), bool), np.arange(3), np.array([0.5, np.nan, np.nan]), 0, 1)
     assert pair.difference.error == np.inf
 
 
 def test_models_that_never_differ_are_equal_without_a_label():
     codes = np.zeros((2, 5), int)
     labels = labels_of(codes, np.zeros(5, int), np.zeros(5, bool))
-    pair = few_labels.pair(labels, np.ones((2, 5), bool), np.full(5, np.nan), 0, 1).difference
+    pair = few_labels.pair(labels, np.ones((2, 5), bool), np.arange(5), np.full(5, np.nan), 0, 1).difference
     assert (pair.value, pair.error) == (0.0, 0.0)
     assert pair.interval().high == 0.0
 
@@ -165,13 +173,13 @@ def test_labels_needed_are_about_those_that_settle_the_choice():
         chosen, probability = sampled(found, size, seed=seed)
         judged = ~np.isnan(probability)
         labels = labels_of(found.codes, found.truth, judged)
-        pairs = few_labels.pairs(labels, asked, probability)
+        pairs = few_labels.pairs(labels, asked, np.arange(3000), probability)
         need = few_labels.needed(pairs, len(chosen), [0.1, 1.0], margin=0.03)
-        high = -pairs[0, 1].difference.value + pairs[0, 1].difference.reach(0.975)
+        high = -pairs[0, 1].future.value + pairs[0, 1].future.reach(0.975)
         return need, high <= 0.03
 
     needs = [after(60, seed)[0] for seed in range(40)]
-    middle = int(np.median([need.needed_p50 for need in needs]))
+    middle = int(np.median([need.needed_p50 or np.inf for need in needs]))
     settled = np.mean([after(middle, seed)[1] for seed in range(200)])
     assert 0.3 < settled < 0.7
     assert needs[0].used == 60
@@ -183,7 +191,10 @@ def test_labels_needed_are_about_those_that_settle_the_choice():
 
 def bake_off(root, *, truth=False):
     models = (Made(A, 0.9, "0.002"), Made(B, 0.8, "0.001"))
-    return made.bake_off(root / f"data-{truth}", models, 400, seed=4, truth=truth)
+    data = made.bake_off(root / f"data-{truth}", models, 400, seed=4, truth=truth)
+    (data / "runs").mkdir()
+    write_part(data / "runs" / "part-a.parquet", RUNS.empty_table())
+    return data
 
 
 def read(path):
@@ -259,12 +270,15 @@ def test_problems_of_a_label_file_name_its_line(tmp_path, text, problem):
 
 
 def test_labels_of_other_items_are_refused(tmp_path):
-    with pytest.raises(InputError, match="'nowhere' is not one of their item_id"):
-        compare.compare([bake_off(tmp_path)], truth={("nowhere", ""): labelled.Label("cat", 0.5)})
+    with pytest.raises(InputError, match="l.csv: column item_id: no label belongs"):
+        compare.compare(
+            [bake_off(tmp_path)],
+            truth=labelled.Labelled({("nowhere", ""): labelled.Label("cat", 0.5)}, "l.csv"),
+        )
 
 
 def test_a_formula_in_an_item_is_defused_and_comes_back(tmp_path):
-    unit = Unit("=1+1", "p", None, None, None, None, "-cat")
+    unit = Unit("=1+1", "p", 1, None, None, None, None, "-cat")
     sample.write_csv([unit], [sample.Chosen(0, 0.25)], tmp_path / "l.csv")
     assert "'=1+1" in (tmp_path / "l.csv").read_text()
-    assert labelled.read_csv(tmp_path / "l.csv") == {("=1+1", "p"): labelled.Label("-cat", 0.25)}
+    assert labelled.read_csv(tmp_path / "l.csv").labels == {("=1+1", "p"): labelled.Label("-cat", 0.25)}
