@@ -18,7 +18,7 @@ from mavi_tasks.storage import parts, recency, segments
 from mavi_tasks.storage.s3 import mirror_of
 
 TABLE_NAMES: Final = (*TABLES, "labels")
-QUESTION: Final = ("gateway", "item_id", "prompt_id", "model")  # of which one row counts
+QUESTION: Final = ("gateway", "item_id", "prompt_id", "model", "repeat")  # of which one row counts
 VERSION: Final = "prompt_hash"
 ORDER_COLUMNS: Final = (*QUESTION, VERSION, "status", "attempts", "finished_at")  # what `latest_of` looks at
 LABEL_OF: Final = ("run_id", "request_key")  # the result that a row of labels belongs to

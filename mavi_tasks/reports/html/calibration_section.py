@@ -20,7 +20,7 @@ def reliability(
     """Return the reliability diagram of all models that give a confidence."""
     points = [
         svg_charts.Point(
-            name[model] if at == len(one.bins) - 1 else "",
+            name[model] if at == 0 else "",
             bin_.confidence,
             bin_.accuracy.value,
             bin_.accuracy.low,

@@ -270,7 +270,7 @@ def test_problems_of_a_label_file_name_its_line(tmp_path, text, problem):
 
 
 def test_labels_of_other_items_are_refused(tmp_path):
-    with pytest.raises(InputError, match="l.csv: column item_id: no label belongs"):
+    with pytest.raises(InputError, match="column item_id: no label belongs"):
         compare.compare(
             [bake_off(tmp_path)],
             truth=labelled.Labelled({("nowhere", ""): labelled.Label("cat", 0.5)}, "l.csv"),
