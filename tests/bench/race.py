@@ -1,0 +1,131 @@
+"""How often a race of models ends right, at which share of the full cost; and how often a cascade breaks its bound.
+
+    python -m tests.bench.race [--trials 1000] [--seed 1]
+
+Truth is made here: each medium has a difficulty that all models share, so that right and wrong answers are
+correlated as models' answers are (.5 between two models). The race sees only right and wrong of the media it has paid for.
+"""
+
+import argparse
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from mavi_tasks.compare import race_decisions as race
+
+CORRELATION = 0.5
+MARGIN = 0.03
+MEDIA = 3000
+
+
+@dataclass(frozen=True)
+class Case:
+    """Models, the cheapest first: how often each is right, and its dollars an item.
+
+    clear: the gaps are twice the margin or more, so a race must end.
+    """
+
+    name: str
+    right: tuple[float, ...]
+    cost: tuple[float, ...]
+    clear: bool
+
+
+CASES = (
+    Case("two, the dear one better", (0.80, 0.90), (1, 30), clear=True),
+    Case("two, the cheap one better", (0.90, 0.80), (1, 30), clear=True),
+    Case("cheapest best of three", (0.90, 0.84, 0.78), (1, 10, 30), clear=True),
+    Case("dearest best of three", (0.78, 0.84, 0.90), (1, 10, 30), clear=True),
+    Case("middle best of four", (0.72, 0.90, 0.84, 0.78), (1, 10, 30, 100), clear=True),
+    Case("eight", (0.70, 0.74, 0.78, 0.80, 0.82, 0.84, 0.86, 0.90), (1, 2, 4, 8, 16, 30, 60, 100), clear=False),
+    Case("near equal", (0.80, 0.82, 0.83, 0.84), (1, 5, 20, 100), clear=False),
+    Case("at the margin", (0.80, 0.83, 0.86), (1, 5, 20), clear=False),
+    Case("just beyond the margin", (0.80, 0.835, 0.87), (1, 5, 20), clear=False),
+)  # fmt: skip
+
+
+def drawn(rng, right, media, questions=1):
+    """Right (1) or wrong (0) as [models, media * questions], correlated between models and within a medium."""
+    from statistics import NormalDist
+
+    limits = np.array([NormalDist().inv_cdf(share) for share in right])
+    shared = np.repeat(rng.normal(size=media), questions)
+    within = rng.normal(size=(len(right), media * questions))
+    rho = 0.72  # of the latent normals: .5 between right and wrong answers at these shares
+    return (np.sqrt(rho) * shared + np.sqrt(1 - rho) * within < limits[:, None]).astype(float)
+
+
+def run(scores, clusters, costs, total, allowed=MARGIN):
+    """One race over all looks: who is left, and what it cost as a share of asking every model everything."""
+    left, spent, before = tuple(range(len(scores))), 0.0, 0
+    for size in race.look_sizes(total):
+        spent += sum(costs[model] for model in left) * (size - before)
+        level = race.level_of_look(before, size, total)
+        seen = clusters < size
+        found = race.look(
+            scores[:, seen], np.ones((len(scores), int(seen.sum())), bool), clusters[seen], costs, left,
+            allowed=allowed, level=level,
+        )  # fmt: skip
+        left, before = found.left, size
+        if len(left) == 1:
+            break
+    return left, spent / (sum(costs) * total)
+
+
+def race_lines(trials, seed, questions):
+    for case in CASES:
+        rng = np.random.default_rng(seed)
+        clusters = np.repeat(np.arange(MEDIA), questions)
+        decided = wrong = right = 0
+        shares = []
+        for _ in range(trials):
+            scores = drawn(rng, case.right, MEDIA, questions)
+            left, share = run(scores, clusters, case.cost, MEDIA)
+            shares.append(share)
+            behind = max(case.right) - case.right[left[0]]
+            if len(left) == 1:
+                decided += 1
+                wrong += behind > MARGIN + 1e-9
+                right += behind <= MARGIN + 1e-9
+            else:  # every model that the best is not among
+                wrong += max(case.right[one] for one in left) < max(case.right) - MARGIN - 1e-9
+        yield case, decided / trials, right / trials, wrong / trials, float(np.mean(shares))
+
+
+def look_seconds(models=8, items=20_000, seed=1):
+    rng = np.random.default_rng(seed)
+    scores = drawn(rng, np.linspace(0.8, 0.9, models), items)
+    judged, clusters = np.ones(scores.shape, bool), np.arange(items)
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        race.look(
+            scores, judged, clusters, list(range(1, models + 1)), range(models), allowed=MARGIN, level=0.01
+        )
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    missed = []
+    for questions in (1, 4):
+        print(
+            f"race: {MEDIA:,} media x {questions}, margin {MARGIN:.0%}, {args.trials:,} trials, seed {args.seed}"
+        )
+        print(f"{'':28}{'decided':>9}{'right':>8}{'wrong':>8}{'cost':>8}  of asking all")
+        for case, decided, right, wrong, share in race_lines(args.trials, args.seed, questions):
+            print(f"{case.name:28}{decided:9.1%}{right:8.1%}{wrong:8.1%}{share:8.0%}", flush=True)
+            if wrong > 0.05 or (case.clear and (right < 0.95 or share > 0.5)):
+                missed.append(case.name)
+    print(f"one look, 8 models x 20,000 items: {look_seconds(seed=args.seed):.3f} s")
+    print("missed: " + "; ".join(missed) if missed else "all within what is promised")
+    return bool(missed)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
