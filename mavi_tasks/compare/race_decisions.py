@@ -1,4 +1,4 @@
-"""A race of models: looks at growing samples, after each of which models that cannot be the choice are dropped.
+"""A race of models: looks at growing samples; after each, models that cannot be the choice are dropped.
 
 The method, for k models, N media in a random order, and looks after n_1 < n_2 < ... of them:
 
@@ -7,14 +7,15 @@ The method, for k models, N media in a random order, and looks after n_1 < n_2 <
 3. Of a pair, the cheap model is dropped when the dear one is surely ahead by more than the margin.
 4. The dear one is dropped when it is surely not ahead of the cheap one.
 5. The cheapest model still in the race also drops each model that is surely ahead by no more than the margin.
-   (If every model could do that, losses of a margin each would add up.)
-6. The race is decided when one model is left. It is at most the margin behind the best in 1 - level.
+   (If every model could do that, losses of a margin each would add up.) What it gave away so is remembered.
+6. Who is cheap is settled at the first look: the order must not change while the race goes on.
+7. The race is decided when one model is left. It is at most the margin behind the best in 1 - level.
 
 All figures are shares (0.03 = 3 points). Pure functions of arrays: nothing is read or sent here.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -55,7 +56,7 @@ class Look:
 
 
 def in_random_order(names: Iterable[str], seed: int) -> list[str]:
-    """Return names in an order that depends on the seed and on each name alone, whatever order they came in."""
+    """Return names in an order that the seed and each name alone decide, whatever order they came in."""
     return sorted(set(names), key=lambda name: hashlib.sha256(f"{seed}\0{name}".encode()).digest())
 
 
@@ -85,12 +86,14 @@ def look(
     *,
     allowed: float,
     level: float,
+    given: Mapping[int, float] | None = None,
 ) -> Look:
     """Decide who stays.
 
     scores: [k, items] in [0, 1] and judged: [k, items], where a score counts, of all k models that started;
     those that are out are not looked at. costs: [k] dollars an item, infinite where no price is known.
-    allowed: the margin. level: this look's, by `level_of_look`.
+    allowed: the margin. level: this look's, by `level_of_look`. given: by how much each model may be behind
+    one that it dropped as within the margin.
     """
     k = len(scores)
     order = sorted(left, key=lambda model: (costs[model], model))
@@ -99,7 +102,7 @@ def look(
     found, pairs = margin.bounds(scores[order], judged[order], clusters, level=fewer)
     drops = _drops(found, allowed)
     stay = [place for place in range(size) if place not in drops]
-    behind = found.behind
+    behind = _behind(found, [(given or {}).get(model, 0.0) for model in order])
     return Look(
         left=tuple(order[place] for place in stay),
         drops=tuple(
@@ -126,6 +129,23 @@ def _drops(found: margin.Bounds, allowed: float) -> dict[int, Drop]:
         if found.high[first, dear] <= allowed:
             _keep_first(drops, Drop(dear, first, "within the margin", float(found.high[first, dear])))
     return drops
+
+
+def _behind(found: margin.Bounds, given: Sequence[float]) -> list[float]:
+    """How far each may be behind the best of all that started: directly, or by what another gave away."""
+    direct = found.behind
+    return [
+        max(
+            float(direct[one]),
+            lost,
+            *(
+                float(found.high[one, other]) + more
+                for other, more in enumerate(given)
+                if more and other != one
+            ),
+        )
+        for one, lost in enumerate(given)
+    ]
 
 
 def _keep_first(drops: dict[int, Drop], drop: Drop) -> None:

@@ -1,9 +1,9 @@
-"""How often a race of models ends right, at which share of the full cost; and how often a cascade breaks its bound.
+"""How often a race of models ends right, and at which share of the full cost; how often a cascade breaks its bound.
 
     python -m tests.bench.race [--trials 1000] [--seed 1]
 
 Truth is made here: each medium has a difficulty that all models share, so that right and wrong answers are
-correlated as models' answers are (.5 between two models). The race sees only right and wrong of the media it has paid for.
+correlated as models' answers are (.5 between two models). The race sees the media it has paid for, no others.
 """
 
 import argparse
@@ -38,7 +38,7 @@ CASES = (
     Case("cheapest best of three", (0.90, 0.84, 0.78), (1, 10, 30), clear=True),
     Case("dearest best of three", (0.78, 0.84, 0.90), (1, 10, 30), clear=True),
     Case("middle best of four", (0.72, 0.90, 0.84, 0.78), (1, 10, 30, 100), clear=True),
-    Case("eight", (0.70, 0.74, 0.78, 0.80, 0.82, 0.84, 0.86, 0.90), (1, 2, 4, 8, 16, 30, 60, 100), clear=False),
+    Case("eight", (0.7, 0.74, 0.78, 0.8, 0.82, 0.84, 0.86, 0.9), (1, 2, 4, 8, 16, 30, 60, 100), clear=False),
     Case("near equal", (0.80, 0.82, 0.83, 0.84), (1, 5, 20, 100), clear=False),
     Case("at the margin", (0.80, 0.83, 0.86), (1, 5, 20), clear=False),
     Case("just beyond the margin", (0.80, 0.835, 0.87), (1, 5, 20), clear=False),
@@ -46,7 +46,7 @@ CASES = (
 
 
 def drawn(rng, right, media, questions=1):
-    """Right (1) or wrong (0) as [models, media * questions], correlated between models and within a medium."""
+    """Right (1) or wrong (0), [models, media * questions]; correlated between models and within a medium."""
     from statistics import NormalDist
 
     limits = np.array([NormalDist().inv_cdf(share) for share in right])

@@ -1,5 +1,7 @@
 """Who leaves a race of models, and when."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -27,7 +29,7 @@ def test_looks_come_after_50_media_and_then_ever_later_until_all():
 
 def test_all_looks_together_keep_the_level():
     sizes = [0, *race.look_sizes(3000)]
-    levels = [race.level_of_look(a, b, 3000) for a, b in zip(sizes, sizes[1:], strict=False)]
+    levels = [race.level_of_look(a, b, 3000) for a, b in itertools.pairwise(sizes)]
     assert sum(levels) == pytest.approx(0.05)
 
 
@@ -78,6 +80,19 @@ def test_a_model_without_a_price_counts_as_the_dearest():
 def test_models_that_are_out_are_not_looked_at():
     found = look(scores_of(99, 80, 82, items=50), costs=[1, 2, 3], left=(1, 2))
     assert set(found.left) == {1, 2}
+
+
+def test_what_a_model_gave_away_stays_in_how_far_it_may_be_behind():
+    right, costs = scores_of(90, 90, items=4000), [1, 10]
+    judged = np.ones(right.shape, bool)
+    options = {"allowed": 0.001, "level": 0.05}
+    clusters = np.arange(4000)
+    plain = race.look(right, judged, clusters, costs, (0, 1), **options)
+    after = race.look(right, judged, clusters, costs, (0, 1), given={0: 0.025}, **options)
+    assert plain.left == after.left == (0, 1)
+    assert max(plain.behind) < 0.01
+    assert after.behind[0] == pytest.approx(0.025)
+    assert after.behind[1] > 0.025  # behind model 0, which may be behind a model that is gone
 
 
 def test_items_that_all_models_answer_alike_need_no_label():
