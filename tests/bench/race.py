@@ -1,4 +1,4 @@
-"""How often a race of models ends right, and at which share of the full cost; how often a cascade breaks its bound.
+"""How often a race of models ends right, at which cost; how often a cascade breaks its bound.
 
     python -m tests.bench.race [--trials 1000] [--seed 1]
 
@@ -114,9 +114,8 @@ def main():
     args = parser.parse_args()
     missed = []
     for questions in (1, 4):
-        print(
-            f"race: {MEDIA:,} media x {questions}, margin {MARGIN:.0%}, {args.trials:,} trials, seed {args.seed}"
-        )
+        size = f"{MEDIA:,} media x {questions}, margin {MARGIN:.0%}"
+        print(f"race: {size}, {args.trials:,} trials, seed {args.seed}")
         print(f"{'':28}{'decided':>9}{'right':>8}{'wrong':>8}{'cost':>8}  of asking all")
         for case, decided, right, wrong, share in race_lines(args.trials, args.seed, questions):
             print(f"{case.name:28}{decided:9.1%}{right:8.1%}{wrong:8.1%}{share:8.0%}", flush=True)

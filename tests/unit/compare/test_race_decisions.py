@@ -83,14 +83,14 @@ def test_models_that_are_out_are_not_looked_at():
 
 
 def test_what_a_model_gave_away_stays_in_how_far_it_may_be_behind():
-    right, costs = scores_of(90, 90, items=4000), [1, 10]
+    right, costs = scores_of(90, 91, items=4000), [1, 10]
     judged = np.ones(right.shape, bool)
-    options = {"allowed": 0.001, "level": 0.05}
+    options = {"allowed": 0.01, "level": 0.05}
     clusters = np.arange(4000)
     plain = race.look(right, judged, clusters, costs, (0, 1), **options)
     after = race.look(right, judged, clusters, costs, (0, 1), given={0: 0.025}, **options)
     assert plain.left == after.left == (0, 1)
-    assert max(plain.behind) < 0.01
+    assert max(plain.behind) < 0.02
     assert after.behind[0] == pytest.approx(0.025)
     assert after.behind[1] > 0.025  # behind model 0, which may be behind a model that is gone
 
