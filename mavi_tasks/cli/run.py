@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mavi_tasks.cli import job_options, plan
+from mavi_tasks.cli import job_options, plan, race
 from mavi_tasks.common.screen import print_json, say
 from mavi_tasks.errors import InputError, MaviError
 
@@ -39,6 +39,11 @@ def options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="label N items first, show the cost, then ask for confirmation",
     )
+    parser.add_argument(
+        "--race",
+        action=argparse.BooleanOptionalAction,
+        help="drop models while the run goes on, until one can be chosen (default: when the job has `race`)",
+    )
     parser.add_argument("--yes", action="store_true", help="go on after the pilot without confirmation")
     parser.add_argument(
         "--retry-invalid", action="store_true", help="send again what did not fit the answer schema"
@@ -69,6 +74,9 @@ def command(args: argparse.Namespace) -> int:
 
     for entry in args.trust_host:
         trusted_hosts.trust(entry, os.environ)
+    if args.race or (args.race is None and job.race is not None):
+        return race.command(args, job, _callbacks(args))
+    job = job.model_copy(update={"race": None})
     report = _run_by_prefect(args, job) if _uses_prefect(args, job) else _run_here(args, job)
     if not args.quiet:
         console = open_console(stderr=args.json)

@@ -92,7 +92,8 @@ def test_what_a_model_gave_away_stays_in_how_far_it_may_be_behind():
     assert plain.left == after.left == (0, 1)
     assert max(plain.behind) < 0.02
     assert after.behind[0] == pytest.approx(0.025)
-    assert after.behind[1] > 0.025  # behind model 0, which may be behind a model that is gone
+    # model 1 is surely ahead of model 0, which may be behind a model that is gone
+    assert 0.01 < after.behind[1] < 0.025
 
 
 def test_items_that_all_models_answer_alike_need_no_label():
