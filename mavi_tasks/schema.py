@@ -84,6 +84,8 @@ RESULTS = pa.schema(
         ("response_id", pa.string()),
         ("provider_model", WORD),  # as the response names it
         ("truth", pa.string()),
+        ("cluster", pa.string()),  # what the item belongs to, where a column says so (columns.cluster)
+        ("repeat", pa.int64()),  # 2, 3, ... where the same was asked again; null = the first time
         ("extra", pa.string()),  # JSON object or null
         ("schema_version", pa.int64()),
     ]

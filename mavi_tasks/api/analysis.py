@@ -54,8 +54,11 @@ def compare(
     like_for_like: bool = False,
     reference: str | None = None,
     baseline: str | None = None,
+    margin: float = 2.0,
 ) -> ComparedModels:
     """Compare all models in the datasets: accuracy with its interval, cost, agreement, a recommendation.
+
+    margin: how many points behind the best the choice may be.
 
     datasets: folders, s3:// URLs or results of `run`. fields: how an answer field is matched, by name (exact,
     normalised, numeric, set); None takes what fits its values. like_for_like leaves out items that models saw
@@ -71,6 +74,7 @@ def compare(
         like_for_like=like_for_like,
         reference=reference,
         baseline=baseline,
+        margin=margin,
     )
     return ComparedModels(found)
 

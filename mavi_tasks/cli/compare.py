@@ -29,6 +29,13 @@ def options(sub: argparse.ArgumentParser) -> None:
         metavar="FIELD=RULE",
         help="exact, normalised, numeric[:TOL], set",
     )
+    sub.add_argument(
+        "--margin",
+        type=float,
+        default=2.0,
+        metavar="POINTS",
+        help="how far behind the best the choice may be (2)",
+    )
     sub.add_argument("--reference", metavar="MODEL", help="this model's answers stand in for the truth")
     sub.add_argument("--baseline", metavar="MODEL", help="the model in use now")
     sub.add_argument(
@@ -109,6 +116,7 @@ def _bakeoff(args: argparse.Namespace, dirs: list[Path], fields: dict[str, str])
         like_for_like=args.like_for_like,
         reference=args.reference,
         baseline=args.baseline,
+        margin=args.margin,
     )
     render_terminal(found, open_console(stderr=args.json))
     if args.html is not None:

@@ -41,8 +41,17 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 def points(value: float | None, digits: int = 1) -> str:
-    """A difference of shares in percentage points, with its sign: +3.1."""
-    return UNKNOWN if value is None else f"{100 * value:+.{digits}f}".replace("-", "−")
+    """A difference of shares in percentage points, with its sign: +3.1; what rounds to 0 has none."""
+    if value is None:
+        return UNKNOWN
+    rounded = round(100 * value, digits)
+    return f"{rounded:+.{digits}f}".replace("-", "−") if rounded else f"{0:.{digits}f}"
+
+
+def verdict(found: str | None, a: str, b: str, margin_points: float) -> str:
+    """What a pair of candidates showed: who is better, equal within the margin, or open."""
+    equal = f"equal within {margin_points:g}"
+    return {"a": f"{a} better", "b": f"{b} better", "equal": equal, "open": "open"}.get(found or "", UNKNOWN)
 
 
 def count(value: int | float | None) -> str:

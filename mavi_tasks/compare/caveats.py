@@ -31,47 +31,101 @@ def warnings(
         which = "All answers" if len(whom) == len(sheet.models) else f"The answers of {', '.join(whom)}"
         out.append(f"{which} {not_theirs(sheet)}: they show how this works, not how these models perform.")
     if labels.stands_in:
-        out.append(f"Right means here: the same answer as {name[labels.stands_in]}. No truth was used.")
+        out.append(
+            f"Right means here: the same answer as {labels.stands_in}, which is left out itself. "
+            "No truth was used."
+        )
     if unlike:
         left = "were left out" if like_for_like else "are in; compare like for like to leave them out"
         out.append(f"{unlike:,} items were not shown to all models in the same way and {left}.")
+    clusters = len(set(sheet.clusters.tolist()))
+    if clusters < len(sheet.units) and clusters < FEW:
+        out.append(f"The items are of {clusters:,} media or clusters only, which count, not the items.")
     sizes = {one.n for one in models}
     if len(sizes) > 1:
         counts = f"{min(sizes):,} to {max(sizes):,}"
         out.append(f"The models did not get the same number of items ({counts}); pairs use common ones.")
     out += [
-        f"{name[one.model]}: {one.cost_unknown:,} answers have no known price; its costs leave them out."
+        f"{name[one.candidate]}: {one.cost_unknown:,} answers have no known price; its costs leave them out."
         for one in models
         if one.cost_unknown
     ]
     if labels.has_truth and (few := int(np.count_nonzero(labels.judged))) < FEW:
         out.append(f"Only {few} items have an expected answer, so the intervals are wide.")
+    if not labels.has_truth and len(sheet.units) < FEW:
+        out.append(f"Only {len(sheet.units)} items: what is seen of so few may well be chance.")
     return tuple(out)
 
 
-def method(labels: Labels, cascades: Cascades | None, pairs: int, *, with_classes: bool) -> tuple[str, ...]:
+def method(
+    sheet: Sheet,
+    labels: Labels,
+    cascades: Cascades | None,
+    pairs: int,
+    margin_points: float,
+    *,
+    with_classes: bool,
+) -> tuple[str, ...]:
     """Return how it was computed, one fact a line, only what applies here."""
     matched = ", ".join(f"{one.name}: {one.rule}" for one in labels.fields)
     out = [
         "Of several rows for the same model, item and prompt the one that finished last counts.",
         f"Answers were matched per field ({matched}). A whole answer is right when every expected field is.",
     ]
+    clusters = len(set(sheet.clusters.tolist()))
+    if len({one.prompt_id for one in sheet.candidates}) > 1:
+        out.append("A candidate is a model with one of the prompts; candidates meet on the same items.")
+    if any(unit.repeat > 1 for unit in sheet.units):
+        out.append("Stability is the share of pairs of answers to the same question that are equal.")
+    out.append(
+        f"The {len(sheet.units):,} items are of {clusters:,} clusters (the job's cluster column, else the "
+        "media): "
+        "what is drawn at random are clusters, and intervals count them."
+    )
     if labels.has_truth:
         out += [
             "Accuracy counts failed, invalid and skipped items as wrong; “of answered” leaves them out.",
-            "Intervals of shares are 95% Wilson intervals.",
-            "Pairs use the items both models have: exact two-sided McNemar test, p-values corrected by "
-            f"Holm over {pairs} pairs; 95% intervals of differences by 2,000 bootstrap draws of media.",
-            "“More items” takes the difference seen for the true one: McNemar's sample size, power 80%.",
+            "Intervals of shares are 95% Wilson intervals; where clusters hold several items, with the "
+            "effective "
+            "number of items (from the variance of cluster sums) and Student's t.",
+            "Differences of a pair are taken on the items both have; their standard error is that of cluster "
+            "sums, with two clusters added whose sums are +w and −w (w: the root of the mean items in a "
+            "cluster).",
+            f"“At most … behind the best”: of {len(sheet.models)} candidates all "
+            f"{len(sheet.models) * (len(sheet.models) - 1)} one-sided bounds hold together with 95% "
+            "(Bonferroni, "
+            "Student's t); a candidate's figure is its largest bound against those that may be the best.",
+            f"The choice is the cheapest candidate at most {margin_points:g} points behind the best. The "
+            "margin is "
+            "to be fixed before looking.",
+            "p-values are of the exact two-sided sign-flip test on cluster sums, corrected by Holm over "
+            f"{pairs} "
+            "pairs; with one item in each cluster it is McNemar's exact test.",
+            "The chance to be the best, the points behind on average and the items that would settle the "
+            "choice "
+            "are of a Bayesian bootstrap over clusters (400 draws). They are a forecast, not a rule to "
+            "stop by: "
+            "compare again once, when that many items are there.",
         ]
+    elif labels.names:
+        out.append(
+            "Without expected answers the share of items that two answer differently bounds how far one is "
+            "behind "
+            "the other, whatever is right; its error is that of cluster sums, as for differences."
+        )
     if with_classes:
         out.append(
-            "Macro F1 is the mean over the expected labels; its interval comes from the same bootstrap."
+            "Macro F1 is the mean over the expected labels; its interval is of 2,000 bootstrap draws of "
+            "clusters, "
+            "widened for few clusters (Hesterberg 2015)."
         )
     if labels.names:
         out += [
-            "Agreement is Krippendorff's alpha (nominal; interval for numbers) with bootstrap intervals, and "
-            "Cohen's kappa per pair with its large-sample interval.",
+            "Agreement is Krippendorff's alpha (nominal; interval for numbers) with intervals of 2,000 "
+            "bootstrap "
+            "draws of clusters, and Cohen's kappa per pair with its large-sample interval, which takes "
+            "items for "
+            "independent.",
             "Majority agreement is with the majority of the other models; ties are left out.",
             "Reliability is a model's expected accuracy by Dawid and Skene's method, which knows no truth "
             "and takes the models' errors for independent; it needs three models.",
@@ -83,6 +137,6 @@ def method(labels: Labels, cascades: Cascades | None, pairs: int, *, with_classe
         )
     out += [
         "Costs are exact sums of whole pico-dollars over the rows that count; “spent” adds other attempts.",
-        "A model is on the front when no other is both as cheap and as good.",
+        "Not worth its price is a candidate when one that costs no more is surely (95%) not behind it.",
     ]
     return tuple(out)

@@ -1,5 +1,6 @@
 """The whole comparison, stage by stage: read, label, score, agree, pair, cascade, judge."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -12,15 +13,16 @@ from mavi_tasks.compare import (
     agreement,
     cascade,
     caveats,
+    choice,
     disputed,
     field_labels,
     match_rules,
     pairwise,
-    pareto,
     recommendation,
     scoring,
     statistics,
 )
+from mavi_tasks.compare import margin as margin_rule
 from mavi_tasks.compare import sheet as read
 from mavi_tasks.compare.field_labels import Field, Labels
 from mavi_tasks.compare.result import Comparison, FieldScore, ModelScore
@@ -28,6 +30,8 @@ from mavi_tasks.compare.sheet import Sheet
 from mavi_tasks.compare.statistics import MISSING, Estimate, Floats
 from mavi_tasks.errors import InputError
 from mavi_tasks.storage import tables
+
+MARGIN_POINTS = 100 * margin_rule.MARGIN
 
 
 def compare(
@@ -37,26 +41,49 @@ def compare(
     like_for_like: bool = False,
     reference: str | None = None,
     baseline: str | None = None,
+    margin: float = MARGIN_POINTS,
 ) -> Comparison:
-    """Return the bake-off of all models in the datasets.
+    """Return the bake-off of all models in the datasets, each with each of several prompts.
 
-    `fields` declares how each answer field is matched (see rules.py); a field not named gets the rule that
-    fits its values. `like_for_like` leaves out items the models saw differently. `reference` is a model whose
-    answers stand in for the expected ones; `baseline` is the model in use now, which the verdict compares to.
-    Raises InputError when a folder is no dataset, or a named field or model is not in it.
+    `margin` is how many points the choice may be behind the best, fixed before looking. `fields` declares how
+    each answer field is matched (see rules.py); a field not named gets the rule that fits its values.
+    `like_for_like` leaves out items the models saw differently. `reference` is a model whose answers stand in
+    for the expected ones (it is not compared itself); `baseline` is the model in use now, which the verdict
+    compares to. Raises InputError when a folder is no dataset, or a named field or model is not in it.
     """
+    if not 0 < margin <= 100:
+        raise InputError(f"margin {margin:g}: give points above 0 and at most 100, for example 2")
     matching = match_rules.declared(fields or {})
-    sheet = read.sheet(dirs)
+    sheet = read.sheet(dirs, by_prompt=True)
     unlike = int(np.count_nonzero(~sheet.alike))
     if like_for_like:
         if unlike == len(sheet.units):
             raise InputError("no item was shown to all models in the same way; compare without like-for-like")
         sheet = sheet.keep(sheet.alike)
-    if baseline is not None and baseline not in sheet.models:
-        raise InputError(f"baseline {baseline!r}: not one of the models, {', '.join(sheet.models)}")
+    baseline = _named(sheet, "baseline", baseline)
+    reference = _named(sheet, "reference", reference)
     labels = field_labels.read(sheet, matching, reference)
-    options = CompareOptions(unlike, like_for_like, baseline, _spent(dirs))
-    return _compared(sheet, labels, options)
+    if reference is not None:
+        others = [at for at, name in enumerate(sheet.models) if name != reference]
+        if not others:
+            raise InputError(f"reference {reference!r}: is the only candidate; nothing is left to compare")
+        sheet, labels = sheet.pick(others), labels.pick(others)
+    names = tuple(one.name or str(one) for one in dirs)
+    return _compared(
+        sheet, labels, CompareOptions(unlike, like_for_like, baseline, margin, names, _spent(dirs))
+    )
+
+
+def _named(sheet: Sheet, what: str, name: str | None) -> str | None:
+    """The candidate of that name, or the only one of that model. Raises InputError."""
+    if name is None or name in sheet.models:
+        return name
+    mine = [one.name for one in sheet.candidates if one.model == name]
+    if len(mine) == 1:
+        return mine[0]
+    if mine:
+        raise InputError(f"{what} {name!r}: has several prompts; name one of {', '.join(map(repr, mine))}")
+    raise InputError(f"{what} {name!r}: not one of the models, {', '.join(sheet.models)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,33 +91,46 @@ class CompareOptions:
     unlike: int
     like_for_like: bool
     baseline: str | None
+    margin_points: float
+    datasets: tuple[str, ...]
     spent_pico: Mapping[str, int]
 
 
 def _compared(sheet: Sheet, labels: Labels, options: CompareOptions) -> Comparison:
     classes = scoring.Classes(labels, sheet) if scoring.Classes.fit(labels) else None
     f1 = classes.drawn_f1(len(sheet.models)) if classes else None
-    quality = _quality(labels)
-    models = _ranked(_scores(sheet, labels, classes, f1, options))
+    judged = choice.choose(sheet, labels, options.margin_points / 100)
+    models = _ranked(_scores(sheet, labels, classes, f1, options), sheet, judged)
     found = pairwise.compare(sheet, labels, f1)
+    if judged and judged.bounds is not None:
+        found = pairwise.with_bounds(found, judged.bounds, options.margin_points / 100)
+    chosen = judged.choice if judged else None
     alpha = _alpha(labels, sheet)
     cascades = cascade.simulate(sheet, labels)
+    quality = _quality(labels)
     return Comparison(
         models=models,
         pairs=found,
+        choice=chosen,
         alpha=alpha,
         fields={one.name: _field(one, labels, sheet) for one in labels.fields},
         quality=quality,
-        items=len(sheet.units),
+        margin_points=options.margin_points,
+        reference=labels.stands_in,
+        datasets=options.datasets,
+        origin=sheet.origin,
+        items=len({(unit.item_id, unit.prompt_id) for unit in sheet.units}),
         items_with_truth=int(np.count_nonzero(labels.judged)),
         unlike_items=options.unlike,
         cascades=cascades,
-        verdict=recommendation.judge(models, found, alpha, cascades, quality, options.baseline),
+        verdict=recommendation.judge(models, found, chosen, alpha, cascades, quality, options.baseline),
         skips=tuple(scoring.skips(sheet)),
         warnings=caveats.warnings(
             sheet, labels, models, unlike=options.unlike, like_for_like=options.like_for_like
         ),
-        method=caveats.method(labels, cascades, len(found), with_classes=classes is not None),
+        method=caveats.method(
+            sheet, labels, cascades, len(found), options.margin_points, with_classes=classes is not None
+        ),
         confusion={name: classes.confusion(at) for at, name in enumerate(sheet.models)} if classes else {},
         labels=classes.names if classes else (),
         disputed=disputed.most(sheet, labels),
@@ -121,10 +161,13 @@ def _scores(
         rows = int(sheet.asked[at].sum())
         correct = int(np.count_nonzero(labels.right[at] & among)) if labels.has_truth else None
         video_pico, hours = scoring.video_hours(sheet, at)
+        stable, variance = scoring.stability(sheet, labels, at)
         inputs, times = np.unique(sheet.saw[at][sheet.asked[at]].astype(str), return_counts=True)
         out.append(
             ModelScore(
-                model=name,
+                candidate=name,
+                model=sheet.candidates[at].model,
+                prompt_id=sheet.candidates[at].prompt_id,
                 n=int(among.sum()),
                 answered=counts["answered"],
                 failed=counts["failed"],
@@ -134,8 +177,8 @@ def _scores(
                 correct=correct,
                 accuracy=scoring.accuracy(labels, sheet, at),
                 accuracy_answered=scoring.accuracy(labels, sheet, at, answered_only=True),
-                macro_f1=scoring.with_spread(f1[at]) if f1 else None,
-                majority_agreement=_with_others(labels, at),
+                macro_f1=scoring.with_spread(f1[at], int(sheet.clusters.max()) + 1) if f1 else None,
+                majority_agreement=_with_others(labels, sheet, at),
                 reliability=None if consensus is None else float(consensus.reliability[at]),
                 input_tokens=scoring.counted(sheet.input_tokens[at]),
                 output_tokens=scoring.counted(sheet.output_tokens[at]),
@@ -148,13 +191,15 @@ def _scores(
                 cost_per_video_hour_usd=scoring.per(video_pico, round(hours, 9))
                 if pico is not None
                 else None,
-                spent_usd=scoring.usd(options.spent_pico[name]) if name in options.spent_pico else None,
+                spent_usd=_spent_by(sheet, at, options),
                 latency_p50_s=scoring.quantile(sheet.latency_s[at], 0.5),
                 latency_p95_s=scoring.quantile(sheet.latency_s[at], 0.95),
                 saw=dict(zip(inputs.tolist(), times.tolist(), strict=True)),
                 provider_models=sheet.provider_models[at],
                 simulated=sheet.simulated[at],
                 classes=classes.scores(at) if classes else (),
+                stability=stable,
+                within_item_variance=variance,
             )
         )
     return out
@@ -169,27 +214,44 @@ def _per_correct(sheet: Sheet, labels: Labels, at: int) -> Decimal | None:
     )
 
 
-def _with_others(labels: Labels, at: int) -> Estimate | None:
+def _spent_by(sheet: Sheet, at: int, options: CompareOptions) -> Decimal | None:
+    """All that a model was billed; None for one with several prompts: attempts do not say which."""
+    model = sheet.candidates[at].model
+    alone = sum(one.model == model for one in sheet.candidates) == 1
+    return scoring.usd(options.spent_pico[model]) if alone and model in options.spent_pico else None
+
+
+def _with_others(labels: Labels, sheet: Sheet, at: int) -> Estimate | None:
     if len(labels.codes) < 2 or not labels.names:
         return None
     others = agreement.majority_of_others(labels.codes, len(labels.names), at)
     both = (others != MISSING) & (labels.codes[at] != MISSING)
-    return statistics.wilson(int(np.count_nonzero((others == labels.codes[at]) & both)), int(both.sum()))
+    return statistics.proportion((others == labels.codes[at])[both].astype(float), sheet.clusters[both])
 
 
-def _ranked(models: list[ModelScore]) -> tuple[ModelScore, ...]:
-    """Mark the cost-quality front, and order by quality."""
-    places = [(one.cost_per_1000_usd, _worth(one)) for one in models]
-    beaten = pareto.dominators(places)
-    marked = [
-        replace(
-            one,
-            pareto=None if by is None else by == (),
-            dominated_by=tuple(models[at].model for at in by or ()),
-        )
-        for one, by in zip(models, beaten, strict=True)
-    ]
-    return tuple(sorted(marked, key=lambda one: (-(_worth(one) or 0.0), one.model)))
+def _ranked(models: list[ModelScore], sheet: Sheet, judged: choice.Judged | None) -> tuple[ModelScore, ...]:
+    """Add each candidate's standing, and order by accuracy; without any the cheapest comes first."""
+    if judged:
+        models = [_standing(one, at) for one, at in zip(models, judged.standings, strict=True)]
+    if any(one.accuracy for one in models):
+        return tuple(sorted(models, key=lambda one: (-(_worth(one) or 0.0), one.candidate)))
+    return tuple(sorted(models, key=lambda one: (one.cost_per_1000_usd or math.inf, one.candidate)))
+
+
+def _standing(one: ModelScore, at: choice.Standing) -> ModelScore:
+    """The front: whom no candidate that costs no more is surely as good as."""
+    return replace(
+        one,
+        behind_points_high=_points(at.behind_high),
+        p_best=at.best_probability,
+        expected_behind_points=_points(at.expected_behind),
+        pareto=None if one.cost_per_1000_usd is None or _worth(one) is None else not at.dominated_by,
+        dominated_by=at.dominated_by,
+    )
+
+
+def _points(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _worth(one: ModelScore) -> float | None:
@@ -220,11 +282,11 @@ def _field_alpha(field: Field, sheet: Sheet) -> Estimate | None:
 def _field(field: Field, labels: Labels, sheet: Sheet) -> FieldScore:
     judged = field.truth != MISSING
     shares = {
-        name: statistics.wilson(
-            int(np.count_nonzero(field.right[at] & judged & sheet.answered[at])),
-            int(np.count_nonzero(judged & sheet.asked[at])),
+        name: statistics.proportion(
+            (field.right[at] & sheet.answered[at])[asked].astype(float), sheet.clusters[asked]
         )
         for at, name in enumerate(sheet.models)
+        if (asked := judged & sheet.asked[at]).any()
     }
     return FieldScore(
         rule=str(field.rule),

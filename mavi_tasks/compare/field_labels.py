@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -54,6 +54,30 @@ class Labels:
     right: Bools
     confidence: Floats
     stands_in: str | None
+
+    @property
+    def scores(self) -> Floats:
+        """How right each answer is, from 0 to 1; 0 where it is not judged."""
+        return self.right.astype(float)
+
+    def pick(self, order: Sequence[int]) -> "Labels":
+        """Return the labels of only these candidates, in this order."""
+        at = list(order)
+        return replace(
+            self,
+            fields=tuple(
+                replace(
+                    one,
+                    codes=one.codes[at],
+                    right=one.right[at],
+                    numbers=None if one.numbers is None else one.numbers[at],
+                )
+                for one in self.fields
+            ),
+            codes=self.codes[at],
+            right=self.right[at],
+            confidence=self.confidence[at],
+        )
 
     @property
     def has_truth(self) -> bool:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from mavi_tasks.common.skips import Skip
 from mavi_tasks.compare.disputed import Disputed
 from mavi_tasks.compare.field_labels import Labels
+from mavi_tasks.compare.origin import Origin
 from mavi_tasks.compare.sheet import Sheet
 from mavi_tasks.compare.statistics import Estimate
 
@@ -24,9 +25,17 @@ class ClassScore:
 
 @dataclass(frozen=True, slots=True)
 class ModelScore:
-    """One model. Money and times are over all its rows; `accuracy` counts unanswered items as wrong."""
+    """One candidate: a model, with one prompt where prompts compete (else prompt_id is None).
 
+    Money and times are over all its rows; `accuracy` counts unanswered items as wrong. behind_points_high:
+    how far it may be behind the best; p_best and expected_behind_points: its chance to be the best, and how
+    far behind it is expected to be. stability: how often two answers to the same question are equal, with the
+    variance of its scores within an item; None without repeats.
+    """
+
+    candidate: str
     model: str
+    prompt_id: str | None
     n: int
     answered: int
     failed: int
@@ -53,13 +62,69 @@ class ModelScore:
     provider_models: tuple[str, ...]
     simulated: bool
     classes: tuple[ClassScore, ...]
+    stability: Estimate | None = None
+    within_item_variance: float | None = None
+    behind_points_high: float | None = None
+    p_best: float | None = None
+    expected_behind_points: float | None = None
     pareto: bool | None = None
     dominated_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
+class Quantiles:
+    """p10, p50 and p90 of a number; None = more than can be said."""
+
+    p10: float | Decimal | None
+    p50: float | Decimal | None
+    p90: float | Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class More:
+    """What would settle the choice, as it looks from here.
+
+    items: to add. waiting: answered items without an expected answer, which need no further request; the
+    dollars leave them out. labels: to give, where the candidates differ. `differing`: without any expected
+    answer, the items on which they do.
+    """
+
+    items: Quantiles | None
+    waiting: int
+    cost_usd: Quantiles | None
+    labels: Quantiles
+    differing: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The cheapest candidate that is at most the margin behind the best, if the figures carry it.
+
+    Undecided: candidate, model and prompt_id are None, and `undecided` are those in question, the cheapest
+    first. behind_points_high: of the choice, else of the first in question, at 95 %; `rival` is whom it may
+    be behind. by_truth False: no expected answers, so bounded by what is answered differently.
+    """
+
+    candidate: str | None
+    model: str | None
+    prompt_id: str | None
+    decided: bool
+    margin_points: float
+    behind_points_high: float | None
+    undecided: tuple[str, ...]
+    rival: str | None
+    by_truth: bool
+    more: More | None
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
-    """Two models on the items both have. Differences are a minus b."""
+    """Two candidates on the items both have. Differences are a minus b.
+
+    `decided`: one is better (Holm-corrected p < 0.05). a_behind_points_high: how far a may be behind b, and
+    likewise b; they hold for all pairs together. verdict: a | b (is better), equal (neither may be behind by
+    more than the margin), open.
+    """
 
     a: str
     b: str
@@ -77,8 +142,9 @@ class Pair:
     p_value: float | None
     p_holm: float | None = None
     decided: bool | None = None
-    more_items: int | None = None
-    more_usd: Decimal | None = None
+    a_behind_points_high: float | None = None
+    b_behind_points_high: float | None = None
+    verdict: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +198,22 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Everything a bake-off showed; `sheet` holds the answers themselves, for the pages."""
+    """Everything a bake-off showed; `sheet` holds the answers themselves, for the pages.
+
+    margin_points: how far behind the best a choice may be. reference: whose answers stand in for expected
+    ones. items: different ones, however often each was asked.
+    """
 
     models: tuple[ModelScore, ...]
     pairs: tuple[Pair, ...]
+    choice: Choice | None
     alpha: Estimate | None
     fields: Mapping[str, FieldScore]
     quality: str
+    margin_points: float
+    reference: str | None
+    datasets: tuple[str, ...]
+    origin: Origin
     items: int
     items_with_truth: int
     unlike_items: int
@@ -162,6 +237,8 @@ class Comparison:
         """Return the object `mavi compare --json` prints."""
         out = as_json(self, leave_out=("sheet", "answers", "alpha"))
         assert isinstance(out, dict)
+        if len({one.prompt_id for one in self.models}) > 1:
+            out["candidates"] = out["models"]
         return {**out, **flat("alpha", self.alpha), "simulated": self.simulated}
 
 
@@ -182,7 +259,7 @@ def as_json(value: object, leave_out: tuple[str, ...] = ()) -> object:
 
 _ESTIMATES = {
     "accuracy", "accuracy_answered", "macro_f1", "majority_agreement", "agreement", "kappa", "difference",
-    "f1_difference", "cost_difference_per_1000_usd", "latency_difference_s", "alpha", "flips",
+    "f1_difference", "cost_difference_per_1000_usd", "latency_difference_s", "alpha", "flips", "stability",
 }  # fmt: skip
 
 

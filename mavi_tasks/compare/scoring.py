@@ -16,9 +16,9 @@ from mavi_tasks.compare.statistics import (
     Floats,
     Ints,
     by_cluster,
+    proportion,
     spread,
     weights,
-    wilson,
 )
 
 PICO = Decimal(1).scaleb(-12)
@@ -56,10 +56,10 @@ def video_hours(sheet: Sheet, model: int) -> tuple[int, float]:
     return sum(sheet.cost_pico[model][known].tolist()), float(seconds[known].sum()) / 3600
 
 
-def quantile(values: Floats, share: float) -> float | None:
+def quantile(values: Floats, rank: float) -> float | None:
     """Return a quantile of the known values."""
     known = values[~np.isnan(values)]
-    return float(np.percentile(known, 100 * share)) if len(known) else None
+    return float(np.percentile(known, 100 * rank)) if len(known) else None
 
 
 def counted(values: Ints) -> int | None:
@@ -84,12 +84,43 @@ def statuses(sheet: Sheet, model: int, among: Bools) -> dict[str, int]:
     return {name: int(np.count_nonzero(status == code)) for name, code in names.items()}
 
 
+def per_item(sheet: Sheet, model: int) -> Decimal | None:
+    """Return what one more item costs in dollars, as it did so far; None when no price is known."""
+    pico, unknown = money(sheet, model)
+    return None if pico is None else per(pico, int(sheet.asked[model].sum()) - unknown)
+
+
 def accuracy(labels: Labels, sheet: Sheet, model: int, *, answered_only: bool = False) -> Estimate | None:
-    """Return the share right with its Wilson interval: unanswered items count as wrong, or are left out."""
+    """Return the share right with its interval: unanswered items count as wrong, or are left out."""
     if not labels.has_truth:
         return None
     among = labels.judged & (sheet.answered[model] if answered_only else sheet.asked[model])
-    return wilson(int(np.count_nonzero(labels.right[model] & among)), int(np.count_nonzero(among)))
+    return proportion(labels.scores[model][among], sheet.clusters[among])
+
+
+def stability(sheet: Sheet, labels: Labels, model: int) -> tuple[Estimate | None, float | None]:
+    """Return how often two answers to one question are equal, and the variance of scores within an item.
+
+    Over questions that were asked several times; (None, None) without any. An interval counts each question
+    once. The variance is None without expected answers.
+    """
+    questions: dict[tuple[str, str], list[int]] = {}
+    for at in np.flatnonzero(sheet.asked[model]).tolist():
+        questions.setdefault((sheet.units[at].item_id, sheet.units[at].prompt_id), []).append(at)
+    several = [places for places in questions.values() if len(places) > 1]
+    if not several or not labels.names:
+        return None, None
+    equal = np.array([_equal_pairs(labels.codes[model][places]) for places in several])
+    first = np.array([places[0] for places in several])
+    scored = [labels.scores[model][places] for places in several if labels.judged[places[0]]]
+    variance = float(np.mean([one.var(ddof=1) for one in scored])) if scored else None
+    return proportion(equal, sheet.clusters[first]), variance
+
+
+def _equal_pairs(codes: Ints) -> float:
+    """The share of pairs of answers that are equal; no answer equals nothing."""
+    times = np.unique(codes[codes != MISSING], return_counts=True)[1]
+    return float((times * (times - 1)).sum() / (len(codes) * (len(codes) - 1)))
 
 
 class Classes:
@@ -170,6 +201,6 @@ def _macro(counts: Floats) -> Floats:
     return macro
 
 
-def with_spread(drawn: Floats) -> Estimate:
-    """Return a figure with the middle 95 % of its draws; the first entry is the figure itself."""
-    return Estimate(float(drawn[0]), *spread(drawn[1:]))
+def with_spread(drawn: Floats, clusters: int) -> Estimate:
+    """Return a figure with the interval of its draws of so many clusters; the first entry is itself."""
+    return Estimate(float(drawn[0]), *spread(drawn[1:], clusters))

@@ -1,7 +1,12 @@
-"""Datasets become one sheet: every model's row for every item, as arrays [models, items]."""
+"""Datasets become one sheet: every candidate's row for every item, as arrays [candidates, items].
 
-from collections.abc import Callable, Sequence
+A candidate is a model; where items were asked under several prompts, a model with one of them.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +17,8 @@ import pyarrow.dataset as pads
 from numpy.typing import NDArray
 
 from mavi_tasks.common.money_columns import pico_column
+from mavi_tasks.compare import origin
+from mavi_tasks.compare.origin import Origin
 from mavi_tasks.compare.statistics import Bools, Floats, Ints
 from mavi_tasks.errors import InputError
 from mavi_tasks.storage import tables
@@ -28,6 +35,7 @@ COLUMNS = (
     "run_id", "gateway", "item_id", "prompt_id", "model", "media_uri", "media_kind", "input_mode",
     "frames_sent", "duration_s", "prompt", "status", "answer", "answer_json", "finish_reason", "input_tokens",
     "output_tokens", "cost_usd", "latency_s", "finished_at", "error_code", "provider_model", "truth",
+    "job", "cluster", "repeat",
 )  # fmt: skip
 
 
@@ -37,11 +45,28 @@ TEXTS = ("saw", "answer", "answer_json", "error_code")
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """What can be chosen: a model, with one of several prompts (else prompt_id is None)."""
+
+    model: str
+    prompt_id: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What tells it from the others."""
+        return self.model if self.prompt_id is None else f"{self.model} · {self.prompt_id}"
+
+
+@dataclass(frozen=True, slots=True)
 class Unit:
-    """One question: an item with a prompt, the same for all models."""
+    """One question, the same for all candidates: an item, asked for the first time or again (`repeat`).
+
+    prompt_id is empty where the candidates have different prompts.
+    """
 
     item_id: str
     prompt_id: str
+    repeat: int
     media_uri: str | None
     media_kind: str | None
     prompt: str | None
@@ -51,14 +76,15 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """All rows of a bake-off. Arrays are [models, items]; `clusters` numbers each item's medium.
+    """All rows of a bake-off. Arrays are [candidates, items]; `models` are the candidates' names.
 
-    cost_pico and tokens are UNKNOWN, latency_s NaN and text None where a row does not say. `alike` says, per
-    item, whether all models that answered saw the same thing under the same prompt; `saw` names it
-    in plain text.
+    `clusters` numbers each item's cluster: what the job named (columns.cluster), else its medium. cost_pico
+    and tokens are UNKNOWN, latency_s NaN and text None where a row does not say. `alike` says, per item,
+    whether all models that answered saw the same thing under the same prompt; `saw` names it in plain text.
     """
 
     models: tuple[str, ...]
+    candidates: tuple[Candidate, ...]
     units: tuple[Unit, ...]
     clusters: Ints
     status: Ints
@@ -74,6 +100,7 @@ class Sheet:
     alike: Bools
     simulated: tuple[bool, ...]
     provider_models: tuple[tuple[str, ...], ...]
+    origin: Origin
 
     @property
     def asked(self) -> Bools:
@@ -93,22 +120,40 @@ class Sheet:
         _, clusters = np.unique(self.clusters[at], return_inverse=True)
         return Sheet(
             models=self.models,
+            candidates=self.candidates,
             units=tuple(self.units[i] for i in at),
             clusters=clusters.astype(np.int64),
             alike=self.alike[at],
             simulated=self.simulated,
             provider_models=self.provider_models,
+            origin=self.origin,
             **{name: getattr(self, name)[:, at] for name in (*CELLS, *TEXTS)},
         )
 
+    def pick(self, order: Sequence[int]) -> "Sheet":
+        """Return the sheet with only these candidates, in this order."""
+        at = list(order)
+        return Sheet(
+            models=tuple(self.models[i] for i in at),
+            candidates=tuple(self.candidates[i] for i in at),
+            units=self.units,
+            clusters=self.clusters,
+            alike=self.alike,
+            simulated=tuple(self.simulated[i] for i in at),
+            provider_models=tuple(self.provider_models[i] for i in at),
+            origin=self.origin,
+            **{name: getattr(self, name)[at] for name in (*CELLS, *TEXTS)},
+        )
 
-def sheet(dirs: Sequence[Path]) -> Sheet:
+
+def sheet(dirs: Sequence[Path], *, by_prompt: bool = False) -> Sheet:
     """Read datasets into one sheet; of several rows for the same model, item and prompt the latest counts.
 
+    by_prompt: where an item was asked under several prompts, each model with each of them is a candidate.
     Raises InputError when a folder is no dataset or has no results.
     """
     table = pa.concat_tables([tables.latest(one, COLUMNS).select(COLUMNS) for one in dirs])
-    return from_table(table, where=", ".join(map(str, dirs)))
+    return from_table(table, where=", ".join(map(str, dirs)), by_prompt=by_prompt)
 
 
 def run_table(root: Path, run_id: str) -> pa.Table:
@@ -117,31 +162,34 @@ def run_table(root: Path, run_id: str) -> pa.Table:
     return tables.open_table(root, "results").to_table(columns=list(COLUMNS), filter=mine)
 
 
-def from_table(table: pa.Table, where: str) -> Sheet:
+def from_table(table: pa.Table, where: str, *, by_prompt: bool = False) -> Sheet:
     """Return the sheet of results rows, given with COLUMNS."""
     if table.num_rows == 0:
         raise InputError(f"{where}: has no results yet; run a job into it first")
     finished_us = plausible_us(pc.fill_null(table["finished_at"].cast(pa.int64()), 0).to_numpy())
     table = table.take(pa.array(np.argsort(finished_us, kind="stable")))  # later rows overwrite earlier
-    columns = {name: strings_of(table[name]) for name in ("model", "item_id", "prompt_id")}
-    models = tuple(sorted(set(columns["model"])))
-    model_at = {name: at for at, name in enumerate(models)}
-    m = np.fromiter((model_at[name] for name in columns["model"]), np.int64, table.num_rows)
-    questions = list(zip(columns["item_id"], columns["prompt_id"], strict=True))
+    items, prompt_ids = strings_of(table["item_id"]), strings_of(table["prompt_id"])
+    repeats = pc.fill_null(table["repeat"], 1).to_pylist()
+    apart = by_prompt and len(set(zip(items, prompt_ids, strict=True))) > len(set(items))
+    asked_by = list(zip(strings_of(table["model"]), prompt_ids if apart else repeat(None), strict=False))
+    candidates = tuple(Candidate(*key) for key in sorted(set(asked_by)))
+    candidate_at = {(one.model, one.prompt_id): at for at, one in enumerate(candidates)}
+    m = np.fromiter((candidate_at[key] for key in asked_by), np.int64, table.num_rows)
+    questions = list(zip(items, repeat("") if apart else prompt_ids, repeats, strict=False))
     unit_at = {key: at for at, key in enumerate(dict.fromkeys(questions))}
     u = np.fromiter((unit_at[key] for key in questions), np.int64, table.num_rows)
-    grid = _Grid(table, m, u, (len(models), len(unit_at)))
+    grid = _Grid(table, m, u, (len(candidates), len(unit_at)))
     prompts = strings_of(table["prompt"])
-    units = _units(table, u, list(unit_at), prompts)
-    media = {key: at for at, key in enumerate(dict.fromkeys(one.media_uri or one.item_id for one in units))}
+    units = _units(table, u, list(unit_at), repeat(None, len(prompts)) if apart else prompts)
     saw, status = (
         grid.texts(_saw(table)),
         grid.ints([STATUSES.get(s, FAILED) for s in strings_of(table["status"])], 0),
     )
     return Sheet(
-        models=models,
+        models=tuple(one.name for one in candidates),
+        candidates=candidates,
         units=units,
-        clusters=np.array([media[one.media_uri or one.item_id] for one in units], np.int64),
+        clusters=_clusters(table, u, units),
         status=status,
         cost_pico=grid.ints(_pico(table["cost_usd"]), UNKNOWN),
         input_tokens=grid.ints(pc.fill_null(table["input_tokens"], UNKNOWN).to_numpy(), UNKNOWN),
@@ -153,10 +201,18 @@ def from_table(table: pa.Table, where: str) -> Sheet:
         answer=grid.texts(strings_of(table["answer"])),
         answer_json=grid.texts(strings_of(table["answer_json"])),
         error_code=grid.texts(strings_of(table["error_code"])),
-        alike=_alike(grid.texts(_what(table)), grid.texts(prompts), status),
-        simulated=_simulated(table, m, len(models)),
-        provider_models=_per_model(strings_of(table["provider_model"]), m, len(models)),
+        alike=_alike(grid.texts(_what(table)), grid.texts(repeat("") if apart else prompts), status),
+        simulated=_simulated(table, m, len(candidates)),
+        provider_models=_per_model(strings_of(table["provider_model"]), m, len(candidates)),
+        origin=origin.of_rows(strings_of(table["job"]), _days(finished_us), prompt_ids, prompts),
     )
+
+
+def _days(finished_us: Ints) -> list[str]:
+    """The first and the last day of rows that say when they finished."""
+    known = finished_us[finished_us > 0]
+    ends = (known.min(), known.max()) if len(known) else ()
+    return [f"{datetime.fromtimestamp(int(us) / 1e6, UTC):%Y-%m-%d}" for us in ends]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +234,9 @@ class _Grid:
         out[self.model, self.unit] = values
         return out
 
-    def texts(self, values: Sequence[str | None]) -> Texts:
+    def texts(self, values: Iterable[str | None]) -> Texts:
         out = np.full(self.shape, None, object)
-        out[self.model, self.unit] = np.fromiter(values, object, len(values))
+        out[self.model, self.unit] = np.fromiter(values, object, self.table.num_rows)
         return out
 
 
@@ -200,20 +256,35 @@ def _pico(column: pa.ChunkedArray) -> Ints:
     return np.where(known, amounts, UNKNOWN)
 
 
+def _clusters(table: pa.Table, u: Ints, units: Sequence[Unit]) -> Ints:
+    """Number what belongs together: the cluster a row names, else its medium, else the item."""
+    named: list[str | None] = [None] * len(units)
+    for at, cluster in zip(u.tolist(), table["cluster"].to_pylist(), strict=True):
+        if cluster is not None:
+            named[at] = cluster
+    keys = [
+        ("cluster", name) if name is not None else ("media", one.media_uri or one.item_id)
+        for name, one in zip(named, units, strict=True)
+    ]
+    number = {key: at for at, key in enumerate(dict.fromkeys(keys))}
+    return np.array([number[key] for key in keys], np.int64)
+
+
 def _units(
-    table: pa.Table, u: Ints, keys: list[tuple[str, str]], prompts: list[str | None]
+    table: pa.Table, u: Ints, keys: list[tuple[str, str, int]], prompts: Iterable[str | None]
 ) -> tuple[Unit, ...]:
     """Describe each question by its latest row that has a value."""
     names = ("media_uri", "media_kind", "duration_s", "truth")
-    columns: dict[str, list[Any]] = {name: strings_of(table[name]) for name in names} | {"prompt": prompts}
+    columns: dict[str, Iterable[Any]] = {name: strings_of(table[name]) for name in names}
+    columns["prompt"] = prompts
     latest: list[dict[str, Any]] = [dict.fromkeys(columns) for _ in keys]
     for name, values in columns.items():
         for at, value in zip(u.tolist(), values, strict=True):
             if value is not None:
                 latest[at][name] = value
     return tuple(
-        Unit(item_id=item, prompt_id=prompt, **values)
-        for (item, prompt), values in zip(keys, latest, strict=True)
+        Unit(item_id=item, prompt_id=prompt, repeat=again, **values)
+        for (item, prompt, again), values in zip(keys, latest, strict=True)
     )
 
 

@@ -9,6 +9,8 @@ import krippendorff
 import numpy as np
 from numpy.typing import NDArray
 
+from mavi_tasks.compare.quantiles import beta_quantile, t_quantile
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -31,10 +33,64 @@ def wilson(successes: int, trials: int) -> Estimate | None:
     """Return a share with its 95 % Wilson interval, or None of no trials."""
     if trials == 0:
         return None
-    share, z2 = successes / trials, Z95 * Z95
-    centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
-    half = Z95 / (1 + z2 / trials) * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials * trials))
-    return Estimate(share, max(0.0, centre - half), min(1.0, centre + half))
+    return _wilson(successes / trials, float(trials), Z95)
+
+
+def _wilson(mean: float, trials: float, z: float) -> Estimate:
+    z2 = z * z
+    centre = (mean + z2 / (2 * trials)) / (1 + z2 / trials)
+    half = z / (1 + z2 / trials) * math.sqrt(mean * (1 - mean) / trials + z2 / (4 * trials * trials))
+    return Estimate(mean, max(0.0, centre - half), min(1.0, centre + half))
+
+
+def proportion(values: Floats, clusters: Ints) -> Estimate | None:
+    """Return the mean of scores in [0, 1] with a 95 % interval that counts clusters, or None of no items.
+
+    Wilson's interval; where clusters hold several items, with as many independent items as give the variance
+    of the cluster sums (never more than there are), and Student's t. One cluster of several items has no
+    ends.
+    """
+    items = len(values)
+    if items == 0:
+        return None
+    mean = float(values.mean())
+    _, at = np.unique(clusters, return_inverse=True)
+    sizes = np.bincount(at)
+    count = len(sizes)
+    if count == items:
+        return _wilson(mean, float(items), Z95)
+    if count == 1:
+        return Estimate(mean)
+    effect = design_effect(values - mean, at, mean * (1 - mean))
+    return _wilson(mean, items / effect, t_quantile(0.975, count - 1))
+
+
+def proportion_at_least(hits: Bools, clusters: Ints, level: float) -> float:
+    """Return the lower bound that a share exceeds with probability 1 - level: Clopper and Pearson's.
+
+    Where clusters hold several items, of as many independent items as give the variance of the cluster sums.
+    """
+    items, count = len(hits), int(hits.sum())
+    if count == 0:
+        return 0.0
+    _, at = np.unique(clusters, return_inverse=True)
+    mean = count / items
+    effect = 1.0
+    if int(at.max()) + 1 < items:
+        effect = design_effect(hits.astype(float) - mean, at, mean * (1 - mean))
+    return beta_quantile(level, count / effect, (items - count) / effect + 1)
+
+
+def design_effect(residuals: Floats, clusters: Ints, variance: float) -> float:
+    """Return how many times larger than by independent items the variance of a mean is, at least 1.
+
+    Where every item is alike there is nothing to see of it: then the root of a cluster's mean size.
+    """
+    sums = np.bincount(clusters, residuals)
+    items, count = len(residuals), len(sums)
+    if variance <= 0:
+        return math.sqrt(items / count)
+    return max(1.0, count / max(count - 1, 1) * float((sums**2).sum()) / (items * variance))
 
 
 def mcnemar(a_only: int, b_only: int) -> float:
@@ -116,7 +172,7 @@ def nominal_alpha(codes: Ints, size: int, clusters: Ints, seed: int = 0) -> Esti
     sums = by_cluster(np.column_stack([split, raters, counts]), clusters)
     drawn = np.concatenate([block @ sums for block in weights(len(sums), seed)])
     pairs = drawn[:, 1] ** 2 - (drawn[:, 2:] ** 2).sum(1)
-    return _with_interval(value, 1 - (drawn[:, 1] - 1) * _safe(drawn[:, 0], pairs))
+    return _with_interval(value, 1 - (drawn[:, 1] - 1) * _safe(drawn[:, 0], pairs), len(sums))
 
 
 def interval_alpha(values: Floats, clusters: Ints, seed: int = 0) -> Estimate | None:
@@ -143,7 +199,7 @@ def interval_alpha(values: Floats, clusters: Ints, seed: int = 0) -> Estimate | 
     if math.isnan(value):
         return None
     drawn = np.concatenate([block @ sums for block in weights(len(sums), seed)])
-    return _with_interval(value, alpha(drawn))
+    return _with_interval(value, alpha(drawn), len(sums))
 
 
 def by_cluster(values: Floats, clusters: Ints) -> Floats:
@@ -163,32 +219,23 @@ def weights(size: int, seed: int = 0, draws: int = 2000) -> Iterator[Floats]:
         yield np.bincount(picked.ravel(), minlength=rows * size).reshape(rows, size).astype(float)
 
 
-def spread(drawn: Floats) -> tuple[float | None, float | None]:
-    """Return the middle 95 % of bootstrap draws; (None, None) where too few draws have a value."""
+def spread(drawn: Floats, clusters: int) -> tuple[float | None, float | None]:
+    """Return the middle of bootstrap draws of so many clusters as a 95 % interval.
+
+    With few clusters more than 95 % of the draws: draws vary too little by (C - 1) / C, and normal tails are
+    too short (the expanded percentile interval, Hesterberg 2015). (None, None) where too few have a value.
+    """
     kept = drawn[np.isfinite(drawn)]
-    if len(kept) < 0.9 * len(drawn) or len(kept) == 0:
+    if len(kept) < 0.9 * len(drawn) or len(kept) == 0 or clusters < 2:
         return None, None
-    low, high = np.percentile(kept, [2.5, 97.5])
+    reach = t_quantile(0.975, clusters - 1) * math.sqrt(clusters / (clusters - 1))
+    tail = 100 * NormalDist().cdf(-reach)
+    low, high = np.percentile(kept, [tail, 100 - tail])
     return float(low), float(high)
 
 
-def items_to_decide(
-    a_only: int, b_only: int, items: int, level: float = 0.05, power: float = 0.8
-) -> int | None:
-    """Return how many items would show the seen difference, four times in five; None when there is none.
-
-    The usual sample size of McNemar's test (Connor 1987), taking the shares seen so far for the true ones.
-    """
-    if items == 0 or a_only == b_only:
-        return None
-    discordant, difference = (a_only + b_only) / items, abs(a_only - b_only) / items
-    reach = NormalDist().inv_cdf(1 - level / 2) * math.sqrt(discordant)
-    reach += NormalDist().inv_cdf(power) * math.sqrt(max(0.0, discordant - difference**2))
-    return math.ceil((reach / difference) ** 2)
-
-
-def _with_interval(value: float, drawn: Floats) -> Estimate:
-    low, high = spread(drawn)
+def _with_interval(value: float, drawn: Floats, clusters: int) -> Estimate:
+    low, high = spread(drawn, clusters)
     return Estimate(value, low, high)
 
 

@@ -153,6 +153,8 @@ def result_row(
     row.response_id = answer.response_id if answer else None
     row.provider_model = answer.provider_model if answer else None
     row.truth = request.truth
+    row.cluster = request.cluster
+    row.repeat = request.repeat if request.repeat > 1 else None
     row.extra = orjson.dumps(outcome.extra).decode() if outcome.extra else None
     return row.in_order()
 
@@ -179,5 +181,7 @@ def copied_row(
     row.attempts = 0
     row.finished_at = now_us
     row.truth = request.truth
+    row.cluster = request.cluster
+    row.repeat = request.repeat if request.repeat > 1 else None
     row.extra = orjson.dumps({"shared_from": request.key}).decode()
     return row.in_order()

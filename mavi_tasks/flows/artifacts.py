@@ -37,10 +37,13 @@ _MODELS: Final = (
 )  # fmt: skip
 _MODELS_BRIEF: Final = ("model", "answered", "failed", "invalid", "skipped", "unsent", "cost_usd")
 _COMPARED: Final = (
-    "model", "n", "answered", "correct", "accuracy", "accuracy_low", "accuracy_high", "cost_usd",
+    "candidate", "n", "answered", "correct", "accuracy", "accuracy_low", "accuracy_high", "cost_usd",
     "cost_per_1000_usd", "cost_per_correct_usd", "latency_p50_s", "latency_p95_s", "pareto",
+    "behind_points_high", "p_best",
 )  # fmt: skip
-_COMPARED_BRIEF: Final = ("model", "n", "accuracy", "accuracy_low", "accuracy_high", "cost_per_1000_usd")
+_COMPARED_BRIEF: Final = (
+    "candidate", "n", "accuracy", "accuracy_low", "accuracy_high", "behind_points_high", "cost_per_1000_usd",
+)  # fmt: skip
 _DRIFTED: Final = (
     "model", "items", "compared", "flipped", "lost", "gained", "accuracy_before", "accuracy_after",
     "cost_before_usd", "cost_after_usd",
@@ -149,7 +152,7 @@ async def show_comparison(name: str, found: Comparison, page: Path) -> None:
     points = "".join(f"- {markdown_text(point)}\n" for point in found.verdict.points)
     text = (
         f"# {title}: bake-off\n\n{_simulated(found.simulated)}"
-        f"**{markdown_text(found.verdict.headline)}**\n\n{points}\n"
+        f"{_headline(found)}\n\n{points}\n"
         f"{markdown_rows(_only(rows, _COMPARED_BRIEF))}\nThe whole report: {markdown_code(page)}\n"
     )
     await acreate_table_artifact(
@@ -161,6 +164,12 @@ async def show_comparison(name: str, found: Comparison, page: Path) -> None:
         text, key=key("mavi", name, "compared"), description=f"Bake-off of {title}"
     )
     await _link(name, "compared-page", page)
+
+
+def _headline(found: Comparison) -> str:
+    """The recommendation; emphasised only when it names a choice."""
+    text = markdown_text(found.verdict.headline)
+    return f"**{text}**" if found.choice is not None and found.choice.decided else text
 
 
 async def show_drift(name: str, found: Drift, page: Path) -> None:

@@ -105,6 +105,9 @@ class Job(StrictModel):
         default_factory=dict, description="By glob on the model; first match wins"
     )
     retry: Retry = Field(default_factory=lambda: Retry())
+    repeat: int = Field(
+        default=1, ge=1, le=100, description="How often each request is asked: shows how stable a model is"
+    )
     budget_usd: Budget | None = Field(
         default=None, description="Never exceeded, calls in flight at their worst case"
     )

@@ -25,6 +25,7 @@ class Layout:
     id: int | None
     prompt: int | None
     truth: int | None
+    cluster: int | None
     variables: Callable[[Sequence[Any]], dict[str, Any]]
     media_name: str
     id_name: str
@@ -41,14 +42,14 @@ def layout(names: Sequence[str], columns: Columns, *, listing: bool = False) -> 
     media_name = names[0] if listing else _media(names, columns, problems)
     positions = {name: index for index, name in enumerate(names)}
     media = _numbered(names, media_name) if media_name is not None else ()
-    roles = {role: _role(role, positions, columns, problems) for role in ("id", "prompt", "truth")}
+    roles = {role: _role(role, positions, columns, problems) for role in ("id", "prompt", "truth", "cluster")}
     if problems:
         raise InputError(problems)
-    taken = {*media, *roles.values()}
+    taken = {*media, *(roles[role] for role in ("id", "prompt", "truth"))}
     free = [index for index, name in enumerate(names) if index not in taken and name]
     return Layout(
         media, media[0] if len(media) == 1 else None, roles["id"], roles["prompt"], roles["truth"],
-        _variables({names[index]: index for index in free}), media_name or "media", columns.id,
+        roles["cluster"], _variables({names[index]: index for index in free}), media_name or "media", columns.id,
     )  # fmt: skip
 
 
@@ -60,7 +61,9 @@ def used(names: tuple[str, ...], columns: Columns, variables: Collection[str]) -
     media = _media(names, columns, [])
     if not set(variables) <= set(names) or media is None:
         return names
-    roles = {names[index] for index in _numbered(names, media)} | {columns.id, columns.prompt, columns.truth}
+    roles = {names[index] for index in _numbered(names, media)} | {
+        columns.id, columns.prompt, columns.truth, columns.cluster,
+    }  # fmt: skip
     return tuple(name for name in names if name in roles or name in variables or name in OF_MEDIA)
 
 
@@ -81,7 +84,9 @@ def _media(names: Sequence[str], columns: Columns, problems: list[str]) -> str |
 
 
 def _role(role: str, positions: dict[str, int], columns: Columns, problems: list[str]) -> int | None:
-    name = getattr(columns, role)
+    name: str | None = getattr(columns, role)
+    if name is None:
+        return None
     if name not in positions and columns.named(role):
         problems.append(f"columns.{role}: there is no column {name!r}{_near(name, positions)}")
     return positions.get(name)

@@ -9,7 +9,8 @@ from mavi_tasks.common.strict_model import StrictModel
 
 
 class Columns(StrictModel):
-    """Which column of the manifest holds what. All other columns are template variables.
+    """Which column of the manifest holds what. All other columns are template variables, and so is
+    `cluster`.
 
     A column that is named must exist. A default name need not: without `item_id` the media's reference is the
     id, without `prompt` the job's templates apply, and without `truth` no answer is expected. media None: the
@@ -22,6 +23,10 @@ class Columns(StrictModel):
     )
     prompt: Text = Field(default="prompt", description="The item's own prompt, sent as it stands")
     truth: Text = Field(default="truth", description="The expected answer; never shown to a model")
+    cluster: Text | None = Field(
+        default=None,
+        description="What rows belong together: clips of one video count as one draw; null = the media",
+    )
 
     @model_serializer(mode="wrap")
     def _only_named(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

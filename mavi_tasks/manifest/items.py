@@ -29,7 +29,8 @@ class Item(NamedTuple):
     media: absolute paths, URLs or data URLs, as they are opened or sent; they may hold signatures.
     prompt: the row's own, literal; None = the job's templates. truth: text, or JSON text of anything else.
     variables: the other columns. where: "pets.csv:7", for messages. refusal: why the row cannot be asked
-    (then media are as written, and the rest is what could be read of it); None = it can.
+    (then media are as written, and the rest is what could be read of it); None = it can. cluster: what it
+    belongs to, None = its media.
     """
 
     item_id: str
@@ -39,6 +40,7 @@ class Item(NamedTuple):
     variables: Mapping[str, object]
     where: str
     refusal: Refusal | None = None
+    cluster: str | None = None
 
 
 class _Wrong(ValueError):
@@ -178,8 +180,10 @@ class ItemBuilder:
         prompt, truth = table.prompt, table.truth
         asked = None if prompt is None else _or_none(lambda: _prompt(cells[prompt], ""))
         expected = None if truth is None else _or_none(lambda: _truth(cells[truth]))
+        together = table.cluster
+        cluster = None if together is None else _or_none(lambda: _cluster(cells[together]))
         return Item(
-            name or where, tuple(refs), asked, expected, {}, where, why
+            name or where, tuple(refs), asked, expected, {}, where, why, cluster
         ), name is not None and table.id is not None
 
     def _item(self, table: Layout, row: Sequence[Any], line: int) -> Item:
@@ -194,7 +198,8 @@ class ItemBuilder:
             name = f"row-{line}" if first is None else name_of(first, media[0])
         prompt = None if table.prompt is None else _prompt(row[table.prompt], self._columns.prompt)
         truth = None if table.truth is None else _truth(row[table.truth])
-        return Item(name, media, prompt, truth, table.variables(row), f"{self._place}{line}")
+        cluster = None if table.cluster is None else _cluster(row[table.cluster])
+        return Item(name, media, prompt, truth, table.variables(row), f"{self._place}{line}", None, cluster)
 
     def _name(self, table: Layout, row: Sequence[Any]) -> str:
         assert table.id is not None
@@ -359,6 +364,11 @@ def _truth(value: Any) -> str | None:
         return orjson.dumps(value, default=str).decode()
     except orjson.JSONEncodeError as problem:  # too deep, or a whole number of more than 64 bits
         raise _Wrong("truth_bad", f"the expected answer cannot be kept as JSON: {problem}") from None
+
+
+def _cluster(value: Any) -> str | None:
+    """What a row belongs to, as text; an empty cell says nothing."""
+    return None if value is None else str(value).strip() or None
 
 
 def _kind(value: Any) -> str:

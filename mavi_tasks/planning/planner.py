@@ -112,6 +112,7 @@ class _Planner:
     ) -> None:
         self._context, self._plan, self._probes = context, plan, probes
         self._selection = selection
+        self._repeats = range(1, context.job.repeat + 1)
         self._problems = manifest.Problems()
         self._bad_rows = BadRows(context.job, self._problems, selected=selection is not None)
         self._prompts = Prompts(context.job.prompts, context.job.columns, self._problems)
@@ -161,14 +162,14 @@ class _Planner:
         for item, units in zip(batch, identifier.identify(batch), strict=True):
             why = next((unit for unit in units if isinstance(unit, Refusal)), None)
             if item.refusal is not None:
-                drafts += [(item, units, prompt_id, "") for prompt_id in self._prompts.ids(item)]
+                drafts += [(item, units, prompt_id, "", 1) for prompt_id in self._prompts.ids(item)]
             else:
                 view = NO_VIEW if self._prompts.constant else _view(item, units)
                 for prompt_id, text in self._prompts.render(item, view):
                     if isinstance(text, str):
-                        drafts.append((item, units, prompt_id, text))
+                        drafts += [(item, units, prompt_id, text, again) for again in self._repeats]
                     else:
-                        drafts.append((item, (*units, text), prompt_id, ""))
+                        drafts.append((item, (*units, text), prompt_id, "", 1))
                         why = why or (text if self._bad_rows.skip else None)  # else `finish` tells it
             self._bad_rows.add(item, why)
         self._plan.items += len(batch)
@@ -229,7 +230,7 @@ def _view(item: Item, units: Sequence[Unit]) -> MediaView:
     return MediaView(kind=kind if units else "text", name=uri.rsplit("/", 1)[-1], uri=uri, count=len(units))
 
 
-_Draft = tuple[Item, tuple[Unit, ...], str, str]
+_Draft = tuple[Item, tuple[Unit, ...], str, str, int]  # the item, its media, prompt_id, text, repeat
 
 
 class ModelPlanner:
@@ -257,8 +258,8 @@ class ModelPlanner:
     def take(self, drafts: Sequence[_Draft]) -> None:
         if not drafts:
             return
-        keys = [self._key(units, text) for _, units, _, text in drafts]
-        rows = [row_fingerprint(item.item_id, prompt_id) for item, _, prompt_id, _ in drafts]
+        keys = [self._key(units, text, again) for _, units, _, text, again in drafts]
+        rows = [row_fingerprint(item.item_id, prompt_id) for item, _, prompt_id, _, _ in drafts]
         states = self.answered.look_up(keys, rows)
         repeated = self._repeated.add(keys)
         self.counters.requests += len(drafts)
@@ -268,16 +269,18 @@ class ModelPlanner:
             else:
                 self._sort(draft, key, state, again)
 
-    def _key(self, units: Sequence[Unit], text: str) -> str:
-        return self.target.key(text, [u if isinstance(u, Media) else _nameless(u) for u in units])
+    def _key(self, units: Sequence[Unit], text: str, again: int) -> str:
+        return self.target.key(text, [u if isinstance(u, Media) else _nameless(u) for u in units], again)
 
     def _sort(self, draft: _Draft, key: str, state: AnswerState, repeated: bool) -> None:
-        item, units, prompt_id, text = draft
+        item, units, prompt_id, text, again = draft
         route = self.target.route(units)
         media_items = tuple(u for u in units if isinstance(u, Media))
         sendable = state in self.again and not isinstance(route, Refusal)
         tokens = self._tokens(text, media_items) if sendable else NO_TOKENS
-        request = Request(key, item.item_id, prompt_id, text, media_items, item.truth, *tokens)
+        request = Request(
+            key, item.item_id, prompt_id, text, media_items, item.truth, *tokens, item.cluster, again
+        )
         if isinstance(route, Refusal) and state is not AnswerState.INVALID:
             seen = media_items or tuple(_nameless(route, ref) for ref in item.media[:1])
             self._refuse(replace(request, media_items=seen), route, state, repeated)

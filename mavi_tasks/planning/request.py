@@ -12,7 +12,8 @@ from mavi_tasks.media import Media
 class Request:
     """One (item, prompt, model), rendered.
 
-    tokens: the estimate of its input; max_input_tokens: what a budget should hold back for it.
+    repeat: 1 the first time the same is asked, then 2, 3, ... cluster: what the item belongs to, None = its
+    media. tokens: the estimate of its input; max_input_tokens: what a budget should hold back for it.
     """
 
     key: str
@@ -23,13 +24,13 @@ class Request:
     truth: str | None
     tokens: int
     max_input_tokens: int
+    cluster: str | None = None
+    repeat: int = 1
 
     def to_json(self) -> bytes:
         media_items = [media.to_json() for media in self.media_items]
-        tokens = (self.tokens, self.max_input_tokens)
-        return orjson.dumps(
-            (self.key, self.item_id, self.prompt_id, self.prompt, media_items, self.truth, *tokens)
-        )
+        rest = (self.truth, self.tokens, self.max_input_tokens, self.cluster, self.repeat)
+        return orjson.dumps((self.key, self.item_id, self.prompt_id, self.prompt, media_items, *rest))
 
     @staticmethod
     def from_json(line: bytes) -> "Request":

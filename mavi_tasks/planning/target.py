@@ -63,12 +63,17 @@ class ModelTarget:
         """What a budget assumes for media behind a URL."""
         return UnknownMedia(self.options.max_url_image_px, self.options.max_video_s)
 
-    def key(self, prompt: str, media_items: Iterable[Media]) -> str:
-        """The request key: sha256 over all that decides the answer; a media's identity for its URL."""
+    def key(self, prompt: str, media_items: Iterable[Media], repeat: int = 1) -> str:
+        """The request key: sha256 over all that decides the answer; a media's identity for its URL.
+
+        repeat: from the second time on that the same is asked, each time has a key of its own.
+        """
         digest = self._key_start.copy()
         digest.update(prompt.encode())
         for media in media_items:
             digest.update(f"\0{media.kind}\0{media.identity}".encode())
+        if repeat > 1:
+            digest.update(f"\0repeat\0{repeat}".encode())
         return str(digest.hexdigest())
 
     def route(self, media_items: Sequence[Unit], *, force_inline: bool = False) -> DeliveryPlan | Refusal:

@@ -203,3 +203,46 @@ def test_a_server_of_your_own_is_a_model_like_any_other(job):
         assert mavi("run", path, LOCAL_API_KEY=KEY).code == 0
     assert server.keys == {f"Bearer {KEY}"}
     assert spent(path.parent / "out", "results") > 0
+
+
+def test_a_choice_is_named_only_when_the_figures_carry_it(tmp_path, job):
+    """Three photos decide nothing: the comparison says so, and what would settle it."""
+    photo = {"cat": "cat", "goldfish": "goldfish", "moose": "moose"}
+    lines = [{"media_url": f"photos/{name}.jpg", "truth": truth} for name, truth in photo.items()]
+    (tmp_path / "pets.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    mavi("run", job(manifest="pets.jsonl", models=[FLASH, MINI]), "--quiet")
+    compared = mavi("compare", tmp_path / "out", "--margin", "2", "--json")
+    choice = reported(compared)["choice"]
+    assert (choice["model"], choice["decided"], choice["margin_points"]) == (None, False, 2.0)
+    assert set(choice["undecided"]) == {FLASH, MINI}
+    assert choice["more"]["items"]["p50"] > 0
+    assert "Undecided: " in compared.err
+
+
+def test_clips_of_one_video_count_as_one_draw(tmp_path, job, photos):
+    """`columns: {cluster: video_id}` says which rows belong together; the dataset keeps it."""
+    lines = [{"media_url": f"photos/{name}.jpg", "video_id": "v1"} for name in ("cat", "moose")]
+    (tmp_path / "clips.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    mavi("run", job(manifest="clips.jsonl", columns={"cluster": "video_id"}), "--quiet")
+    assert [row["cluster"] for row in rows(tmp_path / "out")] == ["v1", "v1"]
+
+
+def test_a_request_asked_several_times_shows_how_stable_the_answers_are(tmp_path, job):
+    """`repeat: 3` pays for three answers to each question, and never again."""
+    path = job(repeat=3)
+    assert reported(mavi("run", path, "--json"))["answered"] == 9
+    assert reported(mavi("run", path, "--json"))["already_answered"] == 9
+    found = reported(mavi("compare", tmp_path / "out", "--json"))
+    assert found["items"] == 3
+    assert 0 <= found["models"][0]["stability"] <= 1
+
+
+def test_two_prompts_of_one_model_are_compared_as_two_candidates(tmp_path, job):
+    """Each model with each prompt is a candidate of its own."""
+    mavi("run", job(prompts={"short": "Animal?", "long": "What animal is this?"}), "--quiet")
+    found = reported(mavi("compare", tmp_path / "out", "--json"))
+    assert {(one["model"], one["prompt_id"]) for one in found["candidates"]} == {
+        (FLASH, "short"),
+        (FLASH, "long"),
+    }
+    assert len(found["pairs"]) == 1

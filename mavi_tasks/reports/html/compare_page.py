@@ -42,7 +42,7 @@ class _View:
 
     def __init__(self, comparison: Comparison) -> None:
         self.c = comparison
-        self.order = [one.model for one in comparison.models]
+        self.order = [one.candidate for one in comparison.models]
         self.name = short(self.order)
         self.colour = answers_payload.colours(self.order)
         self.by_truth = comparison.items_with_truth > 0
@@ -74,7 +74,7 @@ class _View:
             return Markup("")
         start, end = self.bounds()
         return svg_charts.interval(
-            best.value, best.low, best.high, self.colour[one.model], start=start, end=end
+            best.value, best.low, best.high, self.colour[one.candidate], start=start, end=end
         )
 
     def limits(self, one: ModelScore) -> str:
@@ -182,10 +182,10 @@ def _model_point(view: _View, one: ModelScore) -> svg_charts.Point | None:
     if best is None or one.cost_per_1000_usd is None:
         return None
     cost = format.usd(one.cost_per_1000_usd)
-    tip = f"{'★ ' if one.pareto else ''}{one.model}: {format.percent(best.value)} at {cost} per 1,000"
+    tip = f"{'★ ' if one.pareto else ''}{one.candidate}: {format.percent(best.value)} at {cost} per 1,000"
     x = float(one.cost_per_1000_usd)
     return svg_charts.Point(
-        view.name[one.model], x, best.value, best.low, best.high, view.colour[one.model], tip=tip
+        view.name[one.candidate], x, best.value, best.low, best.high, view.colour[one.candidate], tip=tip
     )
 
 
@@ -224,7 +224,7 @@ def _pair_cell(view: _View, pair: Pair, sign: int, row: str, column: str, most: 
 
 
 def _labels(view: _View) -> Markup:
-    scores = {one.model: {cls.label: cls for cls in one.classes} for one in view.c.models}
+    scores = {one.candidate: {cls.label: cls for cls in one.classes} for one in view.c.models}
     cells = [[_f1_cell(scores[model][label].f1) for model in view.order] for label in view.c.labels]
     support = view.c.models[0].classes
     rows = [f"{one.label} ({one.support:,})" for one in support]

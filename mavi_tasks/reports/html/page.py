@@ -99,7 +99,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("usd", "exact_usd", "percent", "points", "count", "seconds", "number", "p_value"):
+    for name in ("usd", "exact_usd", "percent", "points", "count", "seconds", "number", "p_value", "verdict"):
         made.filters[name] = getattr(format, name)
     return made
 

@@ -18,7 +18,7 @@ def render_terminal(comparison: Comparison, console: Console) -> None:
     """Print a comparison. Texts from the data are printed as they are: no markup is read from them."""
     for warning in comparison.warnings:
         console.print(Text(f"! {warning}", style="yellow"))
-    console.print(Text(comparison.verdict.headline, style="bold"))
+    console.print(Text(comparison.verdict.headline, style="bold" if names_one(comparison) else ""))
     for point in comparison.verdict.points:
         console.print(Text(f"  • {point}"))
     console.print()
@@ -31,30 +31,51 @@ def render_terminal(comparison: Comparison, console: Console) -> None:
         console.print(to_rich(cascades(comparison)))
 
 
+def names_one(comparison: Comparison) -> bool:
+    """Whether the headline names a choice that the figures carry: only then it is emphasised."""
+    return comparison.choice is not None and comparison.choice.decided
+
+
 def models(comparison: Comparison) -> Table:
-    """One row per model: quality, failures, costs, latencies."""
-    name = short(one.model for one in comparison.models)
+    """One row per candidate: quality, how far behind it may be, failures, costs, latencies."""
+    name = short(one.candidate for one in comparison.models)
     quality = "right" if comparison.items_with_truth else "with majority"
+    stable = any(one.stability for one in comparison.models)
+    columns = (
+        quality,
+        "95% interval",
+        "behind at most",
+        "failed+skipped",
+        "$ per 1,000",
+        "$ per right",
+        "p50",
+        "p95",
+    )
     return Table(
-        ("model",),
-        (quality, "95% interval", "failed", "$ per 1,000", "$ per right", "p50", "p95", "front"),
-        tuple(_model(one, name[one.model]) for one in comparison.models),
-        f"Models ({comparison.items:,} items)",
+        ("candidate" if any(one.prompt_id for one in comparison.models) else "model",),
+        (*columns, *(("stable",) if stable else ())),
+        tuple(_model(one, name[one.candidate], stable=stable) for one in comparison.models),
+        f"{_candidates(comparison)} ({comparison.items:,} items)",
     )
 
 
-def _model(one: ModelScore, name: str) -> tuple[str, ...]:
+def _candidates(comparison: Comparison) -> str:
+    return "Candidates" if any(one.prompt_id for one in comparison.models) else "Models"
+
+
+def _model(one: ModelScore, name: str, *, stable: bool) -> tuple[str, ...]:
     best = one.accuracy or one.majority_agreement
     return (
         name,
         format.percent(best.value if best else None),
         _range(best),
+        _points(one.behind_points_high),
         format.count(one.failed + one.invalid + one.skipped),
         _cost(one, one.cost_per_1000_usd),
         _cost(one, one.cost_per_correct_usd),
         format.seconds(one.latency_p50_s),
         format.seconds(one.latency_p95_s),
-        "★" if one.pareto else "" if one.pareto is False else format.UNKNOWN,
+        *((format.percent(one.stability.value if one.stability else None),) if stable else ()),
     )
 
 
@@ -64,33 +85,36 @@ def _range(found: Estimate | None) -> str:
     return f"{format.percent(found.low)} – {format.percent(found.high)}"
 
 
+def _points(value: float | None) -> str:
+    return format.UNKNOWN if value is None else f"{value:.1f} points"
+
+
 def pairs(comparison: Comparison) -> Table:
-    """One row per pair of models, on the items that both have."""
-    name = short(one.model for one in comparison.models)
+    """One row per pair of candidates, on the items that both have."""
+    name = short(one.candidate for one in comparison.models)
+    by_truth = comparison.items_with_truth > 0
+    columns = ("only a right", "only b right", "a − b", "p (Holm)") if by_truth else ("same answer",)
     return Table(
         ("a / b",),
-        ("only a right", "only b right", "p (Holm)", "kappa", "to decide"),
-        tuple(_pair(pair, name) for pair in comparison.pairs),
+        (*columns, "kappa", "verdict"),
+        tuple(_pair(pair, name, comparison.margin_points, by_truth=by_truth) for pair in comparison.pairs),
         "Pairs, on the same items",
     )
 
 
-def _pair(pair: Pair, name: Mapping[str, str]) -> tuple[str, ...]:
-    return (
-        f"{name[pair.a]} / {name[pair.b]}",
+def _pair(pair: Pair, name: Mapping[str, str], margin_points: float, *, by_truth: bool) -> tuple[str, ...]:
+    truth = (
         format.count(pair.a_only),
         format.count(pair.b_only),
+        format.points(pair.difference.value if pair.difference else None),
         format.p_value(pair.p_holm),
-        format.number(pair.kappa.value if pair.kappa else None),
-        _more_items(pair),
     )
-
-
-def _more_items(pair: Pair) -> str:
-    if not pair.more_items:
-        return "decided" if pair.decided else format.UNKNOWN
-    cost = f", {format.usd(pair.more_usd)}" if pair.more_usd else ""
-    return f"{format.count(pair.more_items)} items{cost}"
+    return (
+        f"{name[pair.a]} / {name[pair.b]}",
+        *(truth if by_truth else (format.percent(pair.agreement.value if pair.agreement else None),)),
+        format.number(pair.kappa.value if pair.kappa else None),
+        format.verdict(pair.verdict, name[pair.a], name[pair.b], margin_points),
+    )
 
 
 def cascades(comparison: Comparison) -> Table:

@@ -140,6 +140,41 @@ def test_wilson_intervals_hold_the_truth_95_times_in_100():
     assert 0.93 <= coverage(holds) <= 0.97
 
 
+@pytest.mark.parametrize("media", [16, 60])
+def test_intervals_of_shares_count_clusters(media):
+    # ten items a medium that are right together more often than by chance
+    def holds(draw):
+        skill = draw.beta(4, 1, media)  # mean 0.8
+        values = (draw.random((media, 10)) < skill[:, None]).astype(float).ravel()
+        made = statistics.proportion(values, np.repeat(np.arange(media), 10))
+        return made.low <= 0.8 <= made.high
+
+    assert 0.93 <= coverage(holds) <= 0.98
+
+
+def test_one_item_in_each_cluster_gives_wilsons_interval():
+    values = np.array([1.0] * 30 + [0.0] * 7)
+    assert statistics.proportion(values, np.arange(37)) == statistics.wilson(30, 37)
+
+
+def test_a_share_of_one_cluster_has_no_interval():
+    assert statistics.proportion(np.array([1.0, 0, 1, 1]), np.zeros(4, int)) == statistics.Estimate(0.75)
+
+
+@pytest.mark.parametrize(("hits", "items"), [(0, 20), (3, 200), (20, 20), (12, 300)])
+def test_the_lower_bound_of_a_share_is_clopper_and_pearsons(hits, items):
+    given = np.arange(items) < hits
+    expected = proportion_confint(hits, items, alpha=0.10, method="beta")[0]
+    assert statistics.proportion_at_least(given, np.arange(items), 0.05) == pytest.approx(expected, abs=1e-9)
+
+
+def test_few_clusters_widen_bootstrap_intervals_by_students_t():
+    drawn = np.random.default_rng(SEED).normal(0, 1, 200_000)
+    low, high = statistics.spread(drawn, 16)
+    assert (low, high) == pytest.approx((-2.201, 2.201), abs=0.05)  # 2.131 * sqrt(16 / 15)
+    assert statistics.spread(drawn, 1) == (None, None)
+
+
 def test_kappa_intervals_hold_the_truth_95_times_in_100():
     joint = np.array([[0.4, 0.05, 0.03], [0.04, 0.25, 0.04], [0.02, 0.03, 0.14]])
     truth = statistics.kappa(joint * 1e6).value
@@ -160,7 +195,9 @@ def test_paired_bootstrap_intervals_hold_the_truth_95_times_in_100():
         )
         sums = statistics.by_cluster(np.concatenate([first, second])[:, None], np.tile(np.arange(200), 2))
         blocks = statistics.weights(200, seed=int(draw.integers(1 << 31)), draws=400)
-        low, high = statistics.spread(np.concatenate([block @ sums[:, 0] / (2 * 200) for block in blocks]))
+        low, high = statistics.spread(
+            np.concatenate([block @ sums[:, 0] / (2 * 200) for block in blocks]), 200
+        )
         return low <= 0.04 <= high
 
     assert 0.93 <= coverage(holds) <= 0.97
@@ -180,7 +217,7 @@ def test_alpha_intervals_hold_the_truth_95_times_in_100():
         sums = np.column_stack([split, counts])
         drawn = np.concatenate([block @ sums for block in blocks])
         alpha = 1 - (750 - 1) * drawn[:, 0] / (750**2 - (drawn[:, 1:] ** 2).sum(1))
-        low, high = statistics.spread(alpha)
+        low, high = statistics.spread(alpha, 250)
         return low <= truth <= high
 
     assert 0.93 <= coverage(holds) <= 0.97
@@ -195,20 +232,6 @@ def test_clusters_of_equal_items_widen_the_interval():
     fooled = statistics.nominal_alpha(np.repeat(codes, 10, axis=1), 2, np.arange(1000))
     assert tenfold.high - tenfold.low == pytest.approx(alone.high - alone.low, rel=0.1)
     assert fooled.high - fooled.low < 0.5 * (tenfold.high - tenfold.low)
-
-
-def test_items_to_decide_gives_the_power_it_promises():
-    # 12 % against 8 % discordant: simulate the test at the size it asks for
-    size = statistics.items_to_decide(120, 80, 1000)
-    draw = np.random.default_rng(SEED)
-    drawn = draw.multinomial(size, [0.12, 0.08, 0.8], 400)
-    won = np.mean([statistics.mcnemar(int(a), int(b)) < 0.05 for a, b, _ in drawn])
-    assert 0.72 <= won <= 0.86  # the exact test is a little shy of the normal formula
-
-
-def test_equal_models_need_no_number_of_items():
-    assert statistics.items_to_decide(10, 10, 100) is None
-    assert statistics.items_to_decide(0, 0, 0) is None
 
 
 def test_bootstrap_weights_draw_each_cluster_as_often_as_there_are_clusters():
