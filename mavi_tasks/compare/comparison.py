@@ -25,6 +25,7 @@ from mavi_tasks.compare import (
 from mavi_tasks.compare import margin as margin_rule
 from mavi_tasks.compare import sheet as read
 from mavi_tasks.compare.field_labels import Field, Labels
+from mavi_tasks.compare.race_verdict import apply_race
 from mavi_tasks.compare.result import Comparison, FieldScore, ModelScore
 from mavi_tasks.compare.sheet import Sheet
 from mavi_tasks.compare.statistics import MISSING, Estimate, Floats
@@ -69,9 +70,8 @@ def compare(
             raise InputError(f"reference {reference!r}: is the only candidate; nothing is left to compare")
         sheet, labels = sheet.pick(others), labels.pick(others)
     names = tuple(one.name or str(one) for one in dirs)
-    return _compared(
-        sheet, labels, CompareOptions(unlike, like_for_like, baseline, margin, names, _spent(dirs))
-    )
+    options = CompareOptions(unlike, like_for_like, baseline, margin, names, _spent(dirs))
+    return apply_race(_compared(sheet, labels, options), dirs)
 
 
 def _named(sheet: Sheet, what: str, name: str | None) -> str | None:

@@ -58,7 +58,7 @@ def scores(
         if name not in sheet.models:
             continue
         at = sheet.models.index(name)
-        right[row], judged[row] = labels.right[at], labels.judged & sheet.asked[at]
+        right[row], judged[row] = labels.scores[at], labels.judged & sheet.asked[at]
         costs[row] = _dollars(sheet, at)
     return Scores(right, judged, sheet.clusters, tuple(costs))
 

@@ -8,6 +8,7 @@ from mavi_tasks.common.skips import Skip
 from mavi_tasks.compare.disputed import Disputed
 from mavi_tasks.compare.field_labels import Labels
 from mavi_tasks.compare.origin import Origin
+from mavi_tasks.compare.race_record import RaceRecord
 from mavi_tasks.compare.sheet import Sheet
 from mavi_tasks.compare.statistics import Estimate
 
@@ -227,6 +228,7 @@ class Comparison:
     disputed: tuple[Disputed, ...]
     sheet: Sheet
     answers: Labels
+    race: RaceRecord | None = None  # the dataset was made by a race, and the choice is its own
 
     @property
     def simulated(self) -> bool:

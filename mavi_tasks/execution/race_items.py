@@ -1,13 +1,13 @@
 """The media of a race in their random order, and the questions that belong to each."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mavi_tasks import manifest
 from mavi_tasks.compare.race_decisions import in_random_order
 from mavi_tasks.job import Job
+from mavi_tasks.manifest import Item
 from mavi_tasks.media.urls import stored
 from mavi_tasks.prompts.templates import Prompts
 
@@ -62,8 +62,8 @@ def read_items(job: Job, seed: int, *, needs_truth: bool) -> RaceItems:
                 continue
             found = judged if item.truth is not None else unjudged
             left_out += item.truth is None
-            name = _name(item.media, item.item_id)
-            found.setdefault(name, []).extend((item.item_id, prompt) for prompt in prompts.ids(item))
+            asked = [(item.item_id, prompt) for prompt in prompts.ids(item)]
+            found.setdefault(_name(item), []).extend(asked)
     if needs_truth and judged:
         return RaceItems(tuple(in_random_order(judged, seed)), judged, with_truth=True, left_out=left_out)
     for name, units in judged.items():
@@ -72,6 +72,6 @@ def read_items(job: Job, seed: int, *, needs_truth: bool) -> RaceItems:
     return RaceItems(order, unjudged, with_truth=False, left_out=0)
 
 
-def _name(media: Sequence[str], item_id: str) -> str:
-    """What an item belongs to: its first medium, by the name under which results keep it."""
-    return stored(media[0]) if media else item_id
+def _name(item: Item) -> str:
+    """What an item belongs to: its cluster, else its first medium by its name in results."""
+    return item.cluster or (stored(item.media[0]) if item.media else item.item_id)

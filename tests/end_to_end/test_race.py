@@ -64,6 +64,11 @@ def test_a_race_finds_the_best_model_for_a_part_of_the_money(tmp_path, models):
     assert len(models.calls[LITE]) == len(set(models.calls[LITE]))
     total = sum(row["cost_usd"] for row in rows(tmp_path / "out", "attempts"))
     assert Decimal(ran.json["race"]["spent_usd"]) == total == Decimal(ran.json["cost_usd"])
+    page = tmp_path / "page.html"
+    compared = mavi("compare", tmp_path / "out", "--html", page, "--json")
+    assert compared.json["choice"]["model"] == FLASH
+    assert "Choose gemini-2.5-flash: " in compared.err
+    assert "out after " in page.read_text()
 
 
 def test_the_media_of_a_look_come_in_a_random_order_and_not_in_the_manifests(tmp_path, models):

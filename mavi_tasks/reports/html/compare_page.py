@@ -12,6 +12,7 @@ from mavi_tasks.compare.result import Comparison, ModelScore, Pair, Policy
 from mavi_tasks.reports.html import answers_payload, svg_charts
 from mavi_tasks.reports.html.cascade_yaml import recipe
 from mavi_tasks.reports.html.page import Section, asset, fragment, render
+from mavi_tasks.reports.html.race_chart import race_chart
 
 
 def write(comparison: Comparison, path: Path, *, title: str = "Bake-off") -> Path:
@@ -107,6 +108,9 @@ class _View:
 
 
 def _sections(view: _View) -> Iterator[Section]:
+    if view.c.race is not None:
+        intro = "Each model's bar ends at the look that dropped it."
+        yield Section("race", "The race", race_chart(view.c.race, view.colour), intro)
     yield Section("models", "Models", view.part("models"), _models_intro(view))
     if any(view.quality(one) is not None for one in view.c.models):
         yield Section("cost-quality", "Cost and quality", _quality(view), _quality_intro(view))

@@ -9,6 +9,7 @@ from rich.text import Text
 from mavi_tasks.common.format import ledger_usd, usd
 from mavi_tasks.compare.display_names import listed, short
 from mavi_tasks.compare.race_record import RaceRecord
+from mavi_tasks.compare.race_verdict import conclusion
 from mavi_tasks.execution.race import RaceReport
 
 
@@ -32,21 +33,6 @@ def show_race(report: RaceReport, job: str, console: Console) -> None:
     console.print(Text(f"Race: {ledger_usd(Decimal(report.cost_pico).scaleb(-12))} so far; {report.output}"))
     for line in next_steps(report, job):
         console.print(Text(line, "dim"))
-
-
-def conclusion(record: RaceRecord) -> str:
-    """The race in a sentence or two, true to what is known by now."""
-    name = short(record.models)
-    if not record.looks:
-        return "Undecided: no look was completed."
-    look = record.looks[-1]
-    truth = "" if record.reference is None else f" Right means: as {record.reference} answers."
-    if record.choice is not None:
-        behind = look.behind_points[record.choice]
-        surely = f"at most {behind:.1f} points behind the best" if behind >= 0.05 else "not behind any other"
-        return f"Choose {name[record.choice]}: {surely} (95 %), after {look.media:,} media.{truth}"
-    each = listed(f"{name[one]} (at most {look.behind_points[one]:.1f})" for one in look.left)
-    return f"Undecided after {look.media:,} media. Points that each may be behind the best: {each}.{truth}"
 
 
 def next_steps(report: RaceReport, job: str) -> list[str]:
