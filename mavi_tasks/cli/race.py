@@ -27,7 +27,7 @@ def command(args: argparse.Namespace, job: "Job", callbacks: "RunCallbacks") -> 
         if not args.quiet:
             terminal.show_look(record, open_console(stderr=True))
 
-    report = race(job, os.environ, callbacks, on_look=show_look, pay_again=args.pay_again)
+    report = race(job, os.environ, callbacks, on_look=show_look, pay_again=args.pay_again, labels=args.truth)
     if not args.quiet:
         terminal.show_race(report, args.job, open_console(stderr=args.json))
     if args.json:

@@ -60,7 +60,7 @@ class RaceLook:
 class RaceRecord:
     """A race so far. rules: what must not change once it has begun; costs_usd: an item's, at the first look.
 
-    truth: who says what is right: "column truth", or the reference model's name.
+    truth: who says what is right: "column truth", "labels", or the reference model's name.
     """
 
     rules: Mapping[str, Any]

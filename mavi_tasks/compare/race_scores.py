@@ -1,16 +1,18 @@
 """What a race sees at a look: which of its answers are right, by model, and what they cost."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mavi_tasks.compare import field_labels, match_rules, scoring
+from mavi_tasks.compare import choice, field_labels, match_rules, scoring
 from mavi_tasks.compare import sheet as read
+from mavi_tasks.compare.race_decisions import without_labels
 from mavi_tasks.compare.sheet import Sheet
+from mavi_tasks.compare.sheet import Unit as Question
 from mavi_tasks.compare.statistics import Bools, Floats, Ints
 from mavi_tasks.storage import tables
 
@@ -21,13 +23,15 @@ Unit = tuple[str, str]  # item_id, prompt_id
 class Scores:
     """Arrays are [models, items], models in the order asked for. A model that was not asked is not judged.
 
-    costs: dollars an item, infinite where a price is not known.
+    costs: dollars an item, infinite where a price is not known. waiting: questions that the models in the
+    race answer differently, and that nobody has labelled, in a race by labels.
     """
 
     right: Floats
     judged: Bools
     clusters: Ints
     costs: tuple[float, ...]
+    waiting: tuple[Question, ...] = ()
 
     def accuracy(self, model: int) -> float | None:
         """Return the model's share of right answers; None when none is judged."""
@@ -43,14 +47,25 @@ def scores(
     gateway: str,
     reference: str | None,
     fields: Mapping[str, str],
+    left: Sequence[str],
+    labelled: Mapping[Unit, str] | None,
 ) -> Scores:
     """Return what the dataset's answers to these questions are worth. Answers of other gateways do not count.
 
-    reference: the model whose answers stand in for the expected ones. fields: as for `compare`.
+    reference: the model whose answers stand in for the expected ones. fields: as for `compare`. left: who is
+    in the race. labelled: what people said of some questions, in place of expected answers; None = the
+    dataset has those. Where all that are left answer alike, no label is needed: see `without_labels`.
     Raises InputError when none of these questions has an answer, or a field is not in the answers.
     """
     asked = {*models, reference} - {None}
     sheet = read.from_table(_rows(root, asked, units, gateway), where=str(root))
+    if labelled is not None:
+        sheet = replace(
+            sheet,
+            units=tuple(
+                replace(one, truth=labelled.get((one.item_id, one.prompt_id))) for one in sheet.units
+            ),
+        )
     labels = field_labels.read(sheet, match_rules.declared(fields), reference)
     shape = (len(models), len(sheet.units))
     right, judged, costs = np.zeros(shape), np.zeros(shape, bool), [float("inf")] * len(models)
@@ -60,7 +75,16 @@ def scores(
         at = sheet.models.index(name)
         right[row], judged[row] = labels.scores[at], labels.judged & sheet.asked[at]
         costs[row] = _dollars(sheet, at)
-    return Scores(right, judged, sheet.clusters, tuple(costs))
+    if labelled is None:
+        return Scores(right, judged, sheet.clusters, tuple(costs))
+    among = [sheet.models.index(name) for name in left if name in sheet.models]
+    split = choice.differing(sheet, labels, among)
+    asked = np.stack(
+        [sheet.asked[sheet.models.index(n)] if n in sheet.models else judged[0] & False for n in models]
+    )
+    right, judged = without_labels(~split, judged, right, asked)
+    waiting = tuple(sheet.units[at] for at in np.flatnonzero(split & ~labels.judged))
+    return Scores(right, judged, sheet.clusters, tuple(costs), waiting)
 
 
 def _rows(root: Path, models: Collection[str | None], units: Collection[Unit], gateway: str) -> pa.Table:

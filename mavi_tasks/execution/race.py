@@ -21,10 +21,12 @@ from mavi_tasks.compare.race_record import (
     read_record,
     write_record,
 )
+from mavi_tasks.compare.sheet import Unit as Question
 from mavi_tasks.errors import InputError
 from mavi_tasks.execution import local
 from mavi_tasks.execution.local import SILENT, RunCallbacks
 from mavi_tasks.execution.race_items import RaceItems, read_items
+from mavi_tasks.execution.race_labels import FILE, Labels, read_labels, write_labels
 from mavi_tasks.execution.race_spend import spent_before_pico
 from mavi_tasks.execution.run_report import EXIT_STOPPED, RunReport
 from mavi_tasks.job import Job
@@ -35,6 +37,7 @@ from mavi_tasks.storage.publish import Dataset
 
 OnLook = Callable[[RaceRecord], None]
 COLUMN_TRUTH: Final = "column truth"
+BY_LABELS: Final = "labels"
 # Of what is left, a look may plan with so much: a call is only sent when its largest possible cost is there.
 PLANNED_SHARE: Final = Decimal("0.8")
 
@@ -81,10 +84,12 @@ def race(
     *,
     on_look: OnLook = lambda record: None,
     pay_again: bool = False,
+    labels: Path | None = None,
 ) -> RaceReport:
     """Run a job as a race, or go on with the one its dataset holds; blocks as `local.execute` does.
 
-    on_look: called after each look. Raises InputError before anything is sent when the job cannot race, or
+    on_look: called after each look. labels: a CSV of what people say is right, for a manifest without expected
+    answers; None = the file in the dataset that the race itself asks to fill in. Raises InputError before anything is sent when the job cannot race, or
     when its dataset holds another race.
     """
     rules = job.race or Race()
@@ -93,8 +98,14 @@ def race(
     dataset.create()
     dataset.publish()  # what a killed race has paid for
     items = read_items(job, rules.seed, needs_truth=rules.reference is None)
+    by_labels = rules.reference is None and not items.with_truth
+    if labels is not None and not by_labels:
+        raise InputError(f"--truth {labels}: this race has a reference or a column of expected answers")
     record = _begun(job, rules, items, read_record(root))
-    running = _Running(job, env, callbacks, rules, items, record, root, pay_again)
+    to_label = (labels or root / FILE) if by_labels else None
+    known = read_labels(to_label) if to_label is not None and (labels or to_label.exists()) else {}
+    people = None if to_label is None else _People(root / FILE, known)
+    running = _Running(job, env, callbacks, rules, items, record, root, pay_again, people)
     return running.to_the_end(on_look)
 
 
@@ -123,12 +134,6 @@ def _begun(job: Job, rules: Race, items: RaceItems, held: RaceRecord | None) -> 
     """The race of this job, as far as it has come. Raises InputError when the dataset holds another."""
     if not items.order:
         raise InputError(f"{job.manifest}: has no item that can be asked")
-    if rules.reference is None and not items.with_truth:
-        raise InputError(
-            f"{job.source or job.name}: a race must know what is right: give the manifest a column "
-            f"{job.columns.truth!r} with expected answers, or let a model stand in "
-            "(race: {reference: MODEL})"
-        )
     fixed = {
         "margin": rules.margin,
         "seed": rules.seed,
@@ -139,7 +144,7 @@ def _begun(job: Job, rules: Race, items: RaceItems, held: RaceRecord | None) -> 
         "media": items.fingerprint,
     }
     if held is None:
-        truth = rules.reference or COLUMN_TRUTH
+        truth = rules.reference or (COLUMN_TRUTH if items.with_truth else BY_LABELS)
         return RaceRecord(fixed, len(items.order), truth, _contestants(job, rules))
     changed = [name for name, value in fixed.items() if held.rules.get(name) != value]
     if changed:
@@ -148,6 +153,14 @@ def _begun(job: Job, rules: Race, items: RaceItems, held: RaceRecord | None) -> 
             "before looking. Go on with the first, or start anew with another --out"
         )
     return held
+
+
+@dataclass(frozen=True, slots=True)
+class _People:
+    """In a race by labels: where people are asked, and what they have said."""
+
+    path: Path
+    known: Labels
 
 
 class _Running:
@@ -163,15 +176,17 @@ class _Running:
         record: RaceRecord,
         root: Path,
         pay_again: bool,
+        people: _People | None,
     ) -> None:
         self._job, self._env, self._callbacks, self._rules = job, env, callbacks, rules
         self._items, self._record, self._root, self._pay_again = items, record, root, pay_again
         self._gateway = resolve_endpoint(job.gateway, env, sends=False).identity
         self._before_pico = spent_before_pico(root, items.fingerprint)
+        self._people = people
         self._runs: list[RunReport] = []
 
     def to_the_end(self, on_look: OnLook) -> RaceReport:
-        if self._record.status == "out of money":
+        if self._record.status in ("out of money", "needs labels"):
             self._record = replace(self._record, status="running")  # perhaps there is more by now
         while self._record.status == "running":
             end, short = self._next()
@@ -181,7 +196,9 @@ class _Running:
             self._runs.append(report)
             if report.status != "finished" or report.total("unsent"):
                 return self._stopped(report)
-            self._look(end, report)
+            waiting = self._look(end, report)
+            if waiting:
+                return self._needs_labels(waiting)
             on_look(self._record)
             if short and self._record.status == "running":
                 return self._out_of_money()
@@ -245,7 +262,8 @@ class _Running:
             job, self._env, self._callbacks, pay_again=self._pay_again, only=selection, part_of=facts
         )
 
-    def _look(self, end: int, report: RunReport) -> None:
+    def _look(self, end: int, report: RunReport) -> Sequence[Question]:
+        """Decide, and write that down; or return what must be labelled first."""
         record = self._record
         seen = race_scores.scores(
             self._root,
@@ -254,7 +272,11 @@ class _Running:
             gateway=self._gateway,
             reference=record.reference,
             fields=self._rules.match,
+            left=record.left,
+            labelled=None if self._people is None else self._people.known,
         )
+        if seen.waiting:
+            return seen.waiting
         if not record.looks:
             costs = {name: _known(cost) for name, cost in zip(record.models, seen.costs, strict=True)}
             record = replace(record, costs_usd=costs)
@@ -274,6 +296,7 @@ class _Running:
         look = self._as_record(record, found, seen, end, report)
         self._record = record.with_look(look, self._status(look, end))
         write_record(self._root, self._record)
+        return ()
 
     def _as_record(
         self,
@@ -295,7 +318,12 @@ class _Running:
                 for one in found.drops
             ),
             behind_points=dict(zip(left, (round(100 * value, 3) for value in found.behind), strict=True)),
-            right={name: seen.accuracy(at) for at, name in enumerate(names) if name in record.left},
+            right={
+                # only items that models answer differently are labelled: no share of right answers
+                name: None if self._people is not None else seen.accuracy(at)
+                for at, name in enumerate(names)
+                if name in record.left
+            },
             run_id=report.run_id,
             cost_usd=exact_text(self._spent_pico),
         )
@@ -314,6 +342,18 @@ class _Running:
         stopped = [f"{model.model}: {model.stopped}" for model in report.models if model.stopped]
         message = "; ".join(stopped) or report.message or f"{report.total('unsent'):,} requests were not sent"
         return self._report(reason, f"the look was not completed, so it decides nothing: {message}")
+
+    def _needs_labels(self, waiting: Sequence[Question]) -> RaceReport:
+        assert self._people is not None
+        write_labels(self._people.path, self._people.known, waiting)
+        self._record = replace(self._record, status="needs labels")
+        write_record(self._root, self._record)
+        which = "1 item" if len(waiting) == 1 else f"{len(waiting):,} items"
+        return self._report(
+            "labels",
+            f"label {which}, which the models answer differently: fill in the column truth of "
+            f"{self._people.path}",
+        )
 
     def _out_of_money(self) -> RaceReport:
         self._record = replace(self._record, status="out of money")
