@@ -69,20 +69,19 @@ def scores(
     labels = field_labels.read(sheet, match_rules.declared(fields), reference)
     shape = (len(models), len(sheet.units))
     right, judged, costs = np.zeros(shape), np.zeros(shape, bool), [float("inf")] * len(models)
+    present = np.zeros(shape, bool)
     for row, name in enumerate(models):
         if name not in sheet.models:
             continue
         at = sheet.models.index(name)
         right[row], judged[row] = labels.scores[at], labels.judged & sheet.asked[at]
+        present[row] = sheet.asked[at]
         costs[row] = _dollars(sheet, at)
     if labelled is None:
         return Scores(right, judged, sheet.clusters, tuple(costs))
     among = [sheet.models.index(name) for name in left if name in sheet.models]
     split = choice.differing(sheet, labels, among)
-    asked = np.stack(
-        [sheet.asked[sheet.models.index(n)] if n in sheet.models else judged[0] & False for n in models]
-    )
-    right, judged = without_labels(~split, judged, right, asked)
+    right, judged = without_labels(~split, judged, right, present)
     waiting = tuple(sheet.units[at] for at in np.flatnonzero(split & ~labels.judged))
     return Scores(right, judged, sheet.clusters, tuple(costs), waiting)
 

@@ -88,9 +88,9 @@ def race(
 ) -> RaceReport:
     """Run a job as a race, or go on with the one its dataset holds; blocks as `local.execute` does.
 
-    on_look: called after each look. labels: a CSV of what people say is right, for a manifest without expected
-    answers; None = the file in the dataset that the race itself asks to fill in. Raises InputError before anything is sent when the job cannot race, or
-    when its dataset holds another race.
+    on_look: called after each look. labels: a CSV of what people say is right, for a manifest without
+    expected answers; None = the file in the dataset that the race itself asks to fill in. Raises InputError
+    before anything is sent when the job cannot race, or when its dataset holds another race.
     """
     rules = job.race or Race()
     root = _root(job, rules)

@@ -33,9 +33,8 @@ def write_labels(path: Path, known: Labels, waiting: Collection[Unit]) -> None:
             rows = csv.writer(file)
             rows.writerow([*COLUMNS, "media_url"])
             for unit in waiting:
-                rows.writerow(
-                    [*map(text_cell, (unit.item_id, unit.prompt_id)), "", text_cell(unit.media_uri or "")]
-                )
+                media = text_cell(unit.media_uri or "")
+                rows.writerow([*map(text_cell, (unit.item_id, unit.prompt_id)), "", media])
             for (item, prompt), truth in known.items():
                 rows.writerow([*map(text_cell, (item, prompt, truth)), ""])
         half.replace(path)
