@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mavi_tasks.cli import job_options, plan, race
+from mavi_tasks.cli import cascade, job_options, plan, race
 from mavi_tasks.common.screen import print_json, say
 from mavi_tasks.errors import InputError, MaviError
 
@@ -80,6 +80,8 @@ def command(args: argparse.Namespace) -> int:
         trusted_hosts.trust(entry, os.environ)
     if args.race or (args.race is None and job.race is not None):
         return race.command(args, job, _callbacks(args))
+    if job.cascade is not None:
+        return cascade.run(args, job, _callbacks(args))
     if args.truth is not None:
         raise InputError("--truth: only together with --race")
     job = job.model_copy(update={"race": None})

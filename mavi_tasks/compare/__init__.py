@@ -2,14 +2,13 @@
 
     sheet (datasets) -> field_labels, by match_rules -> scoring, agreement, pairwise, cascade, pareto
         -> recommendation
-    drift compares two runs instead of several models; escalate finds the items of a cascade's next step
+    drift compares two runs instead of several models; race_* and cascade_*, certificate: runs that save money
 
 `compare` and `compare_runs` return frozen values; `to_json()` is what the command line prints.
 """
 
 from mavi_tasks.compare.comparison import compare
 from mavi_tasks.compare.drift import Drift, Run, compare_runs, parse_fraction, shared_models
-from mavi_tasks.compare.escalate import open_items, write_manifest
 from mavi_tasks.compare.result import Comparison
 
 __all__ = [
@@ -18,8 +17,6 @@ __all__ = [
     "Run",
     "compare",
     "compare_runs",
-    "open_items",
     "parse_fraction",
     "shared_models",
-    "write_manifest",
 ]

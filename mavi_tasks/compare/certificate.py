@@ -1,14 +1,14 @@
 """A cascade with a bound: how much worse than its last model it may be, proven on items it was not chosen by.
 
-One or two cheap models answer first. The last model answers an item as well, in their place, when they gave no
-usable answer, when two of them differ, or when the first is less sure of itself than a threshold. Only the
-order of its confidences counts: what models say of their confidence is no probability.
+One or two cheap models answer first. The last model answers an item in their place when they gave no usable
+answer, when two of them differ, or when the first is less sure of itself than a threshold. Only the order of
+its confidences counts: what models say of their confidence is no probability.
 
 1. Half of the clusters choose the cheap models: whose cascade costs least there, within half the margin.
 2. On the other half thresholds go from most items escalated to least. d = the last model's score minus the
    cascade's, 0 where an item was escalated. Each has an upper bound by margin.py, at 95 % on its own.
-3. The first bound above the margin ends it, and the threshold before that one is taken: tests in a fixed order
-   that stop at the first failure err in no more than 5 % together.
+3. The first bound above the margin ends it, and the threshold before that one is taken: tests in a fixed
+   order that stop at the first failure err in no more than 5 % together.
 
 Pure functions of arrays: nothing is read or sent here.
 """
@@ -56,8 +56,8 @@ class Answers:
 class Certified:
     """A cascade and its bound; models are places. below: escalate under this confidence, None = never.
 
-    behind_high: how far it may be behind its last model, a share, at 95 %; seen: how far it was. escalated: the
-    share of items that the last model was asked, and items: how many; both of the half that proves it.
+    behind_high: how far it may be behind its last model, a share, at 95 %; seen: how far it was. escalated:
+    the share of items that the last model was asked. items: of the half that proves it, as all figures.
     """
 
     first: tuple[int, ...]

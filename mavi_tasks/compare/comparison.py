@@ -24,6 +24,7 @@ from mavi_tasks.compare import (
 )
 from mavi_tasks.compare import margin as margin_rule
 from mavi_tasks.compare import sheet as read
+from mavi_tasks.compare.cascade_verdict import apply_cascade
 from mavi_tasks.compare.field_labels import Field, Labels
 from mavi_tasks.compare.race_verdict import apply_race
 from mavi_tasks.compare.result import Comparison, FieldScore, ModelScore
@@ -71,7 +72,8 @@ def compare(
         sheet, labels = sheet.pick(others), labels.pick(others)
     names = tuple(one.name or str(one) for one in dirs)
     options = CompareOptions(unlike, like_for_like, baseline, margin, names, _spent(dirs))
-    return apply_race(_compared(sheet, labels, options), dirs)
+    found = apply_race(_compared(sheet, labels, options), dirs)
+    return apply_cascade(found, dirs, sheet, labels)
 
 
 def _named(sheet: Sheet, what: str, name: str | None) -> str | None:

@@ -58,7 +58,7 @@ def scores(
     Raises InputError when none of these questions has an answer, or a field is not in the answers.
     """
     asked = {*models, reference} - {None}
-    sheet = read.from_table(_rows(root, asked, units, gateway), where=str(root))
+    sheet = read.from_table(rows(root, asked, units, gateway), where=str(root))
     if labelled is not None:
         sheet = replace(
             sheet,
@@ -86,7 +86,8 @@ def scores(
     return Scores(right, judged, sheet.clusters, tuple(costs), waiting)
 
 
-def _rows(root: Path, models: Collection[str | None], units: Collection[Unit], gateway: str) -> pa.Table:
+def rows(root: Path, models: Collection[str | None], units: Collection[Unit], gateway: str) -> pa.Table:
+    """Return the rows that count of these models, for these questions, from this gateway."""
     table = tables.latest(root, read.COLUMNS).select(read.COLUMNS)
     kept = pc.and_(
         pc.equal(table["gateway"].cast("string"), gateway),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from decimal import Decimal
 
 from mavi_tasks.common.skips import Skip
+from mavi_tasks.compare.cascade_run import CascadeRun
 from mavi_tasks.compare.disputed import Disputed
 from mavi_tasks.compare.field_labels import Labels
 from mavi_tasks.compare.origin import Origin
@@ -228,6 +229,7 @@ class Comparison:
     disputed: tuple[Disputed, ...]
     sheet: Sheet
     answers: Labels
+    cascade_run: CascadeRun | None = None  # the dataset was made by a cascade
     race: RaceRecord | None = None  # the dataset was made by a race, and the choice is its own
 
     @property

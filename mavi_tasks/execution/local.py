@@ -117,7 +117,7 @@ def execute(
     these alone are asked; None = all. part_of: what the run's row says that it is a part of. On the main
     thread Ctrl-C stops the run. Raises MaviError for what stops it before anything is sent.
     """
-    no_race(job)
+    one_run(job)
     if job.runner not in EXECUTORS:
         raise InputError(f"runner: {job.runner} needs Prefect: remove --no-prefect, or use runner: processes")
     with opened(job, env) as context:
@@ -141,10 +141,11 @@ def execute(
         return run.finish()
 
 
-def no_race(job: Job) -> None:
-    """Raise InputError when the job is a race, which is more than one run (race.py)."""
-    if job.race is not None:
-        raise InputError("race: a race runs by `mavi run JOB`; for one run of all models remove `race`")
+def one_run(job: Job) -> None:
+    """Raise InputError when the job is a race or a cascade, which are several runs (race.py, cascade.py)."""
+    for name in ("race", "cascade"):
+        if getattr(job, name) is not None:
+            raise InputError(f"{name}: runs by `mavi run JOB`; for one run of all models remove `{name}`")
 
 
 def _dispatch_with_pilot(run: Run, runner: asyncio.Runner, callbacks: RunCallbacks, size: int) -> None:

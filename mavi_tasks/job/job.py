@@ -22,7 +22,7 @@ from mavi_tasks.common.field_types import PositiveInt, Seconds, Text, one_of, wr
 from mavi_tasks.common.strict_model import StrictModel
 from mavi_tasks.errors import InputError
 from mavi_tasks.job import error_messages, validators
-from mavi_tasks.job.sections import Gateway, Limits, ModelPrice, ModelSpec, Race, Retry
+from mavi_tasks.job.sections import Cascade, Gateway, Limits, ModelPrice, ModelSpec, Race, Retry
 from mavi_tasks.job.types import Budget, ShardSize, Share, Since
 from mavi_tasks.job.yaml_document import Document
 from mavi_tasks.manifest.columns import Columns
@@ -139,6 +139,9 @@ class Job(StrictModel):
     )
     race: Race | None = Field(
         default=None, description="Drop models while the run goes on, until one can be chosen"
+    )
+    cascade: Cascade | None = Field(
+        default=None, description="Cheap models first; written by mavi compare --cascade-out"
     )
     runner: Runner = Field(
         default="threads",

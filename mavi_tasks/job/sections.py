@@ -150,6 +150,22 @@ class Race(StrictModel):
     )
 
 
+class Cascade(StrictModel):
+    """Cheap models answer every item, the last one what they leave open: `mavi compare --cascade-out`.
+
+    An item is left open when a first model gave no answer or an invalid one, when two first models differ,
+    or when the first one's own confidence is under `below` (None = its confidence does not count).
+    """
+
+    first: Annotated[list[Text], Field(min_length=1, max_length=2)] = Field(description="One model, or two")
+    last: Text = Field(description="Answers what the first leave open")
+    below: float | None = Field(default=None, description="Leave items open under this confidence, 0 to 1")
+    match: dict[str, Text] = Field(default_factory=dict, description="How answer fields are matched, by name")
+    certificate: dict[str, Any] = Field(
+        default_factory=dict, description="What was proven; written by mavi compare --cascade-out"
+    )
+
+
 class PriceTier(StrictModel):
     """A price for requests of at most `up_to_input_tokens` input tokens; None = any number."""
 

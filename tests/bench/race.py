@@ -125,9 +125,8 @@ def cascade_lines(trials, seed, allowed=0.02):
             violated += gap > allowed
             shares.append(up.mean())
             costs.append(((truth.costs[list(found.first)].sum(0) + up * 50.0) / 50.0).mean())
-        yield (
-            items, shipped / trials, violated / trials, float(np.mean(shares or [1])), float(np.mean(costs or [1])),
-        )  # fmt: skip
+        share, cost = (float(np.mean(values or [1])) for values in (shares, costs))
+        yield items, shipped / trials, violated / trials, share, cost
 
 
 def look_seconds(models=8, items=20_000, seed=1):
@@ -159,9 +158,7 @@ def main():
             if wrong > 0.05 or (case.clear and (right < 0.95 or share > 0.5)):
                 missed.append(case.name)
     print(f"cascade: margin 2%, {args.trials:,} trials, seed {args.seed}")
-    print(
-        f"{'items':>28}{'certified':>11}{'violated':>10}{'escalated':>11}{'cost':>7}  of the last model alone"
-    )
+    print(f"{'items':>28}{'certified':>11}{'violated':>10}{'escalated':>11}{'cost':>7}  of the last alone")
     for items, shipped, violated, share, cost in cascade_lines(args.trials, args.seed):
         print(f"{items:28,}{shipped:11.1%}{violated:10.1%}{share:11.0%}{cost:7.0%}", flush=True)
         if violated > 0.05:

@@ -10,7 +10,6 @@ from mavi_tasks.common import format
 from mavi_tasks.compare.display_names import short
 from mavi_tasks.compare.result import Comparison, ModelScore, Pair, Policy
 from mavi_tasks.reports.html import answers_payload, svg_charts
-from mavi_tasks.reports.html.cascade_yaml import recipe
 from mavi_tasks.reports.html.page import Section, asset, fragment, render
 from mavi_tasks.reports.html.race_chart import race_chart
 
@@ -169,7 +168,7 @@ def _quality(view: _View) -> Markup:
     picture = svg_charts.scatter(
         "Cost against quality of each model", [*points, *letters], axis_x, axis_y, _rising(front)
     )
-    best = zip("ABCDEFGHIJ", policies, [recipe(one) for one in policies], strict=False)
+    best = zip("ABCDEFGHIJ", policies, strict=False)
     return picture + view.part("cascades", policies=list(best))
 
 
