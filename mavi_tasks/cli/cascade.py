@@ -59,10 +59,9 @@ def write_job(args: argparse.Namespace, dirs: list[Path], fields: dict[str, str]
     args.cascade_out.parent.mkdir(parents=True, exist_ok=True)
     args.cascade_out.write_text(yaml.safe_dump(written, sort_keys=False, allow_unicode=True), "utf-8")
     behind = f"at most {proven['behind_points_high']:.1f} points behind {plan.last} alone (95%)"
-    say(
-        f"Cascade: {' + '.join(plan.first)}, then {plan.last}: {behind}, ${proven['cost_per_1000_usd']} per 1,000 instead of "
-        f"${proven['last_cost_per_1000_usd']} -> {args.cascade_out}"
-    )
+    cost, alone = proven["cost_per_1000_usd"], proven["last_cost_per_1000_usd"]
+    say(f"Cascade: {' + '.join(plan.first)}, then {plan.last}: {behind}")
+    say(f"${cost} per 1,000 instead of ${alone} -> {args.cascade_out}")
     say(f"next: mavi run {args.cascade_out}", stderr=True)
     return 0
 

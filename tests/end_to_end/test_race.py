@@ -19,7 +19,7 @@ def models():
         yield served
 
 
-def race_job(folder, models, *, count=400, with_truth=True, **fields):
+def race_job(folder, served, *, count=400, with_truth=True, **fields):
     return write_job(
         folder,
         **{
@@ -32,7 +32,7 @@ def race_job(folder, models, *, count=400, with_truth=True, **fields):
                 "properties": {"label": {"type": "string"}, "confidence": {"type": "number"}},
                 "required": ["label"],
             },
-            "gateway": {"name": "sandbox", "base_url": models.base_url},
+            "gateway": {"name": "sandbox", "base_url": served.base_url},
             "output": str(folder / "out"),
             "race": {"margin": 3, "seed": 1},
             "media": {"max_url_image_px": 64},  # the largest possible cost of a call is near its cost
