@@ -79,52 +79,43 @@ def method(
         out.append("Stability is the share of pairs of answers to the same question that are equal.")
     out.append(
         f"The {len(sheet.units):,} items are of {clusters:,} clusters (the job's cluster column, else the "
-        "media): "
-        "what is drawn at random are clusters, and intervals count them."
+        "media): what is drawn at random are clusters, and intervals count them."
     )
+    k = len(sheet.models)
     if labels.has_truth:
         out += [
             "Accuracy counts failed, invalid and skipped items as wrong; “of answered” leaves them out.",
             "Intervals of shares are 95% Wilson intervals; where clusters hold several items, with the "
-            "effective "
-            "number of items (from the variance of cluster sums) and Student's t.",
+            "effective number of items (from the variance of cluster sums) and Student's t.",
             "Differences of a pair are taken on the items both have; their standard error is that of cluster "
             "sums, with two clusters added whose sums are +w and −w (w: the root of the mean items in a "
             "cluster).",
-            f"“At most … behind the best”: of {len(sheet.models)} candidates all "
-            f"{len(sheet.models) * (len(sheet.models) - 1)} one-sided bounds hold together with 95% "
-            "(Bonferroni, "
-            "Student's t); a candidate's figure is its largest bound against those that may be the best.",
+            f"“At most … behind the best”: of {k} candidates all {k * (k - 1)} one-sided bounds hold together "
+            "with 95% (Bonferroni, Student's t); a candidate's figure is its largest bound against those that "
+            "may be the best.",
             f"The choice is the cheapest candidate at most {margin_points:g} points behind the best. The "
-            "margin is "
-            "to be fixed before looking.",
+            "margin is to be fixed before looking.",
             "p-values are of the exact two-sided sign-flip test on cluster sums, corrected by Holm over "
-            f"{pairs} "
-            "pairs; with one item in each cluster it is McNemar's exact test.",
+            f"{pairs} pairs; with one item in each cluster it is McNemar's exact test.",
             "The chance to be the best, the points behind on average and the items that would settle the "
-            "choice "
-            "are of a Bayesian bootstrap over clusters (400 draws). They are a forecast, not a rule to "
-            "stop by: "
-            "compare again once, when that many items are there.",
+            "choice are of a Bayesian bootstrap over clusters (400 draws). They are a forecast, not a rule to "
+            "stop by: compare again once, when that many items are there.",
         ]
     elif labels.names:
         out.append(
             "Without expected answers the share of items that two answer differently bounds how far one is "
-            "behind "
-            "the other, whatever is right; its error is that of cluster sums, as for differences."
+            "behind the other, whatever is right; its error is that of cluster sums, as for differences."
         )
+    drawn = "2,000 bootstrap draws of clusters (of more than 1,000: of 1,000 random groups of them)"
     if with_classes:
         out.append(
-            "Macro F1 is the mean over the expected labels; its interval is of 2,000 bootstrap draws of "
-            "clusters, "
-            "widened for few clusters (Hesterberg 2015)."
+            f"Macro F1 is the mean over the expected labels; its interval is of {drawn}, widened for few "
+            "clusters (Hesterberg 2015)."
         )
     if labels.names:
         out += [
-            "Agreement is Krippendorff's alpha (nominal; interval for numbers) with intervals of 2,000 "
-            "bootstrap "
-            "draws of clusters, and Cohen's kappa per pair with its large-sample interval, which takes "
-            "items for "
+            "Agreement is Krippendorff's alpha (nominal; interval for numbers) with intervals of "
+            f"{drawn}. Cohen's kappa per pair has its large-sample interval, which takes items for "
             "independent.",
             "Majority agreement is with the majority of the other models; ties are left out.",
             "Reliability is a model's expected accuracy by Dawid and Skene's method, which knows no truth "

@@ -13,6 +13,9 @@ def short(models: Iterable[str]) -> Mapping[str, str]:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return "a", "a and b", "a, b and c"."""
-    *most, last = list(names)
+    """Return "a", "a and b", "a, b and c"; "" of none."""
+    held = list(names)
+    if not held:
+        return ""
+    *most, last = held
     return f"{', '.join(most)} and {last}" if most else last

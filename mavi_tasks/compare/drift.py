@@ -49,6 +49,7 @@ class ModelDrift:
     """One model in both runs. `compared` are items answered both times; `change` is after minus before."""
 
     model: str
+    model_before: str
     items: int
     compared: int
     flipped: int
@@ -135,7 +136,7 @@ def compare_runs(a: Path | Run, b: Path | Run, *, fields: Mapping[str, str] | No
     if not both:
         raise InputError(f"{_name(a)} and {_name(b)}: no model is in both; give two runs of the same model")
     made = {new: _sheet(tables, old, new, matching) for old, new in both}
-    models = tuple(_drift(name, *one, ALARM / len(made)) for name, one in made.items())
+    models = tuple(_drift(new, old, *made[new], ALARM / len(made)) for old, new in both)
     return Drift(_name(a), _name(b), models, _warnings(models, made), made)
 
 
@@ -173,7 +174,7 @@ def _sheet(
     return sheet, field_labels.read(sheet, matching)
 
 
-def _drift(model: str, sheet: Sheet, labels: Labels, level: float) -> ModelDrift:
+def _drift(model: str, before: str, sheet: Sheet, labels: Labels, level: float) -> ModelDrift:
     both = (labels.codes != MISSING).all(0)
     flipped = both & ~same_answer(labels, 0, 1)
     totals = [scoring.money(sheet, side)[0] for side in (0, 1)]
@@ -184,6 +185,7 @@ def _drift(model: str, sheet: Sheet, labels: Labels, level: float) -> ModelDrift
     changed = pairwise.compare(sheet.pick((1, 0)), labels.pick((1, 0)), None)[0]
     return ModelDrift(
         model=model,
+        model_before=before,
         items=len(sheet.units),
         compared=int(both.sum()),
         flipped=int(flipped.sum()),
@@ -236,6 +238,15 @@ def _warnings(models: Sequence[ModelDrift], made: Mapping[str, tuple[Sheet, Labe
                 ", ".join(one.versions_after) or "unknown",
             )
             out.append(f"{one.model}: the provider answered as {was} before and as {now} after.")
+        sheet = made[one.model][0]
+        if (apart := int(np.count_nonzero(~sheet.alike))) and one.compared:
+            out.append(
+                f"{one.model}: {apart:,} of the items had another prompt, or were seen differently, in the "
+                "two "
+                "runs: what changed may come from that."
+            )
+        if one.model_before != one.model:
+            out.append(f"{one.model_before} before and {one.model} after: these are two models.")
         if not one.compared:
             out.append(f"{one.model}: no item was answered with a label both times.")
     return tuple(out)

@@ -178,7 +178,7 @@ class _Sentences:
         which = (
             f"the {count(all_)} items where they differ"
             if needed > 0.8 * all_
-            else f"about {_about(needed)} of the {count(all_)} items where they differ, drawn at random,"
+            else f"about {about(needed)} of the {count(all_)} items where they differ, drawn at random,"
         )
         return [f"To decide, label {which} and compare again; the other items cannot tell them apart."]
 
@@ -249,26 +249,26 @@ def _settling(more: More | None) -> list[str]:
     if more.items.p50 is None:
         return ["Not even 100 times as many items would be likely to settle it at this margin."]
     items, labels = more.items, more.labels
-    top = "more than can be said" if items.p90 is None else _about(items.p90)
-    span = f"80%: {_about(items.p10)} to {top}"
+    top = "more than can be said" if items.p90 is None else about(items.p90)
+    span = f"p10–p90 {about(items.p10)} to {top}"
     money = more.cost_usd.p50 if more.cost_usd else None
     cost = f"{usd(money, 2)}; " if isinstance(money, Decimal) and money else ""
     if more.waiting and (items.p50 or 0) <= more.waiting:
         return [
-            f"About {_about(items.p50)} more expected answers ({span}) would settle it; "
+            f"About {about(items.p50)} more expected answers ({span}) would settle it; "
             f"{count(more.waiting)} "
             "answered items have none yet. Only where the models differ is one needed: on about "
-            f"{_about(labels.p50)} of them."
+            f"{about(labels.p50)} of them."
         ]
     return [
-        f"About {_about(items.p50)} more items ({cost}{span}) would settle it. About {_about(labels.p50)} "
+        f"About {about(items.p50)} more items ({cost}{span}) would settle it. About {about(labels.p50)} "
         "of them "
         "need an expected answer: those where the models differ."
     ]
 
 
-def _about(value: float | Decimal | None) -> str:
-    """A number to two digits."""
+def about(value: float | Decimal | None) -> str:
+    """Return a number to two digits, for what is only a forecast."""
     number = float(value or 0)
     return count(round(number, 1 - math.floor(math.log10(number))) if number >= 1 else number)
 

@@ -15,7 +15,7 @@ from mavi_tasks.compare.statistics import (
     Estimate,
     Floats,
     Ints,
-    by_cluster,
+    by_group,
     proportion,
     spread,
     weights,
@@ -178,7 +178,7 @@ class Classes:
 
     def drawn_f1(self, models: int) -> list[Floats]:
         """Return macro F1 and then its bootstrap draws, per model; all models get the same draws."""
-        sums = [by_cluster(self._counts(model), self.clusters) for model in range(models)]
+        sums = [by_group(self._counts(model), self.clusters) for model in range(models)]
         blocks = [[_macro(block @ one) for one in sums] for block in weights(len(sums[0]))]
         return [
             np.concatenate([[self.macro_f1(model)], *(block[model] for block in blocks)])

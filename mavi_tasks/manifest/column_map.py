@@ -42,14 +42,16 @@ def layout(names: Sequence[str], columns: Columns, *, listing: bool = False) -> 
     media_name = names[0] if listing else _media(names, columns, problems)
     positions = {name: index for index, name in enumerate(names)}
     media = _numbered(names, media_name) if media_name is not None else ()
-    roles = {role: _role(role, positions, columns, problems) for role in ("id", "prompt", "truth", "cluster")}
+    names_of_roles = ("id", "prompt", "truth", "cluster")
+    roles = {role: _role(role, positions, columns, problems) for role in names_of_roles}
     if problems:
         raise InputError(problems)
     taken = {*media, *(roles[role] for role in ("id", "prompt", "truth"))}
     free = [index for index, name in enumerate(names) if index not in taken and name]
     return Layout(
         media, media[0] if len(media) == 1 else None, roles["id"], roles["prompt"], roles["truth"],
-        roles["cluster"], _variables({names[index]: index for index in free}), media_name or "media", columns.id,
+        roles["cluster"], _variables({names[index]: index for index in free}), media_name or "media",
+        columns.id,
     )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ def payload(comparison: Comparison, order: list[str]) -> dict[str, object]:
     uris = [sheet.units[at].media_uri for at in items]
     names = short(order)
     pictures = thumbnails.embed(uris)
+    number = {uri: at for at, uri in enumerate(pictures)}
     return {
         "models": [{"name": m, "short": names[m], "colour": colour_of(at)} for at, m in enumerate(order)],
         "labels": list(labels.names),
@@ -40,11 +41,12 @@ def payload(comparison: Comparison, order: list[str]) -> dict[str, object]:
         "truth": labels.has_truth,
         "total": len(sheet.units),
         "texts": texts.all,
-        "thumbs": pictures,
+        "thumbs": list(pictures.values()),
         "items": {
             "id": [sheet.units[at].item_id for at in items],
             "prompt": [sheet.units[at].prompt_id for at in items],
-            "uri": uris,
+            "uri": [thumbnails.shown(uri) for uri in uris],
+            "pic": [number.get(uri, -1) if uri else -1 for uri in uris],
             "truth": [texts.index(sheet.units[at].truth) if labels.judged[at] else -1 for at in items],
             "alike": [int(sheet.alike[at]) for at in items],
             "spread": [round(float(one), 3) for one in disagreement(labels.codes, len(labels.names))[items]],

@@ -118,6 +118,29 @@ mavi.data.then((data) => {
     return items.right[at][m] ? ["right", "good"] : ["wrong", "bad"];
   }
 
+  /* The whole answer behind a toggle where a label stands for it; a list of objects as a table. */
+  function whole(more, said) {
+    let value = null;
+    try { value = JSON.parse(more); } catch { /* text, or cut */ }
+    const shown = table(value) || el("span", { class: "more", text: more });
+    return said ? el("details", { class: "raw" }, el("summary", { text: "whole answer" }), shown) : shown;
+  }
+
+  const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+  function table(value) {
+    const lists = isObject(value) ? Object.values(value).filter(Array.isArray) : [];
+    const list = Array.isArray(value) ? value : lists.length === 1 ? lists[0] : [];
+    if (!list.length || !list.every(isObject)) return null;
+    const keys = [...new Set(list.flatMap(Object.keys))].slice(0, 12);
+    const plain = (cell) => (cell === undefined ? "" : typeof cell === "string" ? cell : JSON.stringify(cell));
+    const rest = isObject(value) ? Object.entries(value).filter(([, held]) => held !== list) : [];
+    return el("div", { class: "scroll small" },
+      ...rest.map(([key, held]) => el("p", { class: "more", text: `${key}: ${plain(held)}` })),
+      el("table", {},
+        el("thead", {}, el("tr", {}, ...keys.map((key) => el("th", { scope: "col", text: key })))),
+        el("tbody", {}, ...list.slice(0, 30).map((row) => el("tr", {}, ...keys.map((key) => el("td", { text: plain(row[key]) })))))));
+  }
+
   function answer(at, m) {
     const [word, tone] = verdictOf(at, m);
     const said = label(items.code[at][m]);
@@ -127,14 +150,14 @@ mavi.data.then((data) => {
       el("span", { class: "who" }, el("span", { class: `swatch k${models[m].colour}` }), models[m].short),
       el("span", { class: "said" },
         said ? el("strong", { text: said }) : null,
-        more ? el("span", { class: "more", text: more }) : null,
+        more ? whole(more, said) : null,
         !said && !more && answered(at, m) ? el("em", { class: "muted", text: "empty" }) : null),
       el("span", { class: "facts muted" }, word ? el("span", { class: `mark ${tone}`, text: word }) : null, facts));
   }
 
   function picture(at) {
     const uri = items.uri[at];
-    const thumb = uri && Object.hasOwn(data.thumbs, uri) ? data.thumbs[uri] : null;
+    const thumb = items.pic[at] < 0 ? null : data.thumbs[items.pic[at]];
     if (thumb) return el("img", { src: thumb, alt: `Preview of ${items.id[at]}` });
     return el("span", { class: "nopic muted", text: uri ? "no preview" : "no media", "aria-hidden": "true" });
   }

@@ -7,7 +7,8 @@ from pathlib import Path
 from markupsafe import Markup
 
 from mavi_tasks.common import format
-from mavi_tasks.compare.display_names import short
+from mavi_tasks.compare import recommendation
+from mavi_tasks.compare.display_names import listed, short
 from mavi_tasks.compare.result import Comparison, ModelScore, Pair, Policy
 from mavi_tasks.reports.html import answers_payload, svg_charts
 from mavi_tasks.reports.html.page import Section, asset, fragment, render
@@ -32,7 +33,8 @@ def html(comparison: Comparison, *, title: str = "Bake-off") -> str:
         styles=[asset("bakeoff.css")],
         subtitle=view.subtitle(),
         lead=view.part("lead", kpis=view.kpis()),
-        notices=comparison.warnings,
+        notices=comparison.warnings[: int(comparison.simulated)],  # the gravest stands above everything
+        caveats=comparison.warnings[int(comparison.simulated) :],
         footer="Made by mavi. This file is complete: it needs no network and sends nothing anywhere.",
     )
 
@@ -46,6 +48,8 @@ class _View:
         self.name = short(self.order)
         self.colour = answers_payload.colours(self.order)
         self.by_truth = comparison.items_with_truth > 0
+        self.by_prompt = any(one.prompt_id for one in comparison.models)
+        self.chosen = comparison.choice.candidate if comparison.choice else None
 
     def part(self, template: str, **values: object) -> Markup:
         return fragment(
@@ -54,6 +58,8 @@ class _View:
             name=self.name,
             colour=self.colour,
             by_truth=self.by_truth,
+            by_prompt=self.by_prompt,
+            chosen=self.chosen,
             quality=self.quality,
             interval=self.interval,
             limits=self.limits,
@@ -61,8 +67,15 @@ class _View:
         )
 
     def subtitle(self) -> str:
+        """Which job and dataset, when, and how much of it."""
+        origin = self.c.origin
+        jobs = f"Job {listed(origin.jobs)}" if origin.jobs else ""
+        datasets = f"dataset {listed(dict.fromkeys(self.c.datasets))}" if self.c.datasets else ""
+        days = listed(dict.fromkeys(day for day in (origin.first_day, origin.last_day) if day)) or ""
+        what = "candidates" if self.by_prompt else "models"
         with_truth = f", {self.c.items_with_truth:,} with an expected answer" if self.by_truth else ""
-        return f"{len(self.order)} models, {self.c.items:,} items{with_truth}"
+        size = f"{len(self.order)} {what}, {self.c.items:,} items{with_truth}"
+        return " · ".join(part for part in (jobs, datasets, days, size) if part)
 
     def quality(self, one: ModelScore) -> float | None:
         best = one.accuracy or one.majority_agreement
@@ -95,6 +108,7 @@ class _View:
         requests = sum(one.answered + one.failed + one.invalid + one.skipped for one in self.c.models)
         failed = sum(one.failed + one.invalid + one.skipped for one in self.c.models)
         out = [
+            *_choice_kpis(self.c, self.by_truth),
             ("Answers", format.count(requests - failed), f"of {requests:,} requests"),
             ("Cost of these answers", format.usd(total), "" if len(known) == len(costs) else "where known"),
         ]
@@ -106,13 +120,37 @@ class _View:
         return out
 
 
+def _choice_kpis(c: Comparison, by_truth: bool) -> list[tuple[str, str, str]]:
+    """How sure the choice is, and what knowing more costs."""
+    choice = c.choice
+    if choice is None or choice.behind_points_high is None:
+        return []
+    who = "the choice" if choice.decided else "the cheapest in question"
+    out = [
+        ("Behind the best, at most", f"{format.number(choice.behind_points_high, 1)} points", f"{who}, 95%")
+    ]
+    more = choice.more
+    if more is not None and more.items is not None and more.items.p50 is not None:
+        cost = more.cost_usd.p50 if more.cost_usd else None
+        spend = f"{format.usd(cost, 2)}, " if isinstance(cost, Decimal) else ""
+        out.append(
+            ("Items that would settle it", f"about {recommendation.about(more.items.p50)}",
+             f"{spend}{recommendation.about(more.labels.p50)} labels")
+        )  # fmt: skip
+    elif more is not None and more.differing is not None:
+        out.append(("Items where they differ", format.count(more.differing), "to label"))
+    return out
+
+
 def _sections(view: _View) -> Iterator[Section]:
     if view.c.race is not None:
         intro = "Each model's bar ends at the look that dropped it."
         yield Section("race", "The race", race_chart(view.c.race, view.colour), intro)
-    yield Section("models", "Models", view.part("models"), _models_intro(view))
     if any(view.quality(one) is not None for one in view.c.models):
         yield Section("cost-quality", "Cost and quality", _quality(view), _quality_intro(view))
+    heading = "Candidates" if view.by_prompt else "Models"
+    stable = any(one.stability for one in view.c.models)
+    yield Section("models", heading, view.part("models", stable=stable), _models_intro(view))
     if view.c.pairs:
         yield Section("pairs", "Pair by pair", _pairs(view), _pairs_intro(view))
     if view.c.labels:
@@ -136,14 +174,18 @@ def _models_intro(view: _View) -> str:
 
 def _quality_intro(view: _View) -> str:
     what = "right answers" if view.by_truth else "agreement"
-    return f"Up is more {what}, left is cheaper. The dashed line joins the choices that nothing beats."
+    return (
+        f"Up is more {what}, left is cheaper; bars are 95% intervals. The dashed line joins the best figures "
+        "seen, which may be chance."
+    )
 
 
 def _pairs_intro(view: _View) -> str:
     if view.by_truth:
         return (
-            "The row's accuracy minus the column's, in points, on the same items; ● means sure (p < 0.05, "
-            "Holm). Darker: they differ more often. A cell filters the answers below."
+            "The row's accuracy minus the column's, in points, on the same items: blue where the row is "
+            "better, "
+            "orange where the column is; ● significant (p < 0.05, Holm). A cell filters the answers below."
         )
     return "How often two models say the same; darker means they differ more. A cell filters the answers."
 
@@ -158,13 +200,11 @@ def _quality(view: _View) -> Markup:
     policies = list(view.c.cascades.policies) if view.c.cascades else []
     points = [point for one in view.c.models if (point := _model_point(view, one))]
     letters = [_policy_point(letter, one) for letter, one in zip("ABCDEFGHIJ", policies, strict=False)]
-    front = sorted((p.x, p.y) for p in [*points, *letters] if p.kind != "small" and p.tip.startswith("★"))
+    front = sorted((p.x, p.y) for p in [*points, *letters])
     axis_x = svg_charts.Axis(
         "US dollars per 1,000 items (log scale)", lambda v: format.usd(Decimal(f"{v:.6g}"), 2), log=True
     )
-    axis_y = svg_charts.Axis(
-        "Right answers" if view.by_truth else "Agreement", lambda v: format.percent(v, 0)
-    )
+    axis_y = svg_charts.Axis("Right answers" if view.by_truth else "Agreement", lambda v: f"{100 * v:.4g}%")
     picture = svg_charts.scatter(
         "Cost against quality of each model", [*points, *letters], axis_x, axis_y, _rising(front)
     )
@@ -185,23 +225,31 @@ def _model_point(view: _View, one: ModelScore) -> svg_charts.Point | None:
     if best is None or one.cost_per_1000_usd is None:
         return None
     cost = format.usd(one.cost_per_1000_usd)
-    tip = f"{'★ ' if one.pareto else ''}{one.candidate}: {format.percent(best.value)} at {cost} per 1,000"
+    star = "★ " if one.candidate == view.chosen else ""
+    tip = f"{star}{one.candidate}: {format.percent(best.value)} at {cost} per 1,000"
     x = float(one.cost_per_1000_usd)
     return svg_charts.Point(
-        view.name[one.candidate], x, best.value, best.low, best.high, view.colour[one.candidate], tip=tip
+        star + view.name[one.candidate],
+        x,
+        best.value,
+        best.low,
+        best.high,
+        view.colour[one.candidate],
+        tip=tip,
     )
 
 
 def _policy_point(letter: str, one: Policy) -> svg_charts.Point:
     cost = format.usd(one.cost_per_1000_usd)
-    tip = f"★ {letter}: {one.name}: {format.percent(one.accuracy)} at {cost} per 1,000"
+    tip = f"{letter}: {one.name}: {format.percent(one.accuracy)} at {cost} per 1,000"
     return svg_charts.Point(letter, float(one.cost_per_1000_usd), one.accuracy, kind="hollow", tip=tip)
 
 
 def _pairs(view: _View) -> Markup:
     found = {(pair.a, pair.b): pair for pair in view.c.pairs}
     differ = [1 - pair.agreement.value for pair in view.c.pairs if pair.agreement]
-    most = max(differ, default=0.0) or 1.0
+    gaps = [abs(pair.difference.value) for pair in view.c.pairs if pair.difference]
+    most = max(gaps if gaps else differ, default=0.0) or 1.0
 
     def cell(row: str, column: str) -> svg_charts.Cell | None:
         pair, sign = (found[row, column], 1) if (row, column) in found else (found.get((column, row)), -1)
@@ -209,7 +257,8 @@ def _pairs(view: _View) -> Markup:
 
     names = [view.name[one] for one in view.order]
     cells = [[cell(row, column) for column in view.order] for row in view.order]
-    return svg_charts.heat_map("Row against column", names, names, cells) + view.part("pairs")
+    corner = "row − column" if view.by_truth else "same answer"
+    return svg_charts.heat_map("Row against column", names, names, cells, corner=corner) + view.part("pairs")
 
 
 def _pair_cell(view: _View, pair: Pair, sign: int, row: str, column: str, most: float) -> svg_charts.Cell:
@@ -223,7 +272,7 @@ def _pair_cell(view: _View, pair: Pair, sign: int, row: str, column: str, most: 
     sure = " ●" if pair.decided else ""
     value = sign * pair.difference.value
     tip = f"{who}: {format.points(value)} points, p = {format.p_value(pair.p_holm)}; {same}"
-    return svg_charts.Cell(format.points(value) + sure, level, tip, at)
+    return svg_charts.Cell(format.points(value) + sure, value / most, tip, at)
 
 
 def _labels(view: _View) -> Markup:
@@ -232,7 +281,11 @@ def _labels(view: _View) -> Markup:
     support = view.c.models[0].classes
     rows = [f"{one.label} ({one.support:,})" for one in support]
     grid = svg_charts.heat_map(
-        "F1 by label (items with that truth) and model", rows, list(view.name.values()), cells
+        "F1 by label (items with that truth) and model",
+        rows,
+        list(view.name.values()),
+        cells,
+        corner="label",
     )
     return grid + view.part("labels", columns=[*view.c.labels, "another label", "no answer"], shade=_shade)
 

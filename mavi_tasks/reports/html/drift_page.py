@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from markupsafe import Markup
 
@@ -30,11 +30,11 @@ def html(drift: Drift, *, title: str = "Before and after") -> str:
         title,
         list(_sections(drift)),
         styles=[asset("bakeoff.css")],
-        subtitle=f"From {drift.before} to {drift.after}",
+        subtitle=f"From {_place(drift.before)} to {_place(drift.after)}",
         lead=fragment(
             "drift/lead.html", headline=headline(drift), points=[p for m in drift.models for p in changes(m)]
         ),
-        notices=drift.warnings,
+        caveats=drift.warnings,
         footer="Made by mavi. This file is complete: it needs no network and sends nothing anywhere.",
     )
 
@@ -50,14 +50,14 @@ def headline(drift: Drift) -> str:
             f"No label changed on {compared:,} items (at most {format.percent(flips.high)} would, 95% sure)."
         )
     span = f"{format.percent(flips.low)} to {format.percent(flips.high)}"
-    return f"{flipped:,} of {compared:,} labels flipped: {format.percent(flips.value)} ({span})."
+    return f"{flipped:,} of {compared:,} labels changed: {format.percent(flips.value)} ({span})."
 
 
 def changes(one: ModelDrift) -> Iterator[str]:
     """Yield what moved for one model, as sentences."""
     if one.accuracy_before is not None and one.accuracy_after is not None:
         p = one.change.p_value
-        sure = "" if p is None else "; surely a change" if p < 0.05 else "; this may be chance"
+        sure = "" if p is None else "; significant" if p < 0.05 else "; not significant"
         significance = "" if p is None else f", p = {format.p_value(p)}".replace("= <", "<")
         was, now = format.percent(one.accuracy_before), format.percent(one.accuracy_after)
         yield f"{one.model}: right on {was} before, {now} after{significance}{sure}."
@@ -80,14 +80,17 @@ def _sections(drift: Drift) -> Iterator[Section]:
     for at, one in enumerate(drift.models):
         if not one.flipped_items:
             continue
-        body = _moves(one) + fragment(
+        moves = _moves(one)
+        body = moves + fragment(
             "drift/flips.html",
             flips=one.flipped_items[:SHOWN],
             total=one.flipped,
             pictures=pictures,
             web=_is_web,
+            shown=thumbnails.shown,
         )
-        yield Section(f"flips-{at}", f"Flips of {name[one.model]}", body, "Rows: before. Columns: after.")
+        intro = "Rows: before. Columns: after." if moves else ""
+        yield Section(f"flips-{at}", f"Changed labels of {name[one.model]}", body, intro)
 
 
 def _change(pair: Pair, what: str) -> str:
@@ -113,8 +116,18 @@ def _moves(one: ModelDrift) -> Markup:
         return svg_charts.Cell(f"{n:,}", n / most, f"{n:,} from {before} to {after}") if n else None
 
     return svg_charts.heat_map(
-        "How often which label became which", names, names, [[cell(b, a) for a in names] for b in names]
+        "How often which label became which",
+        names,
+        names,
+        [[cell(b, a) for a in names] for b in names],
+        corner="before ↓ after →",
     )
+
+
+def _place(text: str) -> str:
+    """A dataset, or "dataset run id", without the path of a machine."""
+    folder, run, run_id = text.partition(" run ")
+    return f"{PurePath(folder).name or folder}{run}{run_id}"
 
 
 def _is_web(uri: str | None) -> bool:

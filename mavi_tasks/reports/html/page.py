@@ -42,13 +42,14 @@ def render(
     subtitle: str = "",
     lead: Markup = NOTHING,
     notices: Sequence[str] = (),
+    caveats: Sequence[str] = (),
     footer: str = "",
 ) -> str:
     """Return the whole page as text.
 
     `data` is any JSON (no NaN); scripts read it by `await mavi.data`. `scripts` and `styles` are our sources,
     put after page.js and style.css. `lead` stands above the sections (the verdict), `notices` are banners
-    on top.
+    on top, `caveats` a list below the verdict.
     No inline `style=` attribute works on these pages (the policy forbids it): use classes of style.css.
     """
     style = "\n".join([_asset("style.css"), *styles])
@@ -64,6 +65,7 @@ def render(
             sections=sections,
             lead=lead,
             notices=notices,
+            caveats=caveats,
             footer=footer,
             policy=_policy(style, script),
             style=Markup(style),  # noqa: S704 - our own file, not data

@@ -56,7 +56,10 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell of a heat-map: `level` in 0..1 shades it, None leaves it blank; `data` makes it a button."""
+    """One cell of a heat-map: `level` in -1..1 shades it, below 0 in the other colour, None leaves it blank.
+
+    `data` makes it a button.
+    """
 
     text: str
     level: float | None
@@ -95,7 +98,12 @@ def scatter(
 
 
 def heat_map(
-    caption: str, rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[Cell | None]]
+    caption: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    cells: Sequence[Sequence[Cell | None]],
+    *,
+    corner: str,
 ) -> Markup:
     """Return a shaded table: readable by a screen reader, and its cells are buttons when they carry data."""
     head = Markup("").join(Markup('<th scope="col">{}</th>').format(name) for name in columns)
@@ -105,8 +113,9 @@ def heat_map(
     )
     return Markup(
         '<div class="scroll" tabindex="0" role="region" aria-label="{}"><table class="heat">'
-        "<caption>{}</caption><thead><tr><td></td>{}</tr></thead><tbody>{}</tbody></table></div>"
-    ).format(caption, caption, head, body)
+        '<caption>{}</caption><thead><tr><th scope="col">{}</th>{}</tr></thead>'
+        "<tbody>{}</tbody></table></div>"
+    ).format(caption, caption, corner, head, body)
 
 
 def interval(
@@ -366,7 +375,7 @@ def _text(x: float, y: float, text: str, anchor: str, look: str = "") -> Markup:
 def _cell(cell: Cell | None) -> Markup:
     if cell is None:
         return Markup("<td></td>")
-    shade = "" if cell.level is None else f"h{min(8, max(0, int(cell.level * 9)))}"
+    shade = "" if cell.level is None else f"{'hn'[cell.level < 0]}{min(8, int(abs(cell.level) * 9))}"
     if not cell.data:
         return Markup('<td><span class="cell {}" title="{}">{}</span></td>').format(
             shade, cell.tip, cell.text

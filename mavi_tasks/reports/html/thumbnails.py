@@ -4,7 +4,7 @@ import io
 import warnings
 from base64 import b64encode
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 from urllib.parse import unquote, urlsplit
 
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -87,3 +87,10 @@ def _webp(image: Image.Image) -> bytes:
     out = io.BytesIO()
     small.save(out, "WEBP", quality=QUALITY, method=4)
     return out.getvalue()
+
+
+def shown(uri: str | None) -> str | None:
+    """Return a media's reference as a page shows it: of a local file only its folder and its name."""
+    if uri is None or uri.startswith("data:") or ("://" in uri and not uri.startswith("file:")):
+        return uri
+    return "/".join(PurePath(unquote(uri.removeprefix("file://"))).parts[-2:]).lstrip("/")

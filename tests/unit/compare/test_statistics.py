@@ -234,6 +234,15 @@ def test_clusters_of_equal_items_widen_the_interval():
     assert fooled.high - fooled.low < 0.5 * (tenfold.high - tenfold.low)
 
 
+def test_random_groups_of_many_clusters_give_the_interval_of_the_clusters():
+    values = np.random.default_rng(SEED).normal(0, 1, (20_000, 1))
+    sums = statistics.by_group(values, np.arange(20_000))
+    assert sums.shape == (1000, 1)
+    assert sums.sum() == pytest.approx(values.sum())
+    drawn = np.concatenate([block @ sums[:, 0] for block in statistics.weights(1000)])
+    assert drawn.std() == pytest.approx(np.sqrt(20_000), rel=0.08)
+
+
 def test_bootstrap_weights_draw_each_cluster_as_often_as_there_are_clusters():
     drawn = np.concatenate(list(statistics.weights(50, draws=300)))
     assert drawn.shape == (300, 50)

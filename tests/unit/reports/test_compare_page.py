@@ -1,5 +1,7 @@
 """The bake-off page as its readers meet it: in a browser, from a file, without a network."""
 
+import base64
+import gzip
 import importlib
 import json
 import re
@@ -13,13 +15,14 @@ from PIL import Image
 from mavi_tasks.reports.html import compare_page, drift_page, thumbnails
 from tests.support import made_dataset as made
 from tests.support import pages
-from tests.support.made_dataset import SIX, row
+from tests.support.made_dataset import SIX, Made, row
 
 compare = importlib.import_module("mavi_tasks.compare")  # mavi_tasks.compare is the public function
 needs_browser = pytest.mark.skipif(pages.browser_path() is None, reason="no Chromium on this system")
 
 NASTY = "</script><script>alert(1)</script><img src=x onerror=\"document.title='hit'\">"
 BUDGET_BYTES = 5_000_000
+SMALL = (Made("gpt:big", 0.9, "0.042"), Made("gpt:small", 0.84, "0.001"))
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +192,7 @@ def test_tables_sort_by_number_from_the_keyboard(browser, page):
         head = seen.page.locator("#models thead").get_by_role("button", name="Per 1,000 items")
         head.focus()
         seen.page.keyboard.press("Enter")
-        cells = seen.page.locator("#models tbody tr td:nth-child(7)")
+        cells = seen.page.locator("#models tbody tr td:nth-child(9)")
         values = [float(cell.get_attribute("data-value")) for cell in cells.all()]
         assert values == sorted(values, reverse=True)
         seen.page.keyboard.press("Enter")
@@ -264,7 +267,7 @@ def test_drift_page_shows_flips_with_their_media(browser, tmp_path, pictures):
         )
     path = drift_page.write(compare.compare_runs(*sides), tmp_path / "drift.html")
     with pages.opened(browser, path) as seen:
-        assert "labels flipped" in seen.page.locator(".headline").inner_text()
+        assert "labels changed" in seen.page.locator(".headline").inner_text()
         assert seen.page.locator(".item img").count() > 3
         assert seen.page.locator("a[href^=javascript]").count() == 0
         assert (seen.errors, seen.requests, seen.violations()) == ([], [], [])
@@ -323,3 +326,60 @@ def count_of(shown) -> int:
 
 def test_written_page_is_one_file(page: Path):
     assert [one.name for one in page.parent.iterdir()] == ["report.html"]
+
+
+def test_the_head_names_job_dataset_date_and_prompt_and_no_path_of_a_machine(tmp_path, pictures):
+    folder = made.bake_off(tmp_path / "pets", SMALL, 40, media=list(map(str, pictures[:5])))
+    text = compare_page.html(compare.compare([folder]))
+    assert "Job pets · dataset pets · 2026-11-20 · 2 models, 40 items, 40 with an expected answer" in text
+    assert "Prompt label: “What animal is this?”" in text
+    assert str(tmp_path) not in text
+    packed = re.search(r'id="data">([^<]*)<', text)[1]
+    assert str(tmp_path).encode() not in gzip.decompress(base64.b64decode(packed))
+
+
+def test_an_undecided_page_emphasises_no_name(tmp_path):
+    undecided = compare.compare([made.bake_off(tmp_path / "few", SMALL, 40)])
+    assert undecided.choice.decided is False
+    text = compare_page.html(undecided)
+    assert '<p class="headline open">Undecided: ' in text
+    assert "the choice</span>" not in text
+    decided = compare.compare([made.bake_off(tmp_path / "many", SMALL, 3000)])
+    text = compare_page.html(decided)
+    assert '<p class="headline">Choose ' in text
+    assert text.count("the choice</span>") == 1
+
+
+def test_axis_marks_and_pair_cells_show_their_true_figures(tmp_path):
+    rows = [
+        row(m, str(at), "cat", truth="cat", cost_usd="0.1") for m in ("gpt:a", "gpt:b") for at in range(40)
+    ]
+    rows += [
+        row("gpt:c", str(at), "dog" if at < 4 else "cat", truth="cat", cost_usd="0.2") for at in range(40)
+    ]
+    text = compare_page.html(compare.compare([made.write(tmp_path, rows)]))
+    assert not re.search(r">[−-]0\.0( ●)?<", text)
+    pair = re.search(r'class="cell (\w\d)"[^>]*title="c against a[^>]*>([^<]*)<', text)
+    assert (pair[1], pair[2]) == ("n8", "−10.0")
+    assert re.search(r">92.5%<|>95%<", text)
+
+
+@needs_browser
+def test_whole_answers_are_behind_a_toggle_and_lists_of_objects_are_tables(browser, tmp_path):
+    said = json.dumps({"label": "cat", "boxes": [{"x": 1, "y": 2}, {"x": 3, "y": 4}]})
+    rows = [row(m, "1", said, answer_json=said, truth="cat", cost_usd="0.1") for m in ("gpt:a", "gpt:b")]
+    path = compare_page.write(compare.compare([made.write(tmp_path / "d", rows)]), tmp_path / "page.html")
+    with pages.opened(browser, path) as seen:
+        toggle = seen.page.locator("details.raw").first
+        assert not toggle.locator("table").is_visible()
+        toggle.locator("summary").click()
+        assert toggle.locator("tbody tr").count() == 2
+
+
+@needs_browser
+def test_on_a_phone_the_first_column_stays_in_view(browser, page):
+    with pages.opened(browser, page, width=390) as seen:
+        scroll = seen.page.locator("#models .scroll")
+        scroll.evaluate("one => { one.scrollLeft = 300; }")
+        first = scroll.locator("tbody th").first.bounding_box()["x"]
+        assert first >= scroll.bounding_box()["x"] - 1

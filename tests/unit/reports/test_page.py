@@ -51,7 +51,11 @@ def a_page(tmp_path: Path) -> Path:
                 [(0.01, 0.8), (3, 0.9)],
             ),
             svg_charts.heat_map(
-                "Pairs", ["a"], ["a", "b"], [[None, svg_charts.Cell("0.031", 0.9, "tip", (("pair", "a|b"),))]]
+                "Pairs",
+                ["a"],
+                ["a", "b"],
+                [[None, svg_charts.Cell("0.031", 0.9, "tip", (("pair", "a|b"),))]],
+                corner="row − column",
             ),
             Markup('<p id="out"></p>'),
         ]
