@@ -99,14 +99,12 @@ def _table(plan: CascadePlan, sheet: Sheet, why: Sequence[str | None]) -> pa.Tab
     return pa.Table.from_pylist(rows, schema=schema)
 
 
-def read(root: Path, sheet: Sheet, labels: Labels) -> CascadeRun | None:
-    """Return how the dataset's cascade did; None when it has none. Raises InputError on a damaged file."""
+def read(root: Path, sheet: Sheet, labels: Labels) -> CascadeRun:
+    """Return how the dataset's cascade did. Raises InputError on a damaged or missing file."""
     try:
         held = json.loads((root / FILE).read_text("utf-8"))
         plan = CascadePlan(**held["plan"] | {"first": tuple(held["plan"]["first"])})
         table = pq.read_table(root / TABLE).to_pylist()
-    except FileNotFoundError:
-        return None
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise InputError(f"{root / FILE}: cannot be read as a cascade ({type(error).__name__})") from error
     scores = _scores(table, sheet, labels)

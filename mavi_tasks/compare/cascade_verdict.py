@@ -1,27 +1,30 @@
 """What a comparison says of a cascade's dataset: its quality and cost beside its certificate."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from mavi_tasks.common.format import count, percent, usd
-from mavi_tasks.compare import cascade_record
+from mavi_tasks.compare import cascade_record, field_labels
+from mavi_tasks.compare import sheet as read
 from mavi_tasks.compare.cascade_run import CascadeRun
 from mavi_tasks.compare.display_names import short
-from mavi_tasks.compare.field_labels import Labels
+from mavi_tasks.compare.match_rules import Rule
 from mavi_tasks.compare.result import Comparison, Recommendation
-from mavi_tasks.compare.sheet import Sheet
 
 
-def apply_cascade(found: Comparison, dirs: Sequence[Path], sheet: Sheet, labels: Labels) -> Comparison:
+def apply_cascade(
+    found: Comparison, dirs: Sequence[Path], matching: Mapping[str, Rule], reference: str | None
+) -> Comparison:
     """Return the comparison with how its dataset's cascade did, if there is one.
 
-    Its models cannot be compared: the last one was only asked what was left open. `sheet` has a row for each
-    model, whatever its prompts.
+    Its models cannot be compared: the last one was only asked what was left open. `matching` and `reference`
+    as in the comparison.
     """
-    run = cascade_record.read(dirs[0], sheet, labels) if len(dirs) == 1 else None
-    if run is None:
+    if len(dirs) != 1 or not (dirs[0] / cascade_record.FILE).exists():
         return found
+    sheet = read.sheet(dirs)  # a row for each model, whatever its prompts
+    run = cascade_record.read(dirs[0], sheet, field_labels.read(sheet, matching, reference))
     verdict = Recommendation(headline(run), (certificate(run), *reasons(run)))
     return replace(found, cascade_run=run, choice=None, verdict=verdict)
 

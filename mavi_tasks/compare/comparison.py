@@ -73,7 +73,7 @@ def compare(
     names = tuple(one.name or str(one) for one in dirs)
     options = CompareOptions(unlike, like_for_like, baseline, margin, names, _spent(dirs))
     found = apply_race(_compared(sheet, labels, options), dirs)
-    return apply_cascade(found, dirs, sheet, labels)
+    return apply_cascade(found, dirs, matching, reference)
 
 
 def _named(sheet: Sheet, what: str, name: str | None) -> str | None:
