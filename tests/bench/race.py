@@ -1,6 +1,6 @@
 """How often a race of models ends right, at which cost; how often a cascade breaks its bound.
 
-    python -m tests.bench.race [--trials 1000] [--seed 1]
+    python -m tests.bench.race [--trials 1000] [--seed 1] [--media 4000]
 
 Truth is made here: each medium has a difficulty that all models share, so that right and wrong answers are
 correlated as models' answers are (.5 between two models). The race sees the media it has paid for, no others.
@@ -17,7 +17,7 @@ from mavi_tasks.compare import race_decisions as race
 
 CORRELATION = 0.5
 MARGIN = 0.03
-MEDIA = 3000
+MEDIA = 4000
 
 
 @dataclass(frozen=True)
@@ -74,15 +74,15 @@ def run(scores, clusters, costs, total, allowed=MARGIN):
     return left, spent / (sum(costs) * total)
 
 
-def race_lines(trials, seed, questions):
+def race_lines(trials, seed, questions, media):
     for case in CASES:
         rng = np.random.default_rng(seed)
-        clusters = np.repeat(np.arange(MEDIA), questions)
+        clusters = np.repeat(np.arange(media), questions)
         decided = wrong = right = 0
         shares = []
         for _ in range(trials):
-            scores = drawn(rng, case.right, MEDIA, questions)
-            left, share = run(scores, clusters, case.cost, MEDIA)
+            scores = drawn(rng, case.right, media, questions)
+            left, share = run(scores, clusters, case.cost, media)
             shares.append(share)
             behind = max(case.right) - case.right[left[0]]
             if len(left) == 1:
@@ -147,13 +147,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--media", type=int, default=MEDIA, help="of fewer, a race needs a larger share")
     args = parser.parse_args()
     missed = []
     for questions in (1, 4):
-        size = f"{MEDIA:,} media x {questions}, margin {MARGIN:.0%}"
+        size = f"{args.media:,} media x {questions}, margin {MARGIN:.0%}"
         print(f"race: {size}, {args.trials:,} trials, seed {args.seed}")
         print(f"{'':28}{'decided':>9}{'right':>8}{'wrong':>8}{'cost':>8}  of asking all")
-        for case, decided, right, wrong, share in race_lines(args.trials, args.seed, questions):
+        for case, decided, right, wrong, share in race_lines(args.trials, args.seed, questions, args.media):
             print(f"{case.name:28}{decided:9.1%}{right:8.1%}{wrong:8.1%}{share:8.0%}", flush=True)
             if wrong > 0.05 or (case.clear and (right < 0.95 or share > 0.5)):
                 missed.append(case.name)
