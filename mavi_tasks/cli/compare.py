@@ -5,6 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mavi_tasks.cli import cascade
 from mavi_tasks.common.screen import print_json, say
 from mavi_tasks.errors import InputError
 
@@ -20,11 +21,8 @@ def options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("dirs", nargs="+", metavar="DIR", help="datasets; DIR@RUN_ID for one run of a dataset")
     sub.add_argument("--html", type=Path, metavar="FILE", help="write the report page")
     sub.add_argument("--json", action="store_true", help="print one JSON object as the last line")
-    sub.add_argument("--escalate", type=Path, metavar="FILE", help="write the items that --model left open")
-    sub.add_argument("--model", action="append", default=[], metavar="MODEL", help="with --escalate")
-    sub.add_argument(
-        "--below", action="append", type=float, default=[], metavar="X", help="... by confidence"
-    )
+    sub.add_argument("--cascade-out", type=Path, metavar="FILE", help="write the job of a certified cascade")
+    sub.add_argument("--job", type=Path, metavar="JOB", help="with --cascade-out: the job that was compared")
     sub.add_argument(
         "--match",
         action="append",
@@ -87,12 +85,12 @@ def options(sub: argparse.ArgumentParser) -> None:
 def command(args: argparse.Namespace) -> int:
     fields = dict(_field(text) for text in args.match)
     sources = [_source(text) for text in args.dirs]
-    if args.escalate is not None:
-        return _escalate(args, fields)
     if args.label_sample is not None or args.to is not None:
         return _label_sample(args, fields)
     if args.judge_out is not None or args.judge is not None:
         return _judge_job(args)
+    if args.cascade_out is not None:
+        return cascade.write_job(args, [one for one in sources if isinstance(one, Path)], fields)
     if _is_drift(args, sources):
         return _drift(args, sources, fields)
     return _bakeoff(args, [source for source in sources if isinstance(source, Path)], fields)
@@ -149,20 +147,6 @@ def _truth(args: argparse.Namespace, dirs: list[Path]) -> "Truth | Labelled":
     if args.truth is not None and labelled.is_sample(Path(args.truth)):
         return labelled.read_csv(Path(args.truth))
     return truth.of_file(args.truth) if args.truth is not None else truth.of_manifests(dirs)
-
-
-def _escalate(args: argparse.Namespace, fields: dict[str, str]) -> int:
-    """The next step of a cascade: a manifest of the items that the models so far have not settled."""
-    from mavi_tasks.compare import open_items, write_manifest
-    from mavi_tasks.storage.s3 import existing
-
-    if not args.model:
-        raise InputError("--escalate needs --model: the models of the steps so far")
-    units = open_items(
-        [existing(folder) for folder in args.dirs], args.model, below=args.below, fields=fields
-    )
-    say(f"{write_manifest(units, args.escalate)} items -> {args.escalate}")
-    return 0
 
 
 def _field(text: str) -> tuple[str, str]:

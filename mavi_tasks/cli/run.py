@@ -4,9 +4,10 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mavi_tasks.cli import job_options, plan
+from mavi_tasks.cli import cascade, job_options, plan, race
 from mavi_tasks.common.screen import print_json, say
 from mavi_tasks.errors import InputError, MaviError
 
@@ -39,6 +40,14 @@ def options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="label N items first, show the cost, then ask for confirmation",
     )
+    parser.add_argument(
+        "--race",
+        action=argparse.BooleanOptionalAction,
+        help="drop models while the run goes on, until one can be chosen (default: when the job has `race`)",
+    )
+    parser.add_argument(
+        "--truth", type=Path, metavar="FILE", help="with --race: CSV with item_id, prompt_id and truth"
+    )
     parser.add_argument("--yes", action="store_true", help="go on after the pilot without confirmation")
     parser.add_argument(
         "--retry-invalid", action="store_true", help="send again what did not fit the answer schema"
@@ -70,6 +79,13 @@ def command(args: argparse.Namespace) -> int:
     for entry in args.trust_host:
         trusted_hosts.trust(entry, os.environ)
     job_options.load_env_file()
+    if args.race or (args.race is None and job.race is not None):
+        return race.command(args, job, _callbacks(args))
+    if job.cascade is not None:
+        return cascade.run(args, job, _callbacks(args))
+    if args.truth is not None:
+        raise InputError("--truth: only together with --race")
+    job = job.model_copy(update={"race": None})
     report = _run_by_prefect(args, job) if _uses_prefect(args, job) else _run_here(args, job)
     if not args.quiet:
         console = open_console(stderr=args.json)

@@ -4,14 +4,13 @@
         -> recommendation
     few_labels estimates all items from the labels of a sample, which sample draws
     judge_job writes a job in which a model judges free text, preference reads what it preferred
-    drift compares two runs instead of several models; escalate finds the items of a cascade's next step
+    drift compares two runs instead of several models; race_* and cascade_*, certificate: runs that save money
 
 `compare` and `compare_runs` return frozen values; `to_json()` is what the command line prints.
 """
 
 from mavi_tasks.compare.comparison import compare
 from mavi_tasks.compare.drift import Drift, Run, compare_runs, parse_fraction, shared_models
-from mavi_tasks.compare.escalate import open_items, write_manifest
 from mavi_tasks.compare.labelled import read_csv
 from mavi_tasks.compare.result import Comparison
 from mavi_tasks.compare.sample import AIMS, sample_of, write_csv
@@ -23,11 +22,9 @@ __all__ = [
     "Run",
     "compare",
     "compare_runs",
-    "open_items",
     "parse_fraction",
     "read_csv",
     "sample_of",
     "shared_models",
     "write_csv",
-    "write_manifest",
 ]

@@ -29,10 +29,12 @@ from mavi_tasks.compare import (
 )
 from mavi_tasks.compare import margin as margin_rule
 from mavi_tasks.compare import sheet as read
+from mavi_tasks.compare.cascade_verdict import apply_cascade
 from mavi_tasks.compare.few_labels import LabelNeed
 from mavi_tasks.compare.field_labels import Field, Labels
 from mavi_tasks.compare.labelled import Labelled
 from mavi_tasks.compare.prompt_versions import PromptVersions
+from mavi_tasks.compare.race_verdict import apply_race
 from mavi_tasks.compare.result import Comparison, FieldScore, ModelScore
 from mavi_tasks.compare.sheet import Sheet
 from mavi_tasks.compare.statistics import MISSING, Estimate, Floats
@@ -90,7 +92,8 @@ def compare(
     names = tuple(one.name or str(one) for one in dirs)
     notes = (versions.notes if versions is not None else ()) + truth.notes
     options = CompareOptions(unlike, like_for_like, baseline, margin, names, _spent(dirs), notes)
-    found = _compared(sheet, labels, options)
+    found = apply_race(_compared(sheet, labels, options), dirs)
+    found = apply_cascade(found, dirs, matching, reference)
     return found if judged is None else replace(found, preference=preference.read_judged(judged, sheet))
 
 

@@ -7,12 +7,14 @@ from decimal import Decimal
 
 from mavi_tasks.common.skips import Skip
 from mavi_tasks.compare.calibration import Calibration
+from mavi_tasks.compare.cascade_run import CascadeRun
 from mavi_tasks.compare.disputed import Disputed
 from mavi_tasks.compare.few_labels import LabelNeed
 from mavi_tasks.compare.field_labels import Labels
 from mavi_tasks.compare.field_pairs import FieldPair
 from mavi_tasks.compare.origin import Origin
 from mavi_tasks.compare.preference import Preference
+from mavi_tasks.compare.race_record import RaceRecord
 from mavi_tasks.compare.sheet import Sheet
 from mavi_tasks.compare.statistics import Estimate
 from mavi_tasks.compare.text_agreement import TextAgreement
@@ -238,6 +240,8 @@ class Comparison:
     calibration: Mapping[str, Calibration] = field(default_factory=dict)  # by model, if it gives a confidence
     text_agreement: TextAgreement | None = None
     preference: Preference | None = None
+    cascade_run: CascadeRun | None = None  # the dataset was made by a cascade
+    race: RaceRecord | None = None  # the dataset was made by a race, and the choice is its own
 
     @property
     def simulated(self) -> bool:

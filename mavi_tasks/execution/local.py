@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from mavi_tasks.common.counters import ModelCounters
 from mavi_tasks.common.event_loop import fast_loop, tune_gc
@@ -26,6 +26,7 @@ from mavi_tasks.planning import pilot
 from mavi_tasks.planning.context import RunContext, open_context
 from mavi_tasks.planning.forecast import Forecast, Forecaster, forecast, re_estimate
 from mavi_tasks.planning.pilot import PilotResult
+from mavi_tasks.planning.selection import Only
 from mavi_tasks.planning.spool import Plan
 
 OnPlanProgress = Callable[[Plan], None]
@@ -105,16 +106,18 @@ def execute(
     *,
     retry_invalid: bool = False,
     pay_again: bool = False,
-    only: str | None = None,
+    only: Only = None,
     pilot_size: int | None = None,
+    part_of: Mapping[str, Any] | None = None,
 ) -> RunReport:
     """Run a job to its end and report; blocks, on an event loop of its own, in any thread.
 
     retry_invalid: send again what does not fit the answer schema. pay_again: go on although damage has lost
-    paid answers, and ask again for them. only: failed, skipped, or a CSV file that names rows: these alone
-    are asked; None = all. On the main thread Ctrl-C stops the run. Raises MaviError for what
-    stops it before anything is sent.
+    paid answers, and ask again for them. only: failed, skipped, a CSV file that names rows, or a selection:
+    these alone are asked; None = all. part_of: what the run's row says that it is a part of. On the main
+    thread Ctrl-C stops the run. Raises MaviError for what stops it before anything is sent.
     """
+    one_run(job)
     if job.runner not in EXECUTORS:
         raise InputError(f"runner: {job.runner} needs Prefect: remove --no-prefect, or use runner: processes")
     with opened(job, env) as context:
@@ -128,7 +131,7 @@ def execute(
             )
             run = Run.prepare(context, forecaster.plan)
             found = forecaster.forecast(run.plan)
-        run.forecast_json = found.for_run_row()
+        run.forecast_json = found.for_run_row(part_of)
         callbacks.on_planned(found)
         with asyncio.Runner(loop_factory=fast_loop()) as runner:
             if pilot_size is None or found.to_send == 0:
@@ -136,6 +139,13 @@ def execute(
             else:
                 _dispatch_with_pilot(run, runner, callbacks, pilot_size)
         return run.finish()
+
+
+def one_run(job: Job) -> None:
+    """Raise InputError when the job is a race or a cascade, which are several runs (race.py, cascade.py)."""
+    for name in ("race", "cascade"):
+        if getattr(job, name) is not None:
+            raise InputError(f"{name}: runs by `mavi run JOB`; for one run of all models remove `{name}`")
 
 
 def _dispatch_with_pilot(run: Run, runner: asyncio.Runner, callbacks: RunCallbacks, size: int) -> None:

@@ -16,6 +16,7 @@ from mavi_tasks.common.format import COST_UNKNOWN
 from mavi_tasks.common.money import trimmed
 from mavi_tasks.common.skips import sentence
 from mavi_tasks.errors import MaviError
+from mavi_tasks.execution.local import one_run
 from mavi_tasks.flows import artifacts, tasks
 from mavi_tasks.flows.cluster_execution import EXECUTORS
 from mavi_tasks.flows.signals import graceful_shutdown
@@ -53,6 +54,7 @@ async def label(
     job: Job, *, retry_invalid: bool = False, pay_again: bool = False, only: str | None = None
 ) -> dict[str, Any]:
     """The stages of a run; returns what `mavi run --json` prints. Raises MaviError."""
+    one_run(job)
     async with tasks.run_of(job) as flow_run:
         run_id = flow_run.context.run_id
         await artifacts.show_plan(job.name, await tasks.plan(run_id, retry_invalid, pay_again, only))

@@ -23,7 +23,7 @@ from mavi_tasks.common.strict_model import StrictModel
 from mavi_tasks.errors import InputError
 from mavi_tasks.job import error_messages, gateway_file, validators
 from mavi_tasks.job.aliases import ALIASES
-from mavi_tasks.job.sections import Gateway, Limits, ModelPrice, ModelSpec, Retry
+from mavi_tasks.job.sections import Cascade, Gateway, Limits, ModelPrice, ModelSpec, Race, Retry
 from mavi_tasks.job.types import Budget, ShardSize, Share, Since
 from mavi_tasks.job.yaml_document import Document
 from mavi_tasks.manifest.columns import Columns
@@ -154,6 +154,12 @@ class Job(StrictModel):
     )
     max_skipped_share: Share = Field(
         default=1, description="A run that skipped more of its requests ends with exit status 3"
+    )
+    race: Race | None = Field(
+        default=None, description="Drop models while the run goes on, until one can be chosen"
+    )
+    cascade: Cascade | None = Field(
+        default=None, description="Cheap models first; written by mavi compare --cascade-out"
     )
     runner: Runner = Field(
         default="threads",

@@ -12,12 +12,21 @@ from pydantic import (
     model_validator,
 )
 
-from mavi_tasks.common.field_types import BaseUrl, PositiveFloat, PositiveInt, Seconds, Text, one_of, wrong
+from mavi_tasks.common.field_types import (
+    BaseUrl,
+    PositiveFloat,
+    PositiveInt,
+    Seconds,
+    Text,
+    expecting,
+    one_of,
+    wrong,
+)
 from mavi_tasks.common.strict_model import StrictModel
 from mavi_tasks.job import probed as findings
 from mavi_tasks.job import validators
 from mavi_tasks.job.probed import Spelling, Stream
-from mavi_tasks.job.types import Attempts, EnvName, UsdPerMtok
+from mavi_tasks.job.types import Attempts, Budget, EnvName, Points, UsdPerMtok
 from mavi_tasks.pricing.parse import own_price
 from mavi_tasks.pricing.price import Price
 
@@ -166,6 +175,46 @@ class Gateway(StrictModel):
         if self.dialect != "mavi" and self.base_url is None:
             raise wrong(f"needs a base_url: {self.name} does not speak the dialect {self.dialect}")
         return self
+
+
+class Race(StrictModel):
+    """Models race: all begin, and those that cannot be the choice are dropped while the run goes on.
+
+    margin: how many points the choice may be behind the best, fixed before looking. max_usd: of the whole
+    race, however often it is started again; None = only budget_usd counts. seed: of the order of the media.
+    reference: the model whose answers stand in for the expected ones; None = the manifest's column.
+    """
+
+    margin: Points = Field(default=2.0, description="Points that the choice may be behind the best")
+    max_usd: Budget | None = Field(
+        default=None, description="Of the whole race; default: no limit of its own"
+    )
+    seed: Annotated[int, Field(ge=0), expecting("a whole number >= 0")] = Field(
+        default=1, description="Of the random order of the media"
+    )
+    reference: Text | None = Field(
+        default=None, description="A model of the job whose answers stand in for the expected ones"
+    )
+    match: dict[str, Text] = Field(
+        default_factory=dict,
+        description="How answer fields are matched, by name: normalised, numeric:5%, ...",
+    )
+
+
+class Cascade(StrictModel):
+    """Cheap models answer every item, the last one what they leave open: `mavi compare --cascade-out`.
+
+    An item is left open when a first model gave no answer or an invalid one, when two first models differ,
+    or when the first one's own confidence is under `below` (None = its confidence does not count).
+    """
+
+    first: Annotated[list[Text], Field(min_length=1, max_length=2)] = Field(description="One model, or two")
+    last: Text = Field(description="Answers what the first leave open")
+    below: float | None = Field(default=None, description="Leave items open under this confidence, 0 to 1")
+    match: dict[str, Text] = Field(default_factory=dict, description="How answer fields are matched, by name")
+    certificate: dict[str, Any] = Field(
+        default_factory=dict, description="What was proven; written by mavi compare --cascade-out"
+    )
 
 
 class PriceTier(StrictModel):

@@ -22,6 +22,7 @@ _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 Attempts = Annotated[int, Field(ge=1, le=50), expecting("a whole number from 1 to 50")]
 Share = Annotated[float, Field(ge=0, le=1), expecting("a share from 0 to 1, such as 0.05")]
+Points = Annotated[float, Field(gt=0, le=50), expecting("points above 0, at most 50, such as 2")]
 ShardSize = Annotated[int, Field(ge=1, le=1_000_000), expecting("a whole number from 1 to 1000000")]
 
 

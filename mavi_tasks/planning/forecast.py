@@ -30,6 +30,7 @@ from mavi_tasks.planning import spool
 from mavi_tasks.planning.context import RunContext
 from mavi_tasks.planning.planner import OnProgress, make_plan
 from mavi_tasks.planning.request import Request
+from mavi_tasks.planning.selection import Only
 from mavi_tasks.planning.spool import Plan
 from mavi_tasks.planning.target import ModelTarget
 from mavi_tasks.storage.tables import open_table
@@ -102,16 +103,18 @@ class Forecast:
     def explanation(self) -> Sequence[str]:
         return explain(self.estimate, self.accuracy)
 
-    def for_run_row(self) -> str:
+    def for_run_row(self, part_of: Mapping[str, Any] | None = None) -> str:
         """The plan as the run's row keeps it, so that later plans can tell how far off this one was, and
         what waits when the run dies. Take it before anything is sent.
+
+        part_of: what this run is a part of, such as a race.
         """
         cost = self.estimate.known_cost_usd
         percentiles = {"cost_p10_usd": cost.p10, "cost_p50_usd": cost.p50, "cost_p90_usd": cost.p90}
         plan: dict[str, Any] = {name: format(value, "f") for name, value in percentiles.items()}
         plan["to_do"] = {one.model: one.unsent for one in self.plan.all_counters.values()}
         plan["only"] = self.plan.only
-        return json.dumps({"plan": plan, "manifest": self.manifest})
+        return json.dumps({"plan": plan, "manifest": self.manifest, **(part_of or {})})
 
 
 def _asked_again(found: Estimate) -> dict[str, Any]:
@@ -149,7 +152,7 @@ class Forecaster:
         *,
         retry_invalid: bool = False,
         pay_again: bool = False,
-        only: str | None = None,
+        only: Only = None,
         on_progress: OnProgress | None = None,
     ) -> None:
         self._context, self._retry_invalid, self._on_progress = context, retry_invalid, on_progress
@@ -174,7 +177,7 @@ def forecast(
     context: RunContext,
     *,
     retry_invalid: bool = False,
-    only: str | None = None,
+    only: Only = None,
     on_progress: OnProgress | None = None,
 ) -> Forecast:
     """The forecast of a run that will not be sent. Raises InputError."""

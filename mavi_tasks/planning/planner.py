@@ -30,7 +30,7 @@ from mavi_tasks.planning.bad_rows import BadRows
 from mavi_tasks.planning.context import RunContext
 from mavi_tasks.planning.other_texts import OtherTexts
 from mavi_tasks.planning.request import Request, copy_key
-from mavi_tasks.planning.selection import Selection, select
+from mavi_tasks.planning.selection import Only, Selection, select
 from mavi_tasks.planning.spool import Plan, SpoolWriter
 from mavi_tasks.planning.target import ModelTarget
 from mavi_tasks.prompts.templates import MediaView, Prompts
@@ -57,21 +57,22 @@ def make_plan(
     *,
     retry_invalid: bool = False,
     pay_again: bool = False,
-    only: str | None = None,
+    only: Only = None,
     probes: ProbeCache | None = None,
     on_request: OnRequest | None = None,
     on_progress: OnProgress | None = None,
 ) -> Plan:
     """Plan a run. Raises InputError with every problem of the manifest, its prompts and templates at once.
 
-    only: the rows that are asked (selection.py); None = all. Raises StorageError when paid answers are lost
-    to damage, unless `pay_again`: then the damaged files are set aside, and what they held is asked again.
-    Nothing is sent. The index of media that were read is kept in the dataset, when that is there.
+    only: the rows that are asked, or how `--only` names them (selection.py); None = all. Raises StorageError
+    when paid answers are lost to damage, unless `pay_again`: then the damaged files are set aside, and what
+    they held is asked again. Nothing is sent. The index of media that were read is kept in the dataset, when
+    that is there.
     """
     root = context.dataset.root
     kept_columns.check(context.job)
     _look_at_damage(context, pay_again=pay_again)
-    selection = select(only, context) if only is not None else None
+    selection = select(only, context) if isinstance(only, str) else only
     with ProbeIndex(root / "_library", keep=root.is_dir()) as index:
         plan = Plan.empty(context.plan_folder, context.targets)
         plan.held = spool.hold(plan.folder)
@@ -82,7 +83,7 @@ def make_plan(
             planner.fill(on_progress)
             if selection is not None:
                 selection.finish()
-                plan.only = only
+                plan.only = selection.name
                 plan.notes += selection.notes
         except BaseException as error:
             plan.discard()

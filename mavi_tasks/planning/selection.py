@@ -73,6 +73,9 @@ class Selection:
         )
 
 
+Only = str | Selection | None  # how --only names rows, or these rows; None = all
+
+
 def select(only: str, context: RunContext) -> Selection:
     """What `--only` means for a run: failed, skipped or the path of a CSV file. Raises InputError."""
     if only in STATUSES:

@@ -26,9 +26,16 @@ from tests.support.gateways import (
     wait_for,
     write_job,
 )
+from tests.support.known_models import items_csv, known_models
 from tests.support.openai_server import KEY, openai_server
 
 FLASH, MINI = "gemini:gemini-2.5-flash", "gpt:gpt-4o-mini"
+LITE = "gemini:gemini-2.5-flash-lite"
+ANSWER = {
+    "type": "object",
+    "properties": {"label": {"type": "string"}, "confidence": {"type": "number"}},
+    "required": ["label"],
+}
 PET = {
     "type": "object",
     "properties": {"animal": {"type": "string"}, "legs": {"type": "integer"}},
@@ -345,3 +352,47 @@ def test_two_prompts_of_one_model_are_compared_as_two_candidates(tmp_path, job):
         (FLASH, "long"),
     }
     assert len(found["pairs"]) == 1
+
+
+@pytest.fixture
+def known(tmp_path):
+    """A gateway whose cheap model is right on 70 %, the next on 95 %; and a job that races them."""
+    with known_models({LITE: 0.70, FLASH: 0.95}) as models:
+        job = write_job(
+            tmp_path,
+            manifest=str(items_csv(tmp_path, 400)),
+            prompts={"p": "Item {{ item_id }}. What is it?"},
+            models=[LITE, FLASH],
+            answer_schema=ANSWER,
+            media={"max_url_image_px": 64},
+            gateway={"name": "sandbox", "base_url": models.base_url},
+            output="out",
+        )
+        yield models, job
+
+
+def test_a_race_pays_for_what_decides(known):
+    """Models are dropped while the run goes on; the winner then labels everything."""
+    models, job = known
+    race = mavi("run", job, "--race")
+    assert "Choose gemini-2.5-flash: not behind any other (95%)" in race.out
+    assert len(models.calls[LITE]) < 400
+    everything = reported(mavi("run", job, "--no-race", "--model", FLASH, "--json"))
+    assert everything["answered"] + everything["already_answered"] == 400
+    assert len(models.calls[FLASH]) == 400  # nothing was paid twice
+
+
+def test_a_cascade_is_certified_and_run(known):
+    """From a bake-off to a job that asks the dear model only where it must; compare shows both figures."""
+    models, job = known
+    mavi("run", job)
+    compared = mavi(
+        "compare", "out", "--job", job, "--cascade-out", "cascade.yaml", "--margin", "4", cwd=job.parent
+    )
+    assert "at most" in compared.out
+    models.calls.clear()
+    ran = reported(mavi("run", "cascade.yaml", "--json", cwd=job.parent))
+    assert len(models.calls[FLASH]) == ran["cascade"]["escalated"] < 400
+    shown = mavi("compare", "out-cascade", cwd=job.parent).out
+    assert "Cascade of gemini-2.5-flash-lite, then gemini-2.5-flash" in shown
+    assert "Certificate: at most" in shown

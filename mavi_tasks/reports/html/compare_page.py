@@ -12,8 +12,8 @@ from mavi_tasks.compare.display_names import listed, short
 from mavi_tasks.compare.preference import bias_sentence
 from mavi_tasks.compare.result import Comparison, ModelScore, Pair, Policy
 from mavi_tasks.reports.html import answers_payload, calibration_section, svg_charts
-from mavi_tasks.reports.html.cascade_yaml import recipe
 from mavi_tasks.reports.html.page import Section, asset, fragment, render
+from mavi_tasks.reports.html.race_chart import race_chart
 
 TEXTS_INTRO = (
     "How alike texts are is agreement, not quality; a judge's preference is its taste, not the truth."
@@ -148,6 +148,9 @@ def _choice_kpis(c: Comparison, by_truth: bool) -> list[tuple[str, str, str]]:
 
 
 def _sections(view: _View) -> Iterator[Section]:
+    if view.c.race is not None:
+        intro = "Each model's bar ends at the look that dropped it."
+        yield Section("race", "The race", race_chart(view.c.race, view.colour), intro)
     if any(view.quality(one) is not None for one in view.c.models):
         yield Section("cost-quality", "Cost and quality", _quality(view), _quality_intro(view))
     heading = "Candidates" if view.by_prompt else "Models"
@@ -217,7 +220,7 @@ def _quality(view: _View) -> Markup:
     picture = svg_charts.scatter(
         "Cost against quality of each model", [*points, *letters], axis_x, axis_y, _rising(front)
     )
-    best = zip("ABCDEFGHIJ", policies, [recipe(one) for one in policies], strict=False)
+    best = zip("ABCDEFGHIJ", policies, strict=False)
     return picture + view.part("cascades", policies=list(best))
 
 

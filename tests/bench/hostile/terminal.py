@@ -184,9 +184,6 @@ ATTACKS: dict[str, Attack] = {
     "costs --json": json_line,
     "compare": lambda folder: made(folder, "compare", "DIR", "--html", f"FOLDER/{FILE}.html"),
     "compare with a reference": lambda folder: made(folder, "compare", "DIR", "--reference", EVIL),
-    "compare --escalate": lambda folder: made(
-        folder, "compare", "DIR", "--escalate", f"FOLDER/{FILE}.jsonl", "--model", "gemini:gemini-2.5-flash"
-    ),
     "costs": lambda folder: made(folder, "costs", "DIR", "--by", "job"),
     "costs --what-if": lambda folder: made(folder, "costs", "DIR", "--what-if", EVIL),
     "costs --html": lambda folder: made(folder, "costs", "DIR", "--html", f"FOLDER/{FILE}.html"),

@@ -553,43 +553,6 @@ def test_what_is_no_share_is_refused(text):
         compare.parse_fraction(text)
 
 
-def test_the_items_of_a_cascades_next_step_become_a_manifest(tmp_path):
-    rows = [
-        row(A, "1", "cat", truth="cat"),
-        row(A, "2", "cat"),
-        row(A, "3", None, status="failed"),
-        row(A, "4", "cat"),
-    ]
-    rows += [row(B, "1", "cat"), row(B, "2", "dog"), row(B, "3", "cat")]
-    folder = made.write(tmp_path, rows)
-    still = compare.open_items([folder], [A, B])
-    assert sorted(unit.item_id for unit in still) == ["2", "3"]  # 4 was not asked of both
-    assert [unit.item_id for unit in compare.open_items([folder], [A])] == ["3"]
-    assert compare.write_manifest(still, tmp_path / "next" / "step-2.jsonl") == 2
-    first = json.loads((tmp_path / "next" / "step-2.jsonl").read_text().splitlines()[0])
-    assert first in [
-        {"item_id": item, "media_url": f"https://media.example/{item}.jpg"} for item in ("2", "3")
-    ]
-
-
-def test_an_unsure_model_leaves_its_items_open(tmp_path):
-    said = [("1", 0.9), ("2", 0.5), ("3", None)]
-    rows = [row(A, item, json.dumps({"label": "cat", "confidence": sure})) for item, sure in said]
-    folder = made.write(tmp_path, rows)
-    assert [unit.item_id for unit in compare.open_items([folder], [A], below=[0.8])] == ["2", "3"]
-    with pytest.raises(InputError, match="one confidence per model"):
-        compare.open_items([folder], [A], below=[0.8, 0.9])
-    with pytest.raises(InputError, match="has no results here"):
-        compare.open_items([folder], [B])
-
-
-def test_a_third_model_settles_an_item_by_siding_with_either(tmp_path):
-    rows = [row(A, "1", "cat"), row(B, "1", "dog"), row(C, "1", "dog")]
-    rows += [row(A, "2", "cat"), row(B, "2", "dog"), row(C, "2", "fish")]
-    still = compare.open_items([made.write(tmp_path, rows)], [A, B, C])
-    assert [unit.item_id for unit in still] == ["2"]
-
-
 def test_the_most_disputed_items_are_listed_with_what_each_model_said(tmp_path):
     rows = [row(m, "calm", "cat") for m in (A, B, C)]
     rows += [row(m, "disputed", said) for m, said in ((A, "cat"), (B, "dog"), (C, None))]

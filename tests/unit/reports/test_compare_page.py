@@ -12,7 +12,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from mavi_tasks.reports.html import cascade_yaml, compare_page, drift_page, thumbnails
+from mavi_tasks.reports.html import compare_page, drift_page, thumbnails
 from tests.support import made_dataset as made
 from tests.support import pages
 from tests.support.made_dataset import SIX, Made, row
@@ -310,18 +310,6 @@ def test_a_video_shows_its_first_picture(tmp_path):
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     assert thumbnails.thumbnail(path)[:4] == b"RIFF"
-
-
-def test_cascade_recipes_are_yaml_of_each_step(tmp_path):
-    import yaml
-
-    found = compare.compare([made.bake_off(tmp_path, SIX[:4], 300, as_json=True)])
-    for policy in found.cascades.policies:
-        steps = list(yaml.safe_load_all(cascade_yaml.recipe(policy)))
-        assert [tuple(step["models"]) for step in steps] == list(policy.steps)
-        assert [step["manifest"] for step in steps[1:]] == [
-            f"step-{at + 2}.jsonl" for at in range(len(steps) - 1)
-        ]
 
 
 def test_data_on_the_page_are_plain_json(tmp_path, pictures):
