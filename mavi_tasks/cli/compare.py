@@ -9,6 +9,7 @@ from mavi_tasks.errors import InputError
 
 if TYPE_CHECKING:
     from mavi_tasks.compare import Run
+    from mavi_tasks.compare.labelled import Labelled
 
 EXIT_DRIFT = 3
 
@@ -29,6 +30,23 @@ def options(sub: argparse.ArgumentParser) -> None:
         metavar="FIELD=RULE",
         help="exact, normalised, numeric[:TOL], set",
     )
+    sub.add_argument(
+        "--truth",
+        type=Path,
+        metavar="FILE",
+        help="CSV of labels: item_id, truth and, of a sample, inclusion_probability",
+    )
+    sub.add_argument(
+        "--label-sample", type=int, metavar="N", help="draw the N items to label first, with --to"
+    )
+    sub.add_argument(
+        "--label-for",
+        choices=("differences", "accuracy"),
+        default="differences",
+        help="what the labels are to show: which model is better (default), or how good each is",
+    )
+    sub.add_argument("--seed", type=int, default=0, metavar="N", help="of the sample (default 0)")
+    sub.add_argument("--to", type=Path, metavar="FILE", help="where --label-sample writes its CSV")
     sub.add_argument("--reference", metavar="MODEL", help="this model's answers stand in for the truth")
     sub.add_argument("--baseline", metavar="MODEL", help="the model in use now")
     sub.add_argument(
@@ -49,6 +67,8 @@ def command(args: argparse.Namespace) -> int:
     sources = [_source(text) for text in args.dirs]
     if args.escalate is not None:
         return _escalate(args, fields)
+    if args.label_sample is not None or args.to is not None:
+        return _label_sample(args, fields)
     if _is_drift(args, sources):
         return _drift(args, sources, fields)
     return _bakeoff(args, [source for source in sources if isinstance(source, Path)], fields)
@@ -66,6 +86,33 @@ def _escalate(args: argparse.Namespace, fields: dict[str, str]) -> int:
     )
     say(f"{write_manifest(units, args.escalate)} items -> {args.escalate}")
     return 0
+
+
+def _label_sample(args: argparse.Namespace, fields: dict[str, str]) -> int:
+    """The items whose labels tell the models apart, as a table to be filled in."""
+    from mavi_tasks.compare import sample_of, write_csv
+    from mavi_tasks.storage.s3 import existing
+
+    if args.label_sample is None or args.to is None:
+        raise InputError("--label-sample N and --to FILE go together: how many items, and where to")
+    units, chosen = sample_of(
+        [existing(folder) for folder in args.dirs],
+        args.label_sample,
+        aim=args.label_for,
+        seed=args.seed,
+        fields=fields,
+        truth=_truth(args),
+    )
+    count = write_csv(units, chosen, args.to)
+    say(f"{count} of {len(units):,} items -> {args.to}: fill in its column truth, from the top")
+    say(f"then: mavi compare {' '.join(args.dirs)} --truth {args.to}")
+    return 0
+
+
+def _truth(args: argparse.Namespace) -> "Labelled | None":
+    from mavi_tasks.compare import read_csv
+
+    return None if args.truth is None else read_csv(args.truth)
 
 
 def _field(text: str) -> tuple[str, str]:
@@ -105,6 +152,7 @@ def _bakeoff(args: argparse.Namespace, dirs: list[Path], fields: dict[str, str])
         raise InputError("DIR@RUN_ID is for two runs: give one before and one after")
     found = compare(
         dirs,
+        truth=_truth(args),
         fields=fields,
         like_for_like=args.like_for_like,
         reference=args.reference,

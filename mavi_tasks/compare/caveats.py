@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mavi_tasks.compare import few_labels
 from mavi_tasks.compare.display_names import short
 from mavi_tasks.compare.field_labels import Labels
 from mavi_tasks.compare.result import Cascades, ModelScore
@@ -44,9 +45,31 @@ def warnings(
         for one in models
         if one.cost_unknown
     ]
+    if labels.has_truth and not labels.stands_in:
+        out += _coverage(sheet, labels)
     if labels.has_truth and (few := int(np.count_nonzero(labels.judged))) < FEW:
         out.append(f"Only {few} items have an expected answer, so the intervals are wide.")
     return tuple(out)
+
+
+def _coverage(sheet: Sheet, labels: Labels) -> list[str]:
+    """Which items the expected answers speak of, when not every item has one."""
+    probability = few_labels.probabilities(sheet)
+    judged, items = int(np.count_nonzero(labels.judged)), len(sheet.units)
+    if probability is None:
+        if judged == items:
+            return []
+        return [
+            f"{judged:,} of {items:,} items have an expected answer, and nothing says how they were chosen: "
+            "accuracy and its intervals speak of these items only, not of the rest. A drawn sample speaks of "
+            "all (--label-sample)."
+        ]
+    out = []
+    if unknown := int(np.count_nonzero(labels.judged & np.isnan(probability))):
+        out.append(f"{unknown:,} labels without an inclusion_probability were left out.")
+    if judged - unknown < items:
+        out.append(f"Accuracy and differences are estimated from a sample of {judged - unknown:,} labels.")
+    return out
 
 
 def method(labels: Labels, cascades: Cascades | None, pairs: int, *, with_classes: bool) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The whole comparison, stage by stage: read, label, score, agree, pair, cascade, judge."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -13,7 +14,9 @@ from mavi_tasks.compare import (
     cascade,
     caveats,
     disputed,
+    few_labels,
     field_labels,
+    labelled,
     match_rules,
     pairwise,
     pareto,
@@ -22,7 +25,9 @@ from mavi_tasks.compare import (
     statistics,
 )
 from mavi_tasks.compare import sheet as read
+from mavi_tasks.compare.few_labels import LabelNeed
 from mavi_tasks.compare.field_labels import Field, Labels
+from mavi_tasks.compare.labelled import Labelled
 from mavi_tasks.compare.result import Comparison, FieldScore, ModelScore
 from mavi_tasks.compare.sheet import Sheet
 from mavi_tasks.compare.statistics import MISSING, Estimate, Floats
@@ -33,6 +38,7 @@ from mavi_tasks.storage import tables
 def compare(
     dirs: Sequence[Path],
     *,
+    truth: Labelled | None = None,
     fields: Mapping[str, str] | None = None,
     like_for_like: bool = False,
     reference: str | None = None,
@@ -42,11 +48,14 @@ def compare(
 
     `fields` declares how each answer field is matched (see rules.py); a field not named gets the rule that
     fits its values. `like_for_like` leaves out items the models saw differently. `reference` is a model whose
-    answers stand in for the expected ones; `baseline` is the model in use now, which the verdict compares to.
-    Raises InputError when a folder is no dataset, or a named field or model is not in it.
+    answers stand in for the expected ones; `truth` are labels that replace those of the manifest; `baseline`
+    is the model in use now, which the verdict compares to. Raises InputError when a folder is no dataset, or
+    a named field or model is not in it.
     """
     matching = match_rules.declared(fields or {})
     sheet = read.sheet(dirs)
+    if truth is not None:
+        sheet = labelled.apply(sheet, truth)
     unlike = int(np.count_nonzero(~sheet.alike))
     if like_for_like:
         if unlike == len(sheet.units):
@@ -68,18 +77,20 @@ class CompareOptions:
 
 
 def _compared(sheet: Sheet, labels: Labels, options: CompareOptions) -> Comparison:
-    classes = scoring.Classes(labels, sheet) if scoring.Classes.fit(labels) else None
+    sampled = few_labels.probabilities(sheet) if labels.has_truth and not labels.stands_in else None
+    whole = sampled is None  # figures over the labelled items alone would be biased in a sample
+    classes = scoring.Classes(labels, sheet) if whole and scoring.Classes.fit(labels) else None
     f1 = classes.drawn_f1(len(sheet.models)) if classes else None
     quality = _quality(labels)
-    models = _ranked(_scores(sheet, labels, classes, f1, options))
-    found = pairwise.compare(sheet, labels, f1)
+    models = _ranked(_scores(sheet, labels, classes, f1, options, sampled))
+    found = pairwise.compare(sheet, labels, f1, sampled)
     alpha = _alpha(labels, sheet)
-    cascades = cascade.simulate(sheet, labels)
+    cascades = cascade.simulate(sheet, labels) if whole else None
     return Comparison(
         models=models,
         pairs=found,
         alpha=alpha,
-        fields={one.name: _field(one, labels, sheet) for one in labels.fields},
+        fields={one.name: _field(one, sheet, by_truth=whole) for one in labels.fields},
         quality=quality,
         items=len(sheet.units),
         items_with_truth=int(np.count_nonzero(labels.judged)),
@@ -96,6 +107,23 @@ def _compared(sheet: Sheet, labels: Labels, options: CompareOptions) -> Comparis
         disputed=disputed.most(sheet, labels),
         sheet=sheet,
         answers=labels,
+        label_need=_label_need(sheet, labels, models, sampled),
+    )
+
+
+def _label_need(
+    sheet: Sheet, labels: Labels, models: Sequence[ModelScore], sampled: Floats | None
+) -> LabelNeed | None:
+    """How many labels there are and how many it takes; only the first when they are no sample."""
+    if not labels.has_truth or labels.stands_in:
+        return None
+    if sampled is None:
+        return LabelNeed(int(np.count_nonzero(labels.judged)), None, None)
+    costs = {one.model: one.cost_per_1000_usd for one in models}
+    return few_labels.needed(
+        few_labels.pairs(labels, sheet.asked, sampled),
+        int(np.count_nonzero(labels.judged & (sampled > 0))),
+        [math.inf if (cost := costs[name]) is None else float(cost) for name in sheet.models],
     )
 
 
@@ -111,6 +139,7 @@ def _scores(
     classes: scoring.Classes | None,
     f1: Sequence[Floats] | None,
     options: CompareOptions,
+    sampled: Floats | None,
 ) -> list[ModelScore]:
     consensus = agreement.dawid_skene(labels.codes, len(labels.names))
     out = []
@@ -132,8 +161,12 @@ def _scores(
                 skipped=counts["skipped"],
                 truncated=int(np.count_nonzero(sheet.truncated[at])),
                 correct=correct,
-                accuracy=scoring.accuracy(labels, sheet, at),
-                accuracy_answered=scoring.accuracy(labels, sheet, at, answered_only=True),
+                accuracy=scoring.accuracy(labels, sheet, at)
+                if sampled is None
+                else few_labels.accuracy(labels, sheet.asked, sampled, at),
+                accuracy_answered=scoring.accuracy(labels, sheet, at, answered_only=True)
+                if sampled is None
+                else None,
                 macro_f1=scoring.with_spread(f1[at]) if f1 else None,
                 majority_agreement=_with_others(labels, at),
                 reliability=None if consensus is None else float(consensus.reliability[at]),
@@ -217,8 +250,8 @@ def _field_alpha(field: Field, sheet: Sheet) -> Estimate | None:
     return statistics.nominal_alpha(field.codes, len(field.labels), sheet.clusters)
 
 
-def _field(field: Field, labels: Labels, sheet: Sheet) -> FieldScore:
-    judged = field.truth != MISSING
+def _field(field: Field, sheet: Sheet, *, by_truth: bool) -> FieldScore:
+    judged = (field.truth != MISSING) & by_truth
     shares = {
         name: statistics.wilson(
             int(np.count_nonzero(field.right[at] & judged & sheet.answered[at])),

@@ -20,7 +20,8 @@ MOST_LABELS = 500  # more distinct values than this, without expected ones, are 
 class Field:
     """One field of all answers. Codes index `labels`; MISSING where there is no usable value.
 
-    `right` is False wherever `truth` is MISSING. `numbers` only under a numeric rule, NaN where missing.
+    `right` is False wherever `truth` is MISSING, and where `score` (0..1) is below 1. `numbers` only under a
+    numeric or date rule (in days), NaN where missing.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Field:
     codes: Ints
     truth: Ints
     right: Bools
+    score: Floats
     numbers: Floats | None
     mentioned: int
     free_text: bool
@@ -45,13 +47,18 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """All fields, and the whole answer as one label: right when every field that has a truth is right."""
+    """All fields, and the whole answer as one label: right when every field that has a truth is right.
+
+    `score` [models, items] in 0..1 is that of the field with the least, 0 where an item has no truth or no
+    answer.
+    """
 
     fields: tuple[Field, ...]
     names: tuple[str, ...]
     codes: Ints
     judged: Bools
     right: Bools
+    score: Floats
     confidence: Floats
     stands_in: str | None
 
@@ -88,16 +95,18 @@ def _labels(sheet: Sheet, fields: Sequence[Field], values: "Values", reference: 
     counted = [one for one in fields if one.rule.kind != "ignore" and not one.free_text]
     codes, names = _together(counted, sheet.status.shape)
     judged = np.zeros(len(sheet.units), bool)
-    right = sheet.answered.copy()
+    score = sheet.answered.astype(float)
     for one in counted:
         judged |= one.truth != MISSING
-        right &= one.right | (one.truth == MISSING)
+        score = np.minimum(score, np.where(one.truth == MISSING, 1.0, one.score))
+    score = score * judged
     return Labels(
         fields=tuple(fields),
         names=names,
         codes=codes,
         judged=judged,
-        right=right & judged,
+        right=score >= 1,
+        score=score,
         confidence=_confidence(values),
         stands_in=reference,
     )
@@ -220,18 +229,19 @@ def _field(
     index: dict[str, int] = {}
     truth = np.array([canon.code(value, index) for value in expected], np.int64)
     codes = np.array([[canon.code(value, index, answer=True) for value in row] for row in cells], np.int64)
-    numbers, right = None, (codes == truth) & (truth != MISSING)
+    numbers, score = None, ((codes == truth) & (truth != MISSING)).astype(float)
     if rule.kind == "numeric":
         numbers = np.array([[_nan(match_rules.as_number(value)) for value in row] for row in cells])
         aims = np.array([_nan(match_rules.as_number(value)) for value in expected])
-        right = _near(numbers, aims, rule)
+        score = _near(numbers, aims, rule).astype(float)
     return Field(
         name=name,
         rule=rule,
         labels=tuple(index),
         codes=codes,
         truth=truth,
-        right=right,
+        right=score >= 1,
+        score=score,
         numbers=numbers,
         mentioned=canon.mentioned,
         free_text=not truths and rule.kind != "numeric" and _is_free(given, len(index)),

@@ -7,10 +7,12 @@ from itertools import combinations
 
 import numpy as np
 
-from mavi_tasks.compare import scoring, statistics
+from mavi_tasks.compare import few_labels, scoring, statistics
 from mavi_tasks.compare.field_labels import Field, Labels
+from mavi_tasks.compare.margin import Difference
 from mavi_tasks.compare.result import Pair
 from mavi_tasks.compare.sheet import UNKNOWN, Sheet
+from mavi_tasks.compare.sign_flip import sign_flip_p
 from mavi_tasks.compare.statistics import MISSING, Bools, Estimate, Floats
 
 LEVEL = 0.05
@@ -37,17 +39,26 @@ def _same(field: Field, a: int, b: int) -> Bools:
     return near
 
 
-def compare(sheet: Sheet, labels: Labels, f1: Sequence[Floats] | None) -> tuple[Pair, ...]:
-    """Return every pair of models, Holm-corrected; `f1` are macro F1 and its draws, per model."""
+def compare(
+    sheet: Sheet, labels: Labels, f1: Sequence[Floats] | None, sampled: Floats | None = None
+) -> tuple[Pair, ...]:
+    """Return every pair of models, Holm-corrected; `f1` are macro F1 and its draws, per model.
+
+    `sampled` are the items' inclusion probabilities when the labels are a sample: then differences and
+    p-values speak of all items, not of the labelled ones.
+    """
     numbers = list(combinations(range(len(sheet.models)), 2))
     if not numbers:
         return ()
     drawn = _Drawn(sheet, labels, numbers)
     pairs = [_pair(sheet, labels, a, b, drawn, at, f1) for at, (a, b) in enumerate(numbers)]
+    if sampled is not None:
+        each = zip(pairs, few_labels.pairs(labels, sheet.asked, sampled).values(), strict=True)
+        pairs = [_from_sample(pair, one.difference) for pair, one in each]
     tested = [at for at, pair in enumerate(pairs) if pair.p_value is not None]
     corrected = statistics.holm([pairs[at].p_value or 0.0 for at in tested])
     for at, p_holm in zip(tested, corrected, strict=True):
-        pairs[at] = _decided(sheet, pairs[at], p_holm)
+        pairs[at] = _decided(sheet, pairs[at], p_holm, sampled)
     return tuple(pairs)
 
 
@@ -80,6 +91,11 @@ def _pair(
     )
 
 
+def _from_sample(pair: Pair, difference: Difference) -> Pair:
+    p_value = sign_flip_p(difference.sums) if len(difference.sums) else None
+    return replace(pair, difference=difference.interval(), p_value=p_value)
+
+
 def _table(labels: Labels, a: int, b: int, common: Bools) -> Floats:
     """The two models' labels against each other, over only the labels they used."""
     both = common & (labels.codes[a] != MISSING) & (labels.codes[b] != MISSING)
@@ -96,9 +112,11 @@ def _f1_difference(f1: Sequence[Floats] | None, a: int, b: int) -> Estimate | No
     return Estimate(float(f1[a][0] - f1[b][0]), *statistics.spread(difference))
 
 
-def _decided(sheet: Sheet, pair: Pair, p_holm: float) -> Pair:
+def _decided(sheet: Sheet, pair: Pair, p_holm: float, sampled: Floats | None) -> Pair:
     if p_holm < LEVEL:
         return replace(pair, p_holm=p_holm, decided=True)
+    if sampled is not None:
+        return replace(pair, p_holm=p_holm, decided=False)
     needed = statistics.items_to_decide(pair.a_only or 0, pair.b_only or 0, pair.n, LEVEL)
     more = None if needed is None else max(needed - pair.n, 1)
     return replace(pair, p_holm=p_holm, decided=False, more_items=more, more_usd=_price(sheet, pair, more))

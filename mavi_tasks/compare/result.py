@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from mavi_tasks.common.skips import Skip
 from mavi_tasks.compare.disputed import Disputed
+from mavi_tasks.compare.few_labels import LabelNeed
 from mavi_tasks.compare.field_labels import Labels
 from mavi_tasks.compare.sheet import Sheet
 from mavi_tasks.compare.statistics import Estimate
@@ -152,6 +153,7 @@ class Comparison:
     disputed: tuple[Disputed, ...]
     sheet: Sheet
     answers: Labels
+    label_need: LabelNeed | None = None  # None without expected answers
 
     @property
     def simulated(self) -> bool:
@@ -160,9 +162,10 @@ class Comparison:
 
     def to_json(self) -> dict[str, object]:
         """Return the object `mavi compare --json` prints."""
-        out = as_json(self, leave_out=("sheet", "answers", "alpha"))
+        out = as_json(self, leave_out=("sheet", "answers", "alpha", "labels", "label_need"))
         assert isinstance(out, dict)
-        return {**out, **flat("alpha", self.alpha), "simulated": self.simulated}
+        named = {"class_names": list(self.labels), "labels": as_json(self.label_need)}
+        return {**out, **named, **flat("alpha", self.alpha), "simulated": self.simulated}
 
 
 def as_json(value: object, leave_out: tuple[str, ...] = ()) -> object:

@@ -38,7 +38,10 @@ TEXTS = ("saw", "answer", "answer_json", "error_code")
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One question: an item with a prompt, the same for all models."""
+    """One question: an item with a prompt, the same for all models.
+
+    `inclusion_probability` (0 to 1) is that with which it was chosen to be labelled; None: not drawn.
+    """
 
     item_id: str
     prompt_id: str
@@ -47,6 +50,7 @@ class Unit:
     prompt: str | None
     duration_s: float | None
     truth: str | None
+    inclusion_probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
