@@ -9,7 +9,7 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,6 +20,7 @@ from mavi_tasks.common.version import __version__
 from mavi_tasks.errors import InputError
 
 if TYPE_CHECKING:
+    from mavi_tasks.job.env_file import EnvFile
     from mavi_tasks.storage.damage import Damaged
 
 CONNECT_S: Final = 5.0
@@ -42,7 +43,13 @@ def options(parser: argparse.ArgumentParser) -> None:
 def command(args: argparse.Namespace) -> int:
     if args.verify != (args.dir is not None):
         raise InputError("give a dataset and --verify together: mavi doctor DIR --verify")
-    return _verify(args) if args.verify else _check(args)
+    if args.verify:
+        return _verify(args)
+    from mavi_tasks.job import env_file
+
+    found = env_file.read(Path.cwd(), os.environ)
+    os.environ.update(found.values if found is not None and found.problem is None else {})
+    return _check(args, _env_file(found))
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -73,8 +80,8 @@ def _library(root: Path) -> "list[Damaged]":
     ]
 
 
-def _check(args: argparse.Namespace) -> int:
-    found = checks(os.environ)
+def _check(args: argparse.Namespace, before: "Sequence[Check]") -> int:
+    found = [*before, *checks(os.environ)]
     if args.json:
         print_json({"checks": [{"name": c.name, "ok": c.ok, "text": c.text} for c in found]})
     else:
@@ -104,6 +111,15 @@ def _python() -> Check:
     found = ", ".join(f"{name} {metadata.version(name)}" for name in names)
     text = f"mavi {__version__}, Python {sys.version.split()[0]}, {found}"
     return Check("versions", True, text)
+
+
+def _env_file(found: "EnvFile | None") -> list[Check]:
+    """What the `.env` of the current folder gives, by name; none when there is no such file."""
+    if found is None:
+        return []
+    names = ", ".join(found.values) or "nothing"
+    wrong = "; ".join([*([found.problem] if found.problem else ()), *found.warnings])
+    return [Check("env file", not wrong, wrong or f"{found.path}: gives {names} (no value is shown)")]
 
 
 def _key(env: Mapping[str, str]) -> Check:

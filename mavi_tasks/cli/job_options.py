@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from mavi_tasks.common.screen import say
 from mavi_tasks.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,6 +46,14 @@ def options(parser: argparse.ArgumentParser) -> None:
         help="from now on jobs may import this Python file or module: answer_schema: module:Class",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+
+
+def load_env_file() -> None:
+    """Take keys from the `.env` of the current folder, and say what is wrong with it. Raises InputError."""
+    from mavi_tasks.job import env_file
+
+    for warning in env_file.load(Path.cwd(), os.environ):
+        say(f"mavi: {warning}", stderr=True)
 
 
 def job_of_args(args: argparse.Namespace) -> "Job":

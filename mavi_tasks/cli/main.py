@@ -12,7 +12,21 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from mavi_tasks.cli import compare, costs, doctor, export, models, plan, price, run, sandbox, status
+from mavi_tasks.cli import (
+    compare,
+    completion,
+    costs,
+    doctor,
+    export,
+    init,
+    models,
+    plan,
+    price,
+    run,
+    sandbox,
+    schema,
+    status,
+)
 from mavi_tasks.cli.arguments import Parser
 from mavi_tasks.common import screen
 from mavi_tasks.common.version import __version__
@@ -21,6 +35,7 @@ from mavi_tasks.errors import InputError, MaviError
 Options = Callable[[argparse.ArgumentParser], None]
 Command = Callable[[argparse.Namespace], int]
 COMMANDS: Final[tuple[tuple[str, Options, Command, str], ...]] = (
+    ("init", init.options, init.command, "write a first job, ready to run"),
     ("run", run.options, run.command, "run a job"),
     ("plan", plan.options, plan.command, "what a job would send, cost and take; nothing is sent"),
     ("status", status.options, status.command, "what a dataset holds: answered, failed, in doubt, spent"),
@@ -29,8 +44,10 @@ COMMANDS: Final[tuple[tuple[str, Options, Command, str], ...]] = (
     ("export", export.options, export.command, "one Parquet, CSV or JSONL file out of a dataset"),
     ("models", models.options, models.command, "every model, what it takes and the price in force"),
     ("price", price.options, price.command, "the exact cost of one request, and the tier used"),
+    ("schema", schema.options, schema.command, "the JSON Schema of a job, for editors"),
     ("sandbox", sandbox.options, sandbox.command, "serve the embedded gateway"),
     ("doctor", doctor.options, doctor.command, "check key, gateway, Prefect, disk and versions"),
+    ("completion", completion.options, completion.command, "a script by which your shell completes mavi"),
 )
 EXIT_DAMAGED: Final = 3  # files of a dataset are damaged, and were left out
 EXIT_INTERRUPTED: Final = 130
@@ -119,6 +136,7 @@ def parser() -> Parser:
         "are damaged, 4 stopped early (run again to go on), 130 interrupted (likewise).",
     )
     whole.add_argument("--version", action="version", version=f"mavi {__version__}")
+    whole.set_defaults(parser=whole)
     commands = whole.add_subparsers(metavar="COMMAND", required=True)
     for name, options, command, text in COMMANDS:
         sub = commands.add_parser(name, help=text, description=text)

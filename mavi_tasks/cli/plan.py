@@ -12,6 +12,7 @@ options = job_options.options
 def command(args: argparse.Namespace) -> int:
     """Also `mavi run --dry-run`, whose further options count."""
     job = job_options.job_of_args(args)
+    job_options.load_env_file()
     from mavi_tasks.execution import local
     from mavi_tasks.execution.local import RunCallbacks
     from mavi_tasks.reports.terminal import run as terminal

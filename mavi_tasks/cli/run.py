@@ -69,6 +69,7 @@ def command(args: argparse.Namespace) -> int:
 
     for entry in args.trust_host:
         trusted_hosts.trust(entry, os.environ)
+    job_options.load_env_file()
     report = _run_by_prefect(args, job) if _uses_prefect(args, job) else _run_here(args, job)
     if not args.quiet:
         console = open_console(stderr=args.json)

@@ -4,10 +4,12 @@ job = load_job(Path("pets.yaml"))
 job = job_of(manifest="pets.csv", models=["gemini:gemini-2.5-flash"], prompt="What is it?")
 
     yaml_document    YAML, with the line of every key
+    json_schema      the JSON Schema of a job file, for editors
     types            field types; sections: the parts of a job; job: the whole
     validators       checks that need more than one value
     error_messages   each problem in one line
     endpoint         which gateway answers, and with which key; trusted_hosts: which hosts may get it
+    env_file         keys from the .env of a folder, and what it may not say
     trusted_modules  which modules a job may import; trust_file: where the user says so
 """
 

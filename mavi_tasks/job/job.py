@@ -78,7 +78,9 @@ class Job(StrictModel):
     manifest: Text = Field(
         description="CSV, TSV, JSONL, Parquet, .txt, a folder, a glob, s3://, gs://, https://"
     )
-    columns: Columns = Field(default_factory=lambda: Columns())
+    columns: Columns = Field(
+        default_factory=lambda: Columns(), description="Which column of the manifest holds what"
+    )
     prompts: dict[str, Text] = Field(
         default_factory=dict,
         description="Jinja2 template by name; without any, the manifest's prompt column is sent",
@@ -104,20 +106,25 @@ class Job(StrictModel):
     limits: dict[str, Limits] = Field(
         default_factory=dict, description="By glob on the model; first match wins"
     )
-    retry: Retry = Field(default_factory=lambda: Retry())
+    retry: Retry = Field(
+        default_factory=lambda: Retry(), description="How often and how long a request is attempted"
+    )
     budget_usd: Budget | None = Field(
         default=None, description="Never exceeded, calls in flight at their worst case"
     )
     max_cost_per_item_usd: Budget | None = Field(
         default=None, description="A request that may cost more is skipped"
     )
-    media: MediaOptions = Field(default_factory=lambda: MediaOptions())
+    media: MediaOptions = Field(
+        default_factory=lambda: MediaOptions(), description="How media are read and sent"
+    )
     equalise: Annotated[Literal["frames"], BeforeValidator(one_of("frames"))] | None = Field(
         default=None, description="frames: every model gets the same frames of a video"
     )
     repair: bool = Field(default=True, description="Send once more when an answer does not fit the schema")
     durability: Durability = Field(
-        default="group", description="What a loss of power may cost; see the README"
+        default="group",
+        description="What a loss of power may cost: group, at most a second; os; always, nothing",
     )
     ship_every_s: Seconds | None = Field(
         default=None, description="Publish so often; for s3:// output on machines whose disk is not kept"
@@ -174,7 +181,7 @@ class Job(StrictModel):
     def _folder(cls, value: str, info: ValidationInfo) -> str:
         return validators.output(value, _base(info))
 
-    @field_validator("prompts", mode="before")
+    @field_validator("prompts", mode="before", json_schema_input_type=str | dict[str, str])
     @classmethod
     def _one_prompt(cls, value: Any) -> Any:
         return {"prompt": value} if isinstance(value, str) else value

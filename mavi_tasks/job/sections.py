@@ -54,8 +54,12 @@ class Limits(StrictModel):
     Requests and tokens per minute, and requests in flight at the same time.
     """
 
-    requests_per_minute: PositiveFloat | None = None
-    tokens_per_minute: PositiveFloat | None = None
+    requests_per_minute: PositiveFloat | None = Field(
+        default=None, description="Requests sent in a minute, evenly"
+    )
+    tokens_per_minute: PositiveFloat | None = Field(
+        default=None, description="Tokens in a minute, of questions and answers together"
+    )
     concurrency: PositiveInt | None = Field(default=None, description="Requests in flight at the same time")
 
 
@@ -67,7 +71,7 @@ class Retry(StrictModel):
     The request fails after `attempts` attempts, or when it is refused `deadline_s` after the first one.
     """
 
-    attempts: Attempts = 5
+    attempts: Attempts = Field(default=5, description="The most attempts of one request")
     base_s: Seconds = Field(default=1.0, description="The first wait; each next one is twice as long")
     cap_s: Seconds = Field(default=32.0, description="The longest wait")
     deadline_s: Seconds = Field(default=600.0, description="From the first attempt; then the request fails")
@@ -90,14 +94,20 @@ class Gateway(StrictModel):
 
     name: Annotated[
         Literal["mavi", "sandbox", "custom"], BeforeValidator(one_of("mavi", "sandbox", "custom"))
-    ] = "mavi"
+    ] = Field(default="mavi", description="sandbox: embedded, no key, no cost; custom: needs base_url")
     base_url: BaseUrl | None = Field(default=None, description="https://host/path, without /vu or /iu")
     api_key_env: EnvName | None = Field(
         default=None, description="The environment variable that holds the key; its name ends in _API_KEY"
     )
-    dialect: Annotated[Literal["mavi", "openai"], BeforeValidator(one_of("mavi", "openai"))] = "mavi"
-    base64: Annotated[Literal["data_url", "raw"], BeforeValidator(one_of("data_url", "raw"))] = "data_url"
-    nova_url: Annotated[Literal["string", "object"], BeforeValidator(one_of("string", "object"))] = "string"
+    dialect: Annotated[Literal["mavi", "openai"], BeforeValidator(one_of("mavi", "openai"))] = Field(
+        default="mavi", description="openai: an OpenAI-compatible server (vLLM, Ollama), models openai:NAME"
+    )
+    base64: Annotated[Literal["data_url", "raw"], BeforeValidator(one_of("data_url", "raw"))] = Field(
+        default="data_url", description="raw: bare base64 instead of data:image/jpeg;base64,..."
+    )
+    nova_url: Annotated[Literal["string", "object"], BeforeValidator(one_of("string", "object"))] = Field(
+        default="string", description='object: {"video_url": {"url": ...}} instead of a string'
+    )
     timeout_s: Seconds | None = Field(default=None, description="For one call, from sending to the last byte")
 
     @model_validator(mode="before")
@@ -121,8 +131,8 @@ class PriceTier(StrictModel):
     """A price for requests of at most `up_to_input_tokens` input tokens; None = any number."""
 
     up_to_input_tokens: PositiveInt | None = Field(default=None, description="Inclusive; null = no bound")
-    input_usd_per_mtok: UsdPerMtok
-    output_usd_per_mtok: UsdPerMtok
+    input_usd_per_mtok: UsdPerMtok = Field(description="Dollars for a million tokens of input")
+    output_usd_per_mtok: UsdPerMtok = Field(description="Dollars for a million tokens of output")
 
 
 class ModelPrice(StrictModel):
@@ -131,8 +141,12 @@ class ModelPrice(StrictModel):
     The tier is chosen by a request's input tokens and prices the whole request. The last tier has no bound.
     """
 
-    input_usd_per_mtok: UsdPerMtok | None = None
-    output_usd_per_mtok: UsdPerMtok | None = None
+    input_usd_per_mtok: UsdPerMtok | None = Field(
+        default=None, description="Dollars for a million tokens of input"
+    )
+    output_usd_per_mtok: UsdPerMtok | None = Field(
+        default=None, description="Dollars for a million tokens of output"
+    )
     tiers: list[PriceTier] | None = Field(default=None, description="Instead of one price; in rising order")
 
     @model_validator(mode="after")

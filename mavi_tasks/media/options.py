@@ -41,8 +41,10 @@ class MediaOptions(StrictModel):
     allow_http: bool = Field(default=False, description="Downloads over plain http")
     allow_private: bool = Field(default=False, description="Downloads from private networks")
     allow_private_urls: bool = Field(default=False, description="Send private URLs: the gateway is local too")
-    max_download_bytes: PositiveInt = 200 * MB
-    download_timeout_s: Seconds = 60.0
+    max_download_bytes: PositiveInt = Field(default=200 * MB, description="Of one file; more is refused")
+    download_timeout_s: Seconds = Field(
+        default=60.0, description="For one whole download, redirects included"
+    )
     default_kind: _KindOption | None = Field(default=None, description="Of a URL whose name does not show it")
     max_image_px: PositiveInt = Field(
         default=8000,  # nova takes no more, the others shrink it themselves

@@ -106,9 +106,9 @@ def _without_outdated(table: pa.Table, chosen: Any) -> Any:
 
 
 def first_answers(root: Path, run_id: str, count: int) -> list[dict[str, Any]]:
-    """Some answers that a run has published, for a first look: item_id, model and answer."""
+    """Some answers that a run has published, for a first look: item_id, model, answer and answer_json."""
     answered = (pc.field("run_id") == run_id) & (pc.field("status") == ResultStatus.ANSWERED)
-    columns = ["item_id", "model", "answer"]
+    columns = ["item_id", "model", "answer", "answer_json"]
     found: list[dict[str, Any]] = []
     for batch in open_table(root, "results").to_batches(columns=columns, filter=answered, batch_readahead=0):
         found += batch.slice(0, count - len(found)).to_pylist()

@@ -127,13 +127,17 @@ class Ended:
         return json.loads(self.out.splitlines()[-1])
 
 
-def environment(**more: str) -> dict[str, str]:
-    """This process's environment, with a key, and without settings that change the gateway or the flow."""
+def environment(**more: str | None) -> dict[str, str]:
+    """This process's environment, with a key, and without settings that change the gateway or the flow.
+
+    more: other variables; None = not set.
+    """
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MAVI_", "MEMORIES_", "PREFECT_"))}
-    return {**kept, "MAVI_API_KEY": KEY, "PYTHONPATH": str(REPOSITORY), **more}
+    given = {**kept, "MAVI_API_KEY": KEY, "PYTHONPATH": str(REPOSITORY), **more}
+    return {name: value for name, value in given.items() if value is not None}
 
 
-def start(*arguments: object, cwd: Path | None = None, **more: str) -> "subprocess.Popen[str]":
+def start(*arguments: object, cwd: Path | None = None, **more: str | None) -> "subprocess.Popen[str]":
     """Start `mavi ARGUMENTS`."""
     command = [sys.executable, "-m", "mavi_tasks", *map(str, arguments)]
     pipe = subprocess.PIPE
@@ -146,7 +150,7 @@ def ended(process: "subprocess.Popen[str]", timeout_s: float = 120) -> Ended:
     return Ended(process.returncode, out, err)
 
 
-def mavi(*arguments: object, cwd: Path | None = None, **more: str) -> Ended:
+def mavi(*arguments: object, cwd: Path | None = None, **more: str | None) -> Ended:
     """Run `mavi ARGUMENTS` and wait for its end."""
     return ended(start(*arguments, cwd=cwd, **more))
 

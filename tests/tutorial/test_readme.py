@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import re
 import shlex
+import shutil
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import yaml
 
 from mavi_tasks.cli.main import COMMANDS, parser
 from mavi_tasks.job import load_job
-from tests.support.gateways import REPOSITORY, mavi, remote_sandbox, write_job
+from tests.support.gateways import REPOSITORY, mavi, remote_sandbox, rows, write_job
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 LONGEST_README = 160
@@ -147,8 +148,19 @@ def test_every_yaml_block_is_a_job_or_part_of_one(page, block, tmp_path):
     (tmp_path / "pets.csv").write_text("media_url,title\nhttps://media.example/cat.jpg,Tom\n")
     (tmp_path / "photos").mkdir()
     write_job(tmp_path, "pet.schema.json", **PET)
+    shutil.copytree(REPOSITORY / "manifests", tmp_path / "manifests")
     rest = {"manifest": "pets.csv", "prompts": {"p": "What is it?"}, "models": ["gemini:gemini-2.5-flash"]}
     load_job(write_job(tmp_path, **{**rest, **fields}))
+
+
+def test_the_job_of_the_readme_runs_as_it_is_copied(tmp_path):
+    """In a copy of the repository: all that it names is there, and it needs no key."""
+    (job,) = [block for page, block in (one.values for one in blocks("yaml")) if page == PAGES[0]]
+    shutil.copytree(REPOSITORY / "manifests", tmp_path / "manifests")
+    (tmp_path / "pets.yaml").write_text(job)
+    ended = mavi("run", "pets.yaml", cwd=tmp_path, MAVI_API_KEY=None)
+    assert ended.code == 0, ended.out + ended.err
+    assert len(rows(tmp_path / "out" / "pets", "labels")) == 32
 
 
 @pytest.fixture(scope="module")

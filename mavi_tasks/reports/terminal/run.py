@@ -153,11 +153,19 @@ def show_answers(answers: Sequence[Mapping[str, Any]], report: RunReport, consol
     """A first look at what came: some answers, said to be simulated where they are."""
     if not answers:
         return
-    simulated = ", simulated: no model looked at the media" if report.gateway == "sandbox" else ""
-    console.print(Text(f"The first answers{simulated}:"))
+    console.print(Text(f"The first answers{_simulated(report)}:"))
     for row in answers:
-        text = " ".join((row["answer"] or "")[:ANSWER_CHARS].split())
+        text = " ".join((row["answer_json"] or row["answer"] or "")[:ANSWER_CHARS].split())
         console.print(Text(f"  {row['item_id']} / {row['model']}: {text}"))
+
+
+def _simulated(report: RunReport) -> str:
+    if report.gateway != "sandbox":
+        return ""
+    looked = (
+        "a local classifier looked, no language model" if "classifier" in (report.answers or "") else None
+    )
+    return f", simulated: {looked or 'no model looked at the media'}"
 
 
 def show_next(report: RunReport, console: Console) -> None:
