@@ -12,7 +12,7 @@ import ipaddress
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -123,8 +123,13 @@ def _problem_of_post(request: web.Request, origin: str | None) -> str | None:
     return None
 
 
-def guard(access: Access, media_origins: Callable[[], Iterable[str]], *, open_paths: Iterable[str]) -> object:
-    """The middleware that every request passes. open_paths: what needs no cookie."""
+def guard(
+    access: Access, media_origins: Callable[[], Iterable[str]], *, open_paths: Iterable[str]
+) -> tuple[Any, Any]:
+    """The middleware that every request passes, and the signal by which every reply gets its headers.
+
+    open_paths: what needs no cookie.
+    """
     free = frozenset(open_paths)
 
     @web.middleware

@@ -1,4 +1,4 @@
-"""Where models differ, what is wrong and how sure each answer says it is: arrays over the rows of an index."""
+"""Where models differ, what is wrong, how sure each answer says it is: arrays over an index's rows."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +24,7 @@ class Analysis:
 
     @cached_property
     def compared(self) -> dict[str, Ints]:
-        """Field -> the code of each row's value, the same for values that count as equal; MISSING for none."""
+        """Field -> the code of each row's value, the same for equal values; MISSING for none."""
         return {name: codes for name, (codes, _) in self._canonical.items()}
 
     @cached_property
@@ -94,7 +94,9 @@ class Analysis:
             return np.full(self.index.rows, np.nan, np.float32)
         numbers = [match_rules.as_number(text) for text in words.values.to_pylist()]
         sure = np.array([np.nan if one is None else one for one in [*numbers, None]], np.float32)
-        return (sure / 100 if np.nanmax(sure, initial=0.0) > 1 else sure)[words.codes]
+        in_percent = np.nanmax(sure, initial=0.0) > 1
+        found: Floats = (sure * np.float32(0.01 if in_percent else 1))[words.codes]
+        return found
 
     @cached_property
     def by_spread(self) -> Ints:
@@ -116,7 +118,14 @@ class Analysis:
 
     def warm(self) -> None:
         """Compute what a first page may need."""
-        for array in (self.spread, self.right, self.confidence, self.by_spread, self.by_cost, self.by_latency):
+        for array in (
+            self.spread,
+            self.right,
+            self.confidence,
+            self.by_spread,
+            self.by_cost,
+            self.by_latency,
+        ):
             array.flags.writeable = False
 
 

@@ -21,9 +21,9 @@ MOST_PAGE: Final = 10**9
 class Query:
     """One view. Empty texts ask for nothing; row filters hold for one and the same row.
 
-    field, value: rows whose answer has this short text in this field. below: confidence under it. run: rows of
-    this run, superseded ones included. before: with run, what changed since that run. q: a text in the id, the
-    media's name or a field's value.
+    field, value: rows whose answer has this short text in this field. below: confidence under it. run: rows
+    of this run, superseded ones included. before: with run, what changed since that run. q: a text in the
+    id, the media's name or a field's value.
     """
 
     q: str = ""

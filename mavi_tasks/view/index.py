@@ -46,7 +46,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Index:
-    """Some datasets as they were at one moment. item: the item's number. cost_usd, latency_s: NaN = not known.
+    """Some datasets as they were at one moment. item: the item's number. NaN = not known.
 
     by_item: rows in the order of their items; those of item i are by_item[starts[i]:starts[i + 1]].
     """
@@ -148,9 +148,7 @@ def _questions(found: Sources) -> tuple[pa.StringArray, Ints, Bools]:
     return ids.dictionary, ids.indices.to_numpy(), current
 
 
-def _chunks(
-    found: Sources, known: Mapping[Path, Chunk], progress: Callable[[int, int], None]
-) -> list[Chunk]:
+def _chunks(found: Sources, known: Mapping[Path, Chunk], progress: Callable[[int, int], None]) -> list[Chunk]:
     total, done, chunks = sum(source.rows for source in found.all), 0, list[Chunk]()
     free: set[str] = set()
     for source in found.all:
@@ -165,7 +163,7 @@ def _chunks(
 
 
 def _read(source: sources.Source, free: set[str]) -> Chunk:
-    """The source's rows as arrays, one row group in memory at a time. free: fields known to hold free text."""
+    """The source's rows as arrays, one row group in memory at a time. free: fields that hold free text."""
     words: dict[str, list[pa.Array]] = {name: [] for name in (*WORDS, "media_uri")}
     costs, latencies, values = [], [], []
     for batch in source.batches(_READ):
@@ -186,9 +184,7 @@ def _read(source: sources.Source, free: set[str]) -> Chunk:
         cost_usd=_concatenated(costs),
         latency_s=_concatenated(latencies),
         values={
-            name: _joined(
-                [one.get(name, _nothing(size)) for one, size in zip(values, lengths, strict=True)]
-            )
+            name: _joined([one.get(name, _nothing(size)) for one, size in zip(values, lengths, strict=True)])
             for name in names
         },
         free=frozenset(free),

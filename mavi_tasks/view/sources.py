@@ -15,6 +15,7 @@ from mavi_tasks.storage import current_rows, parts, tables
 from mavi_tasks.storage.s3 import mirror_of
 
 Stamp = tuple[int, int, int]
+BATCH_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +42,23 @@ class Part:
             there = [name for name in columns if name in file.schema_arrow.names]
             return _filled(file.read_row_group(number, columns=there), columns)
 
-    def row(self, at: int, columns: Sequence[str], few: int) -> dict[str, Any]:
-        """One row, read in batches of so many rows: texts may be large."""
-        group = int(np.searchsorted(self.group_ends, at, side="right"))
-        left = at - (self.group_ends[group - 1] if group else 0)
+    def some(self, rows: Sequence[int], columns: Sequence[str]) -> dict[int, dict[str, Any]]:
+        """Rows by their numbers, read in small batches: their texts may be large."""
+        found: dict[int, dict[str, Any]] = {}
+        groups = np.searchsorted(self.group_ends, rows, side="right")
         with _opened(self) as file:
             there = [name for name in columns if name in file.schema_arrow.names]
-            for batch in file.iter_batches(few, row_groups=[group], columns=there):
-                if left < batch.num_rows:
-                    found: dict[str, Any] = batch.slice(left, 1).to_pylist()[0]
-                    return found
-                left -= batch.num_rows
-        raise StorageError(f"{self.path}: changed while it was read; reload the page")
+            for group in np.unique(groups).tolist():
+                left = {row for row, one in zip(rows, groups.tolist(), strict=True) if one == group}
+                start = self.group_ends[group - 1] if group else 0
+                for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=there):
+                    for row in [row for row in left if row < start + batch.num_rows]:
+                        found[row] = dict.fromkeys(columns) | batch.slice(row - start, 1).to_pylist()[0]
+                        left.discard(row)
+                    start += batch.num_rows
+                    if not left:
+                        break
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +76,9 @@ class JournalPart:
     def batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         yield self.table.select(list(columns))
 
-    def row(self, at: int, columns: Sequence[str], few: int) -> dict[str, Any]:  # noqa: ARG002 - as Part.row
-        found: dict[str, Any] = self.table.select(list(columns)).slice(at, 1).to_pylist()[0]
-        return found
+    def some(self, rows: Sequence[int], columns: Sequence[str]) -> dict[int, dict[str, Any]]:
+        chosen = self.table.select(list(columns)).take(pa.array(rows, pa.int64())).to_pylist()
+        return dict(zip(rows, chosen, strict=True))
 
 
 Source = Part | JournalPart
@@ -89,6 +95,18 @@ class Sources:
         """The source of a row, and the row's number in it."""
         at = int(np.searchsorted(self.starts, row, side="right")) - 1
         return self.all[at], row - self.starts[at]
+
+    def rows(self, rows: Sequence[int], columns: Sequence[str]) -> dict[int, dict[str, Any]]:
+        """Whole rows by their numbers. Raises StorageError when a part is not what it was."""
+        by_source: dict[int, list[int]] = {}
+        for row in dict.fromkeys(rows):
+            at = int(np.searchsorted(self.starts, row, side="right")) - 1
+            by_source.setdefault(at, []).append(row)
+        found: dict[int, dict[str, Any]] = {}
+        for at, here in by_source.items():
+            some = self.all[at].some([row - self.starts[at] for row in here], columns)
+            found.update({self.starts[at] + row: one for row, one in some.items()})
+        return found
 
 
 def read(roots: Sequence[Path], known: Mapping[Path, Part]) -> Sources:

@@ -1,4 +1,4 @@
-"""An answer as one short text for each of its fields, so that answers can be compared, filtered and counted."""
+"""An answer as a short text for each of its fields, by which answers are compared, filtered and counted."""
 
 import json
 from collections.abc import Mapping, Sequence, Set
