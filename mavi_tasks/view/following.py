@@ -33,6 +33,7 @@ class Snapshot:
     index: Index
     version: int
     books: Mapping[Path, ReviewBook]
+    _marks: list[tuple[object, tuple[Bools, Bools]]] = field(default_factory=list)
     _found: OrderedDict[tuple[object, ...], Ints] = field(default_factory=OrderedDict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
@@ -44,6 +45,11 @@ class Snapshot:
     def schemas(self) -> dict[Path, Mapping[str, Any] | None]:
         """The answer schema of each dataset."""
         return {root: forms.newest_schema(root) for root in self.index.roots}
+
+    @cached_property
+    def models(self) -> list[str | None]:
+        """In the order of their keys."""
+        return [*sorted(self.index.words["model"].values.to_pylist()), None]
 
     @cached_property
     def origins(self) -> list[str]:
@@ -66,12 +72,17 @@ class Snapshot:
 
     def marks(self) -> tuple[Bools, Bools]:
         """For each item whether it is reviewed, and whether it is flagged."""
+        reads = tuple(book.read() for book in self.books.values())
+        for known, marks in self._marks:
+            if known == tuple(map(id, reads)):
+                return marks
         reviewed = np.zeros(self.index.items, np.bool_)
         flagged = reviewed.copy()
-        for book in self.books.values():
-            here = book.read().marks(self.index.item_ids)
+        for read in reads:
+            here = read.marks(self.index.item_ids)
             reviewed |= here[0]
             flagged |= here[1]
+        self._marks[:] = [(tuple(map(id, reads)), (reviewed, flagged))]
         return reviewed, flagged
 
     def items(self, query: Query) -> Ints:

@@ -115,7 +115,7 @@ def item(snapshot: Snapshot, number: int, query: Query) -> dict[str, Any]:
     """Everything about one item, and its neighbours under a query."""
     index = snapshot.index
     item_id = index.item_ids[number].as_py()
-    rows = index.rows_of(number)
+    rows = _in_order(snapshot, index.rows_of(number))
     pairs = _pairs(snapshot, query, rows)
     root = snapshot.root_of(rows[-1])
     reviews = snapshot.books[root].read()
@@ -164,7 +164,13 @@ def _shown_rows(snapshot: Snapshot, number: int, query: Query) -> list[int]:
     if query.run:
         chosen = index.words["run_id"].equal(query.run)
         return [row for row in rows if chosen[row]][:MOST_ROWS]
-    return [row for row in rows if index.current[row]][:MOST_ROWS]
+    return _in_order(snapshot, [row for row in rows if index.current[row]])[:MOST_ROWS]
+
+
+def _in_order(snapshot: Snapshot, rows: list[int]) -> list[int]:
+    """By prompt and model, the same for all items: a model has its place and its key."""
+    words = snapshot.index.words
+    return sorted(rows, key=lambda row: (words["prompt_id"].text(row) or "", words["model"].text(row) or ""))
 
 
 def _cell(snapshot: Snapshot, row: int, texts: Mapping[int, str]) -> dict[str, Any]:
@@ -213,6 +219,7 @@ def _row(snapshot: Snapshot, row: int, found: Mapping[str, Any]) -> dict[str, An
     return {
         "row": row,
         "current": bool(snapshot.index.current[row]),
+        "number": snapshot.models.index(found["model"]) + 1,
         "right": None if right == UNKNOWN else right,
         **{name: _plain(found[name]) for name in NUMBERS},
         **{name: _cut(found[name]) for name in TEXTS},

@@ -41,10 +41,12 @@ async def run(
     if access.any_address:
         access.hosts |= {socket.gethostname().lower(), socket.getfqdn().lower()}
     access.announce = lambda token: announce(_link(options.host, port, token))
-    runner = web.AppRunner(App(Datasets(roots, options.reviewer), access).build(), access_log=None)
+    runner = web.AppRunner(
+        App(Datasets(roots, options.reviewer), access).build(), access_log=None, shutdown_timeout=1
+    )
     await runner.setup()
     try:
-        await web.SockSite(runner, bound, shutdown_timeout=1).start()
+        await web.SockSite(runner, bound).start()
         access.announce(access.token)
         await stop.wait()
     finally:

@@ -28,8 +28,7 @@ export async function showItem(query) {
 
 /* Keys 1-9 are the newest answers to the prompt that is reviewed */
 function number(rows, active) {
-  let key = 0;
-  for (const row of rows) row.key = row.current && row.prompt_id === active && row.status === "answered" && key < 9 ? String(++key) : "";
+  for (const row of rows) row.key = row.current && row.prompt_id === active && row.status === "answered" && row.number < 10 ? String(row.number) : "";
 }
 
 function head(item) {
@@ -84,13 +83,13 @@ async function takeBack(page) {
 function edit(page) {
   const { item, active } = page;
   const mine = item.reviews.filter((one) => one.prompt_id === active && one.value_json).pop();
-  const row = page.rows.find((one) => one.key === "1");
+  const row = page.rows.find((one) => one.key);
   const value = mine ? JSON.parse(mine.value_json) : row ? row.prefill : null;
   const close = () => { page.editor.replaceChildren(); $("main").focus({ preventScroll: true }); };
   const save = (given) => act(page, { action: "correct", value: given }, "corrected");
   const made = form(item.form, value, save, close);
   page.editor.replaceChildren(el("h3", { text: "What is right?" }), made);
-  const first = made.querySelector("[aria-pressed='true'], button, input, textarea");
+  const first = made.querySelector("[aria-pressed='true']") || made.querySelector("button, input, textarea");
   if (first) first.focus();
 }
 
