@@ -14,7 +14,7 @@ from mavi_tasks.view.columns import MISSING
 from mavi_tasks.view.index import Bools, Ints
 
 SORTS: Final = ("", "spread", "cost", "latency")
-MOST_PAGE: Final = 10**9
+MOST_SEARCHED: Final = 50_000  # different values of a field
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +128,8 @@ def _with_text(analysis: Analysis, word: str) -> Bools:
     uris = pc.fill_null(pc.match_substring(index.media_uri, word, ignore_case=True), False)
     found = found | uris.to_numpy(zero_copy_only=False)
     for words in (*index.fields.values(), index.words["truth"]):
+        if len(words.values) > MOST_SEARCHED:
+            continue
         here = pc.match_substring(words.values, word, ignore_case=True).to_numpy(zero_copy_only=False)
         if here.any():
             found[index.item[words.matching(here) & index.current]] = True

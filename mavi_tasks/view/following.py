@@ -5,7 +5,7 @@ import contextlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +33,7 @@ class Snapshot:
     index: Index
     version: int
     books: Mapping[Path, ReviewBook]
+    _once: dict[str, dict[str, Any]] = field(default_factory=dict)
     _marks: list[tuple[object, tuple[Bools, Bools]]] = field(default_factory=list)
     _found: OrderedDict[tuple[object, ...], Ints] = field(default_factory=OrderedDict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
@@ -60,6 +61,12 @@ class Snapshot:
     def bucket_origins(self) -> frozenset[str]:
         """Where presigned links to media lead."""
         return media.bucket_origins(self.index.media_uri)
+
+    def once(self, name: str, make: "Callable[[Snapshot], dict[str, Any]]") -> dict[str, Any]:
+        """What `make` says of this snapshot, made once."""
+        if name not in self._once:
+            self._once[name] = make(self)
+        return self._once[name]
 
     def form(self, root: Path) -> forms.Form:
         """How an answer of this dataset is corrected."""

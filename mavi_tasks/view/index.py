@@ -20,7 +20,7 @@ from mavi_tasks.storage import tables
 from mavi_tasks.view import sources
 from mavi_tasks.view.columns import Words, words_of
 from mavi_tasks.view.sources import Part, Sources
-from mavi_tasks.view.values import FieldValues, is_free
+from mavi_tasks.view.values import FREE_TEXT, FieldValues, is_free
 
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
@@ -113,6 +113,7 @@ def build(
     chunks = _chunks(found, before.chunks if before is not None else {}, progress)
     uris = _joined([chunk.media_uri for chunk in chunks])
     names = dict.fromkeys(name for chunk in chunks for name in chunk.values)
+    free = {name for chunk in chunks for name in chunk.free}
     return Index(
         roots=tuple(roots),
         sources=found,
@@ -120,7 +121,7 @@ def build(
         item=item,
         current=current,
         words={name: words_of([chunk.words[name] for chunk in chunks]) for name in WORDS},
-        fields={name: words_of([_values(chunk, name) for chunk in chunks]) for name in names},
+        fields={name: _field(chunks, name, is_free=name in free) for name in names},
         media_uri=_of_items(uris, order, starts),
         cost_usd=_concatenated([chunk.cost_usd for chunk in chunks]),
         latency_s=_concatenated([chunk.latency_s for chunk in chunks]),
@@ -203,6 +204,14 @@ def _field_values(batch: pa.Table, free: Set[str]) -> dict[str, pa.DictionaryArr
 
 def _values(chunk: Chunk, name: str) -> pa.DictionaryArray:
     return chunk.values.get(name) or _nothing(len(chunk.cost_usd))
+
+
+def _field(chunks: Sequence[Chunk], name: str, *, is_free: bool) -> Words:
+    """Of free text only where there is some: what was read before it was known is forgotten."""
+    words = words_of([_values(chunk, name) for chunk in chunks])
+    if not is_free:
+        return words
+    return Words(np.where(words.codes == MISSING, MISSING, 0).astype(np.int32), pa.array([FREE_TEXT]))
 
 
 def _nothing(rows: int) -> pa.DictionaryArray:

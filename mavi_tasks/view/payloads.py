@@ -53,12 +53,21 @@ def state(datasets: Datasets) -> dict[str, Any]:
 
 def facets(snapshot: Snapshot, allowed: Sequence[str]) -> dict[str, Any]:
     """What can be asked for: models, prompts, fields and their values, codes, runs. allowed: origins."""
-    index, analysis = snapshot.index, snapshot.analysis
-    counted = {
-        name: index.words[name].counts(index.current)[:MOST_FACETS] for name in WORDS if name != "truth"
-    }
-    counted["run_id"] = sorted(index.words["run_id"].counts(index.item >= 0), reverse=True)[:MOST_FACETS]
     reviewed, flagged = snapshot.marks()
+    return {
+        **snapshot.once("facets", _facets),
+        "reviewed": int(reviewed.sum()),
+        "flagged": int(flagged.sum()),
+        "origins": [{"origin": one, "allowed": one in allowed} for one in snapshot.origins],
+    }
+
+
+def _facets(snapshot: Snapshot) -> dict[str, Any]:
+    """What no review and no user changes."""
+    index, analysis = snapshot.index, snapshot.analysis
+    asked = [name for name in WORDS if name != "truth"]
+    counted = {name: index.words[name].counts(index.current)[:MOST_FACETS] for name in asked}
+    counted["run_id"] = sorted(index.words["run_id"].counts(index.item >= 0), reverse=True)[:MOST_FACETS]
     return {
         **counted,
         "fields": [
@@ -76,9 +85,6 @@ def facets(snapshot: Snapshot, allowed: Sequence[str]) -> dict[str, Any]:
         "has_truth": bool(len(index.words["truth"].values)),
         "has_confidence": any(name.casefold() == values.CONFIDENCE for name in index.fields),
         "items": index.items,
-        "reviewed": int(reviewed.sum()),
-        "flagged": int(flagged.sum()),
-        "origins": [{"origin": one, "allowed": one in allowed} for one in snapshot.origins],
         "simulated": any(name == "sandbox" for name, _ in counted["gateway"]),
         "dirs": [str(root) for root in index.roots],
     }
