@@ -3,10 +3,9 @@
     python -m tests.bench.view [--results 1000000] [--dir DIR]
 
 The dataset is made up: four models, JSON answers of three fields, parts of 100,000 rows. The server is a
-process of its own; each query is timed once, as it is asked for the first time; `new_search` and `item` are the
-median of ten different ones, the first paint in Chromium from the
-address to the first item on the screen. `to_tenth` compares with a dataset of a tenth of the size. The last
-line is JSON.
+process of its own. Each query is timed once, when it is first asked for; `new_search` and `item` are the
+median of ten different ones; the first paint is that of Chromium, from the address to the first item on the
+screen. `to_tenth` compares with a dataset of a tenth of the size. The last line is JSON.
 """
 
 import argparse

@@ -15,7 +15,7 @@ GROUP = 10_000  # rows, as parts have
 
 
 def write(root: Path, results: int, *, seed: int = 0) -> Path:
-    """A dataset of so many results by four models, in parts of 100,000; items come in the manifest's order."""
+    """A dataset of so many results by four models, in parts of 100,000; items are in their order."""
     draw = np.random.default_rng(seed)
     items = results // len(MODELS)
     truth = draw.integers(0, len(LABELS), items)

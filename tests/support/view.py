@@ -64,6 +64,13 @@ class Served:
             reply = connection.getresponse()
             return Reply(reply.status, {k.lower(): v for k, v in reply.getheaders()}, reply.read())
 
+    def enter(self) -> None:
+        """Follow the link as a first browser, and wait until the index is there."""
+        reply = self.ask(self.links[0].removeprefix(self.origin), cookie=False)
+        assert reply.status == 303, reply.text
+        self.cookie = reply.headers["set-cookie"].partition(";")[0]
+        self.wait()
+
     def get(self, path: str, **query: str) -> Any:
         """JSON of the API, as the page asks for it."""
         reply = self.ask(f"{path}?{urlencode(query)}")
@@ -109,10 +116,7 @@ def served(*roots: Path, options: Options | None = None, enter: bool = True) -> 
         raise failed[0]
     try:
         if enter:
-            reply = made.ask(made.links[0].removeprefix(made.origin), cookie=False)
-            assert reply.status == 303, reply.text
-            made.cookie = reply.headers["set-cookie"].partition(";")[0]
-            made.wait()
+            made.enter()
         yield made
     finally:
         loop.call_soon_threadsafe(stop.set)

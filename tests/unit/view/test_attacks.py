@@ -70,8 +70,8 @@ def app(root):
 
 @pytest.mark.parametrize("path", ["/", "/api/page", "/api/state", "/media?id=photo", "/static/app.js"])
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "127.0.0.1.evil.example:{port}",
-             "localhost:{port}@evil.example", "10.0.0.1:{port}", ""],
+    "host", ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1",
+             "127.0.0.1.evil.example:{port}", "localhost:{port}@evil.example", "10.0.0.1:{port}", ""],
 )  # fmt: skip
 def test_a_name_that_leads_here_is_not_served(app, path, host):
     """DNS rebinding: the browser believes that evil.example is this machine, and sends its name."""
@@ -191,7 +191,7 @@ def test_no_path_of_the_browser_is_opened(app, path):
 @pytest.mark.parametrize("item", ["text", "named", "link", "pipe", "folder", "svg", "dots", "url"])
 @pytest.mark.parametrize("path", ["/media", "/thumb"])
 def test_only_what_is_a_picture_or_a_video_leaves_the_disk(app, item, path):
-    """By its first bytes, whatever its name says, and wherever a symbolic link leads. A pipe does not hang."""
+    """By its first bytes, whatever its name says, wherever a symbolic link leads. A pipe does not hang."""
     reply = app.ask(f"{path}?id={item}")
     assert reply.status in (404, 415)
     assert b"the secret" not in reply.body
