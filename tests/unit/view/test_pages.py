@@ -184,7 +184,7 @@ def test_a_video_is_stepped_through_and_a_time_of_an_answer_is_jumped_to(open_pa
     page, replies = seen.page, []
     page.on("response", lambda one: replies.append(one.status) if "/media?" in one.url else None)
     page.reload()
-    until(page, "document.querySelector('video').readyState >= 1")
+    until(page, "(document.querySelector('video') || {}).readyState >= 1")
     page.get_by_role("button", name="▶ 2 s").first.click()
     until(page, "document.querySelector('video').currentTime >= 2")
     assert page.url.endswith("#t=2")
