@@ -14,7 +14,7 @@ MISSING = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class CodedTexts:
     """codes: for each row a position in values, MISSING where the row has none."""
 
     codes: Ints
@@ -41,10 +41,10 @@ class Words:
         return [(self.values[int(at)].as_py(), int(counted[at])) for at in order if counted[at]]
 
 
-def words_of(arrays: Sequence[pa.DictionaryArray]) -> Words:
+def coded_texts(arrays: Sequence[pa.DictionaryArray]) -> CodedTexts:
     """Columns one after the other."""
     if not arrays:
-        return Words(np.zeros(0, np.int32), pa.array([], pa.string()))
+        return CodedTexts(np.zeros(0, np.int32), pa.array([], pa.string()))
     joined = pa.chunked_array(arrays).unify_dictionaries()
     codes = [pc.fill_null(chunk.indices, MISSING).to_numpy() for chunk in joined.chunks]
-    return Words(np.concatenate(codes).astype(np.int32, copy=False), joined.chunk(0).dictionary)
+    return CodedTexts(np.concatenate(codes).astype(np.int32, copy=False), joined.chunk(0).dictionary)

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from mavi_tasks.schema import ResultStatus
 from mavi_tasks.storage import tables
 from mavi_tasks.view import sources
-from mavi_tasks.view.columns import Words, words_of
+from mavi_tasks.view.columns import CodedTexts, coded_texts
 from mavi_tasks.view.sources import Part, Sources
 from mavi_tasks.view.values import FREE_TEXT, FieldValues, is_free
 
@@ -56,8 +56,8 @@ class Index:
     item_ids: pa.StringArray
     item: Ints
     current: Bools
-    words: Mapping[str, Words]
-    fields: Mapping[str, Words]
+    words: Mapping[str, CodedTexts]
+    fields: Mapping[str, CodedTexts]
     media_uri: pa.StringArray
     cost_usd: Floats
     latency_s: Floats
@@ -120,7 +120,7 @@ def build(
         item_ids=item_ids,
         item=item,
         current=current,
-        words={name: words_of([chunk.words[name] for chunk in chunks]) for name in WORDS},
+        words={name: coded_texts([chunk.words[name] for chunk in chunks]) for name in WORDS},
         fields={name: _field(chunks, name, is_free=name in free) for name in names},
         media_uri=_of_items(uris, order, starts),
         cost_usd=_concatenated([chunk.cost_usd for chunk in chunks]),
@@ -206,12 +206,12 @@ def _values(chunk: Chunk, name: str) -> pa.DictionaryArray:
     return chunk.values.get(name) or _nothing(len(chunk.cost_usd))
 
 
-def _field(chunks: Sequence[Chunk], name: str, *, is_free: bool) -> Words:
+def _field(chunks: Sequence[Chunk], name: str, *, is_free: bool) -> CodedTexts:
     """Of free text only where there is some: what was read before it was known is forgotten."""
-    words = words_of([_values(chunk, name) for chunk in chunks])
+    words = coded_texts([_values(chunk, name) for chunk in chunks])
     if not is_free:
         return words
-    return Words(np.where(words.codes == MISSING, MISSING, 0).astype(np.int32), pa.array([FREE_TEXT]))
+    return CodedTexts(np.where(words.codes == MISSING, MISSING, 0).astype(np.int32), pa.array([FREE_TEXT]))
 
 
 def _nothing(rows: int) -> pa.DictionaryArray:
