@@ -8,6 +8,7 @@ export const $ = (id) => document.getElementById(id);
 export const params = () => new URLSearchParams(location.search);
 let facetsOf = { version: -1, found: null };
 let version = 0;
+let painted = false; /* something has been shown */
 let shown = 0; /* counts navigations: a reply that comes too late is dropped */
 export let keys = {}; /* of the page that is shown: key -> action */
 
@@ -69,6 +70,7 @@ async function show() {
   try {
     const made = await page(query);
     if (turn !== shown) return;
+    painted = true;
     keys = made.keys || {};
     $("main").replaceChildren(...made.nodes);
     document.title = `${made.title} – mavi view`;
@@ -95,7 +97,7 @@ async function poll() {
     if (state.version !== version) {
       const first = version === 0;
       version = state.version;
-      if (first || !params().has("id")) await show(); /* an item that is being reviewed is left alone */
+      if (!painted || (!first && !params().has("id"))) await show(); /* an item that is being reviewed is left alone */
     } else if (state.version === 0 && state.reading) {
       const { done, total } = state.reading;
       const part = total ? ` ${done.toLocaleString()} of ${total.toLocaleString()} results` : "";
@@ -143,4 +145,4 @@ document.addEventListener("keydown", pressed);
 document.addEventListener("click", clicked);
 window.addEventListener("popstate", show);
 $("help-button").addEventListener("click", () => $("help").showModal());
-poll();
+show().finally(poll); /* what is indexed already is shown without a word of how far reading is */
