@@ -36,6 +36,15 @@ class AttemptOutcome(StrEnum):
     IN_DOUBT = "in_doubt"  # perhaps billed
 
 
+class ReviewVerdict(StrEnum):
+    """What a person says of an answer: the column `verdict` of reviews."""
+
+    ACCEPTED = "accepted"  # the value is a model's, and right
+    CORRECTED = "corrected"  # the value is the reviewer's
+    UNSURE = "unsure"
+    REJECTED = "rejected"  # it is wrong, and nobody says what is right
+
+
 PAID: Final = frozenset({ResultStatus.ANSWERED, ResultStatus.INVALID})
 
 RESULTS = pa.schema(
@@ -143,7 +152,28 @@ RUNS = pa.schema(
     ]
 )
 
+REVIEWS = pa.schema(
+    [
+        ("review_id", pa.string()),
+        ("item_id", pa.string()),
+        ("prompt_id", WORD),
+        ("media_sha256", pa.string()),  # of the media that was looked at; null when it is not known
+        ("field", WORD),  # of the answer; null = the whole answer
+        ("value_json", pa.string()),  # the right value as JSON; null when nobody said it
+        ("verdict", WORD),  # ReviewVerdict; null when the row only takes another one back
+        ("chosen_model", WORD),  # whose answer was taken
+        ("note", pa.string()),
+        ("reviewer", WORD),
+        ("reviewed_at", INSTANT),
+        ("source", WORD),  # view | csv | label-studio
+        ("retracts", pa.string()),  # the review_id that this row takes back
+        ("inclusion_probability", pa.float64()),  # with which the item was drawn; null = not drawn
+        ("sample_id", WORD),  # the draw; `<draw>.again` when the item was shown a second time
+        ("schema_version", pa.int64()),
+    ]
+)
+
 # The columns of labels that labels share with results; the others are the fields of the run's answer schema.
 LABEL_KEYS = ("run_id", "request_key", "item_id", "prompt_id", "model", "media_uri", "status", "finished_at")
 
-TABLES = {"results": RESULTS, "attempts": ATTEMPTS, "runs": RUNS}
+TABLES = {"results": RESULTS, "attempts": ATTEMPTS, "runs": RUNS, "reviews": REVIEWS}

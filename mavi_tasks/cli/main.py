@@ -26,6 +26,7 @@ from mavi_tasks.cli import (
     sandbox,
     schema,
     status,
+    view,
 )
 from mavi_tasks.cli.arguments import Parser
 from mavi_tasks.common import screen
@@ -41,6 +42,7 @@ COMMANDS: Final[tuple[tuple[str, Options, Command, str], ...]] = (
     ("status", status.options, status.command, "what a dataset holds: answered, failed, in doubt, spent"),
     ("compare", compare.options, compare.command, "which model to choose, and how sure that is"),
     ("costs", costs.options, costs.command, "what was spent, on what, and what it bought"),
+    ("view", view.options, view.command, "look at results in a browser, correct answers, follow a run"),
     ("export", export.options, export.command, "one Parquet, CSV or JSONL file out of a dataset"),
     ("models", models.options, models.command, "every model, what it takes and the price in force"),
     ("price", price.options, price.command, "the exact cost of one request, and the tier used"),

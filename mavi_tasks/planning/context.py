@@ -1,5 +1,6 @@
 """What is fixed about a run from its start: job, endpoint, dataset, prices, targets, clocks."""
 
+import json
 import platform
 import secrets
 import time
@@ -72,8 +73,14 @@ class RunContext:
             "budget_pico": self.budget_pico,
             "mavi_version": __version__,
             "python_version": platform.python_version(),
-            "extra": planned,
+            "extra": self._with_schema(planned),
         }
+
+    def _with_schema(self, planned: str | None) -> str | None:
+        """The forecast, and the answer schema beside it: corrections are entered by its form."""
+        if self.job.answer_schema is None:
+            return planned
+        return json.dumps(json.loads(planned or "{}") | {"answer_schema": self.job.answer_schema})
 
     def journal_header(self, planned: str | None) -> dict[str, Any]:
         """What each of the run's journal segments begins with."""

@@ -57,7 +57,7 @@ def all_rows(root: Path, columns: Sequence[str], journal: JournalRows) -> pa.Tab
     parts = tables.open_table(root, "results", without=journal.parts).to_table(columns=list(columns))
     if not journal.results:
         return parts
-    return pa.concat_tables([parts, _table(columns, journal.results)])
+    return pa.concat_tables([parts, journal_table(columns, journal.results)])
 
 
 def current_rows(root: Path, columns: Sequence[str], statuses: Collection[str]) -> pa.Table:
@@ -71,7 +71,8 @@ def current_rows(root: Path, columns: Sequence[str], statuses: Collection[str]) 
     return latest.filter(chosen).select(list(columns))
 
 
-def _table(columns: Sequence[str], rows: Sequence[tuple[dict[str, Any], segments.Row]]) -> pa.Table:
+def journal_table(columns: Sequence[str], rows: Sequence[tuple[dict[str, Any], segments.Row]]) -> pa.Table:
+    """Rows of a journal (`JournalRows.results`) as a table of results."""
     schema = pa.schema([RESULTS.field(name) for name in columns])
     values = {name: [_value(header, row, name) for header, row in rows] for name in columns}
     arrays = [array_of(one.type, tuple(values[one.name])) for one in schema]

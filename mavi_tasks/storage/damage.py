@@ -127,6 +127,7 @@ def _describe(root: Path, table: str, one: parts.BrokenPart) -> Damaged:
     lost, then = {
         "attempts": (f"what {rows} of attempts cost: the spend shown is too low", "goes on without it"),
         "labels": (f"{rows} of labels; the answers are in results", "goes on without it"),
+        "reviews": (f"{rows} of reviews, which people gave", "goes on without them"),
         "runs": ("the row of a run; its answers and costs are in the other tables", "goes on without it"),
     }[table]
     return Damaged(one.path, one.problem, lost, f"{_RESTORE} {then}")

@@ -46,6 +46,16 @@ def storage_errors(folder: Path, doing: str) -> Iterator[None]:
         raise StorageError(f"cannot {doing} {folder}: {hint}") from error
 
 
+def put_in_place(staged: Path, final: Path) -> None:
+    """Rename, once the content is on the disk; the name is when the folder is synced."""
+    with staged.open("rb+") as file:
+        os.fsync(file.fileno())
+    if not final.parent.is_dir():
+        final.parent.mkdir(parents=True, exist_ok=True)
+        sync_folder(final.parent.parent)
+    staged.replace(final)
+
+
 def lock_is_free(path: Path) -> bool:
     """Whether no process holds this lock file; the system frees it when its process ends."""
     lock = FileLock(path)

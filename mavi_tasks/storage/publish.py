@@ -2,6 +2,7 @@
 
     DIR/results/ attempts/ runs/    run_date=YYYY-MM-DD/*.parquet, whole files only, readable at any moment
     DIR/labels/                     the answers' fields as columns, when the job has an answer_schema
+    DIR/reviews/                    what people said of the answers (reviews.py)
     DIR/_journal/                   segments not yet published (journal.py)
     DIR/_staging/                   parts being written; never under a data folder, because polars and DuckDB
                                     do not skip names that begin with `_`
@@ -17,7 +18,6 @@ is always in the journal or in a part. Parts are never merged in place: a reader
 
 import contextlib
 import logging
-import os
 import shutil
 import tempfile
 import time
@@ -34,14 +34,14 @@ from mavi_tasks.common.money import pico_name, usd_name
 from mavi_tasks.errors import StorageError
 from mavi_tasks.labels import label_columns, label_rows
 from mavi_tasks.schema import SCHEMA_VERSION, TABLES, AttemptOutcome
-from mavi_tasks.storage import parts, segments
+from mavi_tasks.storage import parts, reviews, segments
 from mavi_tasks.storage.arrow import table_of
-from mavi_tasks.storage.filesystem import lock_is_free, storage_errors, sync_folder
+from mavi_tasks.storage.filesystem import lock_is_free, put_in_place, storage_errors, sync_folder
 from mavi_tasks.storage.parts import ROWS_PER_GROUP, PartWriter, damage_log, write_part
 from mavi_tasks.storage.run_totals import run_row_totals
 from mavi_tasks.storage.s3 import mirror_of
 from mavi_tasks.storage.segments import HEADER_COLUMNS
-from mavi_tasks.storage.tables import part_paths
+from mavi_tasks.storage.tables import TABLE_NAMES, part_paths
 
 log = logging.getLogger("mavi")
 
@@ -87,6 +87,7 @@ class Dataset:
             return 0
         lock = FileLock(self.journal / "publish.lock", timeout=wait_s)
         with storage_errors(self.root, "publish in"), contextlib.suppress(Timeout), lock:
+            reviews.publish(self.root)
             return self._publish_locked()
         return 0
 
@@ -128,7 +129,7 @@ class Dataset:
     def _clear_staging(self) -> None:
         """Remove half-written parts (we hold the lock) and old rows of runs (written without it)."""
         staging, old_s = self.root / "_staging", time.time() - HALF_WRITTEN_ROW_S
-        for half in [path for table in (*TABLES, "labels") for path in staging.glob(f"*.{table}")]:
+        for half in [path for table in TABLE_NAMES for path in staging.glob(f"*.{table}")]:
             half.unlink(missing_ok=True)
         for row in staging.glob("*.run"):
             with contextlib.suppress(FileNotFoundError):
@@ -188,7 +189,7 @@ class Dataset:
             mirror = mirror_of(self.root)
             if mirror is not None:
                 mirror.ship_run(staged, final)
-            _put_in_place(staged, final)
+            put_in_place(staged, final)
             sync_folder(final.parent)
 
     def _record_crash(self, header: Mapping[str, Any]) -> None:
@@ -272,7 +273,7 @@ class _Parts:
             final = self._root / table / f"run_date={date}" / self._name
             if mirror is not None:
                 mirror.ship(self._staged(table), final, writer.rows)
-            _put_in_place(self._staged(table), final)
+            put_in_place(self._staged(table), final)
         return {self._root / table / f"run_date={date}" for table in self._writers}
 
     def _staged(self, table: str) -> Path:
@@ -299,16 +300,6 @@ def _carried_over(path: Path) -> set[str]:
             if following is not None:
                 return {intent.attempt_id for intent in following.carried}
     return set()
-
-
-def _put_in_place(staged: Path, final: Path) -> None:
-    """Rename, once the content is on the disk; the name is when the folder is synced."""
-    with staged.open("rb+") as file:
-        os.fsync(file.fileno())
-    if not final.parent.is_dir():
-        final.parent.mkdir(parents=True, exist_ok=True)
-        sync_folder(final.parent.parent)
-    staged.replace(final)
 
 
 def _in_doubt(intent: segments.Row, attempt: type[segments.Row]) -> segments.Row:

@@ -1,4 +1,4 @@
-"""Reading a dataset's tables: results, attempts, runs and labels, and what the journal still holds."""
+"""Reading a dataset's tables (results, attempts, runs, labels, reviews), and what the journal still holds."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +18,7 @@ from mavi_tasks.storage import parts, recency, segments
 from mavi_tasks.storage.s3 import mirror_of
 
 TABLE_NAMES: Final = (*TABLES, "labels")
+OPTIONAL: Final = ("labels", "reviews")  # many datasets have none
 QUESTION: Final = ("gateway", "item_id", "prompt_id", "model", "repeat")  # of which one row counts
 VERSION: Final = "prompt_hash"
 ORDER_COLUMNS: Final = (*QUESTION, VERSION, "status", "attempts", "finished_at")  # what `latest_of` looks at
@@ -28,16 +29,16 @@ PARTITION: Final = pa.schema([("run_date", pa.date32())])
 def open_table(
     root: Path, table: str, names: str = "*.parquet", *, without: Collection[str] = ()
 ) -> pads.Dataset:
-    """One of results, attempts, runs, labels as a pyarrow dataset with all columns and `run_date` as a date.
+    """One of results, attempts, runs, labels, reviews as a pyarrow dataset; also with `run_date` as a date.
 
-    Labels have every column that any of their parts has, null where a part lacks one; they are empty when no
-    run had an answer schema. Broken parts are left out and named in a warning (parts.py). names, without: a
-    glob on the files' names, and names to leave out.
+    All columns are there. Labels have those that any of their parts has, null where a part lacks one; they
+    are empty when no run had an answer schema. Broken parts are left out and named in a warning (parts.py).
+    names, without: a glob on the files' names, and names to leave out.
     Raises InputError when the folder is no dataset, StorageError when labels contradict each other.
     """
     folder = root / table
     found = part_paths(root, table, names)
-    if not folder.is_dir() and not (table == "labels" and (root / "results").is_dir()):
+    if not folder.is_dir() and not (table in OPTIONAL and (root / "results").is_dir()):
         raise InputError(
             f"{root}: is not a dataset (it has no {table}/ folder); give the folder of a run's --out"
         )

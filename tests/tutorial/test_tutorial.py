@@ -13,6 +13,7 @@ from decimal import Decimal
 import pytest
 
 import mavi_tasks
+from mavi_tasks.storage import reviews
 from tests.support.gateways import (
     REPOSITORY,
     ended,
@@ -28,6 +29,7 @@ from tests.support.gateways import (
 )
 from tests.support.known_models import items_csv, known_models
 from tests.support.openai_server import KEY, openai_server
+from tests.support.view import Served
 
 FLASH, MINI = "gemini:gemini-2.5-flash", "gpt:gpt-4o-mini"
 LITE = "gemini:gemini-2.5-flash-lite"
@@ -396,3 +398,44 @@ def test_a_cascade_is_certified_and_run(known):
     shown = mavi("compare", "out-cascade", cwd=job.parent).out
     assert "Cascade of gemini-2.5-flash-lite, then gemini-2.5-flash" in shown
     assert "Certificate: at most" in shown
+
+
+def test_an_answer_is_corrected_in_the_local_app(job):
+    """`mavi view` prints a link that lets one browser in; what is said there is a row of reviews/."""
+    path = job(answer_schema=PET)
+    mavi("run", path)
+    view = start("view", path.parent / "out", "--no-open", "--json")
+    try:
+        app = Served([json.loads(view.stdout.readline())["url"]])
+        app.enter()
+        item = app.get("/api/page")["items"][0]["id"]
+        opened = app.get("/api/item", id=item)
+        assert [(field["name"], field["kind"]) for field in opened["form"]] == [
+            ("animal", "text"),
+            ("legs", "integer"),
+        ]
+        right = {"item": item, "prompt": "animal", "action": "correct", "value": {"animal": "cat", "legs": 4}}
+        assert app.post("/api/review", right).status == 200
+        assert (
+            app.post("/api/review", right).status == 409
+        )  # a second page that has not seen the first review
+        wrong = {**right, "value": {"animal": "cat", "legs": "four"}}
+        assert "schema" in app.post("/api/review", wrong).json["error"]
+    finally:
+        view.send_signal(signal.SIGINT)
+        assert ended(view).code == 0
+    (review,) = reviews.current(path.parent / "out").to_pylist()
+    assert (review["item_id"], review["verdict"]) == (item, "corrected")
+    assert json.loads(review["value_json"]) == {"animal": "cat", "legs": 4}
+
+
+def test_the_local_app_is_for_this_machine_unless_it_is_said(job):
+    """Other machines need a flag and a password; what is no dataset is named."""
+    path = job()
+    mavi("run", path)
+    out = path.parent / "out"
+    assert "--allow-remote" in mavi("view", out, "--host", "0.0.0.0").err
+    short = mavi("view", out, "--host", "0.0.0.0", "--allow-remote", MAVI_VIEW_PASSWORD="1234")
+    assert (short.code, "MAVI_VIEW_PASSWORD" in short.err) == (2, True)
+    nothing = mavi("view", path.parent / "photos")
+    assert (nothing.code, "is not a dataset" in nothing.err) == (2, True)

@@ -18,6 +18,7 @@ HEAVY = ("pandas", "pyarrow", "prefect", "numpy", "duckdb", "polars", "scipy")
 LAYERS = """
 cli
 api
+view
 flows
 reports
 execution
@@ -243,7 +244,15 @@ def test_only_the_command_line_imports_flows():
 def test_http_stays_in_the_gateway_the_media_and_the_sandbox():
     web = importers("httpx", "aiohttp", "httpx_aiohttp", "requests", "urllib.request", "http.client")
     assert (
-        only(web, "mavi_tasks/gateway/client.py", "mavi_tasks/media/", "mavi_tasks/sandbox/", LEASES) == set()
+        only(
+            web,
+            "mavi_tasks/gateway/client.py",
+            "mavi_tasks/media/",
+            "mavi_tasks/sandbox/",
+            "mavi_tasks/view/",
+            LEASES,
+        )
+        == set()
     )
 
 

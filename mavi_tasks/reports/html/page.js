@@ -77,5 +77,5 @@ const mavi = (() => {
 
   theme();
   document.querySelectorAll("table[data-sortable]").forEach(sortable);
-  return { data: unpack(), el, link, sortable, sortBy };
+  return { get data() { return unpack(); }, el, link, sortable, sortBy };
 })();

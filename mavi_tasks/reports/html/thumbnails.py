@@ -45,30 +45,31 @@ def local(uri: str) -> Path | None:
         return None
 
 
-def thumbnail(path: Path) -> bytes | None:
-    """Return a WebP of at most 160 x 160 px, of a video its first picture; None when it cannot be read."""
+def thumbnail(path: Path, width_px: int = WIDTH_PX) -> bytes | None:
+    """Return a WebP of at most so many pixels each way, of a video its first picture; None when it cannot be
+    read."""
     try:
-        if path.stat().st_size <= BIGGEST_PICTURE_BYTES and (made := _of_picture(path)):
+        if path.stat().st_size <= BIGGEST_PICTURE_BYTES and (made := _of_picture(path, width_px)):
             return made
     except OSError:
         return None
-    return _of_video(path)
+    return _of_video(path, width_px)
 
 
-def _of_picture(path: Path) -> bytes | None:
+def _of_picture(path: Path, width_px: int) -> bytes | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as opened:
-                opened.draft("RGB", (2 * WIDTH_PX, 2 * WIDTH_PX))  # a JPEG is decoded small
-                return _webp(ImageOps.exif_transpose(opened))
+                opened.draft("RGB", (2 * width_px, 2 * width_px))  # a JPEG is decoded small
+                return _webp(ImageOps.exif_transpose(opened), width_px)
     except (UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         return None
     except (OSError, ValueError, SyntaxError):  # what Pillow raises on a damaged file
         return None
 
 
-def _of_video(path: Path) -> bytes | None:
+def _of_video(path: Path, width_px: int) -> bytes | None:
     try:
         import av
     except ImportError:
@@ -76,14 +77,16 @@ def _of_video(path: Path) -> bytes | None:
     try:
         with av.open(str(path)) as container:
             frame = next(container.decode(video=0), None)
-            return None if frame is None else _webp(Image.fromarray(frame.to_ndarray(format="rgb24")))
+            return (
+                None if frame is None else _webp(Image.fromarray(frame.to_ndarray(format="rgb24")), width_px)
+            )
     except (av.error.FFmpegError, IndexError, ValueError, OSError):
         return None
 
 
-def _webp(image: Image.Image) -> bytes:
+def _webp(image: Image.Image, width_px: int) -> bytes:
     small = image.convert("RGB")
-    small.thumbnail((WIDTH_PX, WIDTH_PX))
+    small.thumbnail((width_px, width_px))
     out = io.BytesIO()
     small.save(out, "WEBP", quality=QUALITY, method=4)
     return out.getvalue()

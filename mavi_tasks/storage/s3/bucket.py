@@ -99,6 +99,14 @@ class Bucket:
             )
             return (reply["Body"].read(), reply["ETag"]) if reply is not None else None
 
+    def presigned(self, key: str, seconds: int = 3600) -> str:
+        """A link by which whoever has it can read an object for a while."""
+        with self._translated_errors():
+            link: str = self._client.generate_presigned_url(
+                "get_object", {"Bucket": self.name, "Key": self._prefix + key}, ExpiresIn=seconds
+            )
+            return link
+
     # -- writing
 
     def put(self, key: str, body: bytes | Path) -> str:
