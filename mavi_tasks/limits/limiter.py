@@ -96,6 +96,7 @@ class ModelLimiter:
         self._burst_s = None if burst is None or rate_per_s is None else (burst - 1) / rate_per_s
         self._tokens = None if tokens_per_minute is None else TokenBucket(tokens_per_minute * HEADROOM)
         self._queue = WaitQueue(clock, wait_s=self._wait_s, grant=self._grant, give_back=self.give_back)
+        self._gate = gate
         self._requests: TokenBucket | None = None
         self._pace_per_s: float | None = None
         self._cap = self._adaptive.cap
@@ -106,7 +107,6 @@ class ModelLimiter:
         self._changes = ChangeLog(model, on_change)
         self._changes.start("concurrency", self._cap)
         self._changes.start("requests_per_minute", self.rate_now)
-        self._gate = gate
         if gate is not None:
             gate.attach(self)
 
@@ -342,7 +342,8 @@ class ModelLimiter:
             # A limit that is searched needs no time caught up, and its server may take no two at once.
             late_s = SLOW_CATCH_UP_S if self.requests_per_minute is None else catch_up_s(per_minute)
         # What may be caught up may also be waited for together: fewer wake-ups, each costs CPU.
-        together_s = min(TOGETHER_S, 0.6 * late_s) if late_s > SLOW_CATCH_UP_S else 0.0
+        # A gate lets through what is caught up nowhere.
+        together_s = min(TOGETHER_S, 0.6 * late_s) if late_s > SLOW_CATCH_UP_S and self._gate is None else 0.0
         self._queue.least_sleep_s = max(LEAST_SLEEP_S, together_s)
         if self._requests is None:
             self._requests = TokenBucket(per_minute, catch_up_s=late_s)

@@ -283,5 +283,5 @@ def test_bad_job_costs_little_and_loads_nothing_heavy(folder):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     message, heavy = done.stdout.splitlines()
-    assert message.startswith("pets.yaml:4: wat: unknown key; known are name, manifest, columns, prompts, ")
+    assert message.startswith("pets.yaml:4: wat: unknown key; known are name, manifest, columns, ")
     assert heavy == "[]"
